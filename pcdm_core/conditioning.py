@@ -1,0 +1,74 @@
+"""What a denoiser sees besides the noisy sample and the timestep, as one value.
+
+The four fields of `Conditioning` are the only ways anything enters a latent UNet: tokens
+(cross-attention), concatenated channels, features added after the first convolution, and an
+embedding added to the time embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Self, TypeVar
+
+import torch
+from torch import Tensor
+
+S = TypeVar("S", bound="_Rows")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Tensors that share their first axis (one row a picture)."""
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**{k: None if v is None else function(v) for k, v in values.items()})
+
+    def __len__(self) -> int:
+        return max(len(v) for f in fields(self) if (v := getattr(self, f.name)) is not None)
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """The same rows on another device or in another floating type."""
+        return self._map(lambda v: v.to(device=device, dtype=dtype))
+
+    def expand(self, batch: int) -> Self:
+        """One row repeated to `batch` rows; `batch` rows stay as they are."""
+        return self._map(lambda v: v if len(v) == batch else v.expand(batch, *v.shape[1:]))
+
+    def select(self, rows: Tensor | slice) -> Self:
+        """Some of the rows."""
+        return self._map(lambda v: v[rows])
+
+    def cat(self, other: Self) -> Self:
+        """The rows of `self`, then those of `other`."""
+        batch, other_batch = len(self), len(other)
+        mine, theirs = self.expand(batch), other.expand(other_batch)
+        joined: dict[str, Tensor | None] = {}
+        for f in fields(self):
+            a, b = getattr(mine, f.name), getattr(theirs, f.name)
+            if (a is None) != (b is None):
+                raise ValueError(f"Only one of the two conditionings has {f.name!r}.")
+            joined[f.name] = None if a is None else torch.cat([a, b])
+        return type(self)(**joined)
+
+
+@dataclass(frozen=True)
+class Conditioning(_Rows):
+    """All that a stage-2 or stage-3 UNet sees besides x_t and t."""
+
+    tokens: Tensor  # [B, L, D]      image tokens (+1 target embedding in stage 2)
+    concat: Tensor  # [B, C, h, w]   stage 2: mask and source latents; stage 3: coarse latents
+    pose: Tensor | None = None  # [B, C0, h, w]  added after conv_in; stage 2 only
+    embed: Tensor | None = None  # [B, E]         class embedding; stage 2 with a prior only
+
+
+@dataclass(frozen=True)
+class PriorConditioning(_Rows):
+    """All that the prior sees besides the noisy target embedding and t."""
+
+    image_embeds: Tensor  # [B, E]      source picture, in the prior's normalised space
+    source_pose: Tensor  # [B, 1, 36]  x, y interleaved, in [0, 1]; missing joints by code
+    target_pose: Tensor  # [B, 1, 36]

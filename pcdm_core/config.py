@@ -1,0 +1,358 @@
+"""Every dimension of every stage, as data.
+
+A preset is a set of frozen dataclasses, one a stage. Nothing else in the package knows a channel
+count, a width, a prediction type or a latent format. Sizes are written height x width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar, get_type_hints
+
+PredictionType = Literal["epsilon", "v_prediction", "sample"]
+NullConditioning = Literal["zeros", "encoded_zeros", "projected_zeros"]
+Stage = Literal["prior", "inpainting", "refining"]
+STAGES: tuple[Stage, ...] = ("prior", "inpainting", "refining")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """A noise table, what the network predicts, and the sampler that the stage was published with."""
+
+    beta_schedule: str = "scaled_linear"
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    num_train_timesteps: int = 1000
+    prediction_type: PredictionType = "epsilon"
+    sampler: Literal["unipc", "ddim", "unclip"] = "unipc"
+    clip_sample_range: float | None = None  # unclip only: x0 is clamped to +- this
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Widths of a stock `UNet2DConditionModel`; one entry a level, from fine to coarse."""
+
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    attention_levels: tuple[bool, ...] = (True, True, True, False)
+    num_heads: tuple[int, ...] = (5, 10, 20, 20)
+    layers_per_block: int = 2
+    cross_attention_dim: int = 1024
+    norm_num_groups: int = 32
+    sample_size: int = 64
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """Stage 1 (paper section 3.2; upstream `stage1_prior_transformer.py`)."""
+
+    num_layers: int = 20
+    num_heads: int = 32
+    head_dim: int = 64
+    embedding_dim: int = 1024
+    pose_hidden_dim: int = 512
+    pose_dim: int = 1024
+    embedding_mean: float = -0.016  # As published: constants in the code, not in the checkpoint.
+    embedding_std: float = 0.415
+    missing_joint: float = -1.0  # unverified for the published weights
+    schedule: ScheduleConfig = field(
+        default_factory=lambda: ScheduleConfig(
+            beta_schedule="squaredcos_cap_v2",
+            prediction_type="sample",
+            sampler="unclip",
+            clip_sample_range=10.0,
+        )
+    )
+
+
+@dataclass(frozen=True)
+class InpaintingConfig:
+    """Stage 2 (paper section 3.3; upstream `stage2_inpaint_unet_2d_condition.py`)."""
+
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    latent_channels: int = 4
+    patch_dim: int = 1536
+    patch_hidden_dim: int = 768
+    embedding_dim: int | None = 1024  # None: the simplified release, without target embedding
+    pose_channels: tuple[int, ...] = (16, 32, 96, 256)
+    draws_hands: bool = True
+    null_tokens: NullConditioning = "zeros"
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+    @property
+    def in_channels(self) -> int:
+        """Noisy latents, mask, masked latents."""
+        return 2 * self.latent_channels + 1
+
+
+@dataclass(frozen=True)
+class RefiningConfig:
+    """Stage 3 (paper section 3.4; upstream `stage3_train_refined_model.py`)."""
+
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    latent_channels: int = 4
+    patch_dim: int = 1536
+    patch_hidden_dim: int = 768
+    null_tokens: NullConditioning = "zeros"
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+    @property
+    def in_channels(self) -> int:
+        """Noisy latents, coarse latents."""
+        return 2 * self.latent_channels
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Pixels to latents: `kl` is diffusers' `AutoencoderKL`, `patch` a linear code of square patches."""
+
+    kind: Literal["kl", "patch"] = "kl"
+    latent_channels: int = 4
+    downscale: int = 8
+    scaling_factor: float = 0.18215
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)  # kl only
+    layers_per_block: int = 2  # kl only
+    norm_num_groups: int = 32  # kl only
+
+
+@dataclass(frozen=True)
+class PatchEncoderConfig:
+    """A DINOv2 vision transformer (transformers' `Dinov2Model`); defaults are DINOv2-giant."""
+
+    hidden_size: int = 1536
+    num_layers: int = 40
+    num_heads: int = 24
+    patch_size: int = 14
+    table_size: int = 518  # the picture size whose patch grid the position table holds
+    picture_size: int = 224  # the picture size that the stages feed
+    swiglu: bool = True
+    layer_norm_eps: float = 1e-6
+
+
+@dataclass(frozen=True)
+class GlobalEncoderConfig:
+    """One vector a picture: `clip` is CLIP's vision tower, `linear` a closed-form projection."""
+
+    kind: Literal["clip", "linear"] = "clip"
+    embedding_dim: int = 1024
+    picture_size: int = 224
+    hidden_size: int = 1280  # clip only, as all that follows
+    num_layers: int = 32
+    num_heads: int = 16
+    intermediate_size: int = 5120
+    patch_size: int = 14
+    hidden_act: str = "gelu"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A family of weights that belong together.
+
+    `height` and `width` are the size the stages run at; `output_height` and `output_width` what a
+    user gets; `fit` is how a picture of another size comes to it: `squash` (as published, the
+    aspect is lost and given back at the end) or `pad`.
+    """
+
+    name: str
+    prior: PriorConfig | None
+    inpainting: InpaintingConfig
+    refining: RefiningConfig | None
+    autoencoder: AutoencoderConfig
+    patch_encoder: PatchEncoderConfig
+    global_encoder: GlobalEncoderConfig | None
+    height: int
+    width: int
+    fit: Literal["squash", "pad"]
+    guidance_scale: float = 2.0  # default of stages 2 and 3
+
+
+_SIMPLIFIED_SCHEDULE = ScheduleConfig(sampler="ddim")
+
+_PUBLISHED = Preset(
+    name="published",
+    prior=PriorConfig(),
+    inpainting=InpaintingConfig(),
+    refining=RefiningConfig(),
+    autoencoder=AutoencoderConfig(),
+    patch_encoder=PatchEncoderConfig(),
+    global_encoder=GlobalEncoderConfig(),
+    height=512,
+    width=512,
+    fit="squash",
+)
+
+_SIMPLIFIED = Preset(
+    name="simplified",
+    prior=None,
+    inpainting=InpaintingConfig(
+        embedding_dim=None, null_tokens="projected_zeros", schedule=_SIMPLIFIED_SCHEDULE
+    ),
+    refining=None,
+    autoencoder=AutoencoderConfig(),
+    patch_encoder=PatchEncoderConfig(),
+    global_encoder=None,
+    height=512,
+    width=512,
+    fit="squash",
+)
+
+_X0 = ScheduleConfig(prediction_type="sample")
+
+_MINI = Preset(
+    name="mini",
+    prior=PriorConfig(
+        num_layers=4,
+        num_heads=6,
+        head_dim=32,
+        embedding_dim=128,
+        pose_hidden_dim=128,
+        pose_dim=128,
+        embedding_mean=0.0,
+        embedding_std=1.0,
+        schedule=ScheduleConfig(
+            beta_schedule="squaredcos_cap_v2",
+            prediction_type="sample",
+            sampler="unclip",
+            clip_sample_range=6.0,
+        ),
+    ),
+    inpainting=InpaintingConfig(
+        unet=UNetConfig(
+            block_out_channels=(64, 128, 192),
+            attention_levels=(False, True, True),
+            num_heads=(2, 4, 6),
+            layers_per_block=1,
+            cross_attention_dim=128,
+            sample_size=64,
+        ),
+        latent_channels=12,
+        patch_dim=192,
+        patch_hidden_dim=192,
+        embedding_dim=128,
+        pose_channels=(8, 16, 32),
+        draws_hands=False,
+        schedule=_X0,
+    ),
+    refining=RefiningConfig(
+        unet=UNetConfig(
+            block_out_channels=(64, 128, 128),
+            attention_levels=(False, True, True),
+            num_heads=(2, 4, 4),
+            layers_per_block=1,
+            cross_attention_dim=128,
+            sample_size=64,
+        ),
+        latent_channels=12,
+        patch_dim=192,
+        patch_hidden_dim=192,
+        schedule=_X0,
+    ),
+    autoencoder=AutoencoderConfig(
+        kind="patch", latent_channels=12, downscale=4, scaling_factor=1.0
+    ),
+    patch_encoder=PatchEncoderConfig(
+        hidden_size=192, num_layers=4, num_heads=6, table_size=224, swiglu=False
+    ),
+    global_encoder=GlobalEncoderConfig(kind="linear", embedding_dim=128, picture_size=32),
+    height=256,
+    width=176,
+    fit="pad",
+    guidance_scale=1.5,
+)
+
+_TEST_UNET = UNetConfig(
+    block_out_channels=(32, 64),
+    attention_levels=(False, True),
+    num_heads=(1, 2),
+    layers_per_block=1,
+    cross_attention_dim=16,
+    sample_size=8,
+)
+
+_TEST = Preset(
+    name="test",
+    prior=PriorConfig(
+        num_layers=2,
+        num_heads=2,
+        head_dim=8,
+        embedding_dim=16,
+        pose_hidden_dim=16,
+        pose_dim=16,
+        embedding_mean=0.0,
+        embedding_std=1.0,
+        schedule=_MINI.prior.schedule if _MINI.prior else ScheduleConfig(),
+    ),
+    inpainting=InpaintingConfig(
+        unet=_TEST_UNET,
+        latent_channels=12,
+        patch_dim=24,
+        patch_hidden_dim=16,
+        embedding_dim=16,
+        pose_channels=(8, 16, 16),
+        draws_hands=False,
+        schedule=_X0,
+    ),
+    refining=RefiningConfig(
+        unet=_TEST_UNET, latent_channels=12, patch_dim=24, patch_hidden_dim=16, schedule=_X0
+    ),
+    autoencoder=_MINI.autoencoder,
+    patch_encoder=PatchEncoderConfig(
+        hidden_size=24,
+        num_layers=1,
+        num_heads=2,
+        table_size=28,
+        picture_size=28,
+        swiglu=False,
+    ),
+    global_encoder=GlobalEncoderConfig(kind="linear", embedding_dim=16, picture_size=8),
+    height=64,
+    width=48,
+    fit="pad",
+    guidance_scale=1.5,
+)
+
+PRESETS: Mapping[str, Preset] = {p.name: p for p in (_PUBLISHED, _SIMPLIFIED, _MINI, _TEST)}
+
+C = TypeVar("C")
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """Any configuration of this module as JSON-ready values; `config_from_dict` reads it back."""
+    return asdict(config)
+
+
+def config_from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
+    """Rebuild a configuration written by `config_to_dict`.
+
+    Raises:
+        ValueError: a field is unknown to this version; it is named.
+    """
+    hints = get_type_hints(cls)
+    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(
+            f"{cls.__name__} has no field {', '.join(unknown)}. The file was written by another "
+            f"version of this pack; update the pack or convert the file again."
+        )
+    nested = {"schedule": ScheduleConfig, "unet": UNetConfig}
+    built: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in nested and isinstance(value, Mapping):
+            built[name] = config_from_dict(nested[name], value)
+        elif isinstance(value, list) and "tuple" in str(hints[name]):
+            built[name] = tuple(value)
+        else:
+            built[name] = value
+    return cls(**built)
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        ValueError: no such preset; the known names are listed.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"Unknown preset {name!r}. Known presets: {', '.join(PRESETS)}.")
+    return PRESETS[name]

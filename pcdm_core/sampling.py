@@ -1,0 +1,110 @@
+"""One loop for all three stages, and the noise that it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from .conditioning import Conditioning, PriorConditioning
+from .schedules import UnCLIPWithNoise
+
+C = TypeVar("C", Conditioning, PriorConditioning)
+C_in = TypeVar("C_in", contravariant=True)
+
+
+class Denoiser(Protocol[C_in]):
+    """x_t [B, ...], timesteps [B] int64, conditioning of B rows -> prediction like x_t."""
+
+    def __call__(self, x_t: Tensor, timesteps: Tensor, cond: C_in) -> Tensor: ...
+
+
+def draw_noise(
+    shape: Sequence[int], seed: int, batch_index: Sequence[int], draws: int = 1
+) -> Tensor:
+    """Noise that depends on the seed and each row's index alone.
+
+    One CPU generator seeded with `seed` draws `draws` tensors of `shape` for index 0, then for
+    index 1, and so on; every row takes those of its index. Rows with equal index are equal.
+
+    Returns:
+        [draws, B, *shape] fp32 on the CPU.
+    """
+    generator = torch.Generator("cpu").manual_seed(seed)
+    wanted = set(batch_index)
+    table: dict[int, Tensor] = {}
+    for index in range(max(wanted) + 1):
+        drawn = torch.stack([torch.randn(*shape, generator=generator) for _ in range(draws)])
+        if index in wanted:
+            table[index] = drawn
+    return torch.stack([table[index] for index in batch_index], dim=1)
+
+
+def guide(
+    uncond: Tensor, cond: Tensor, guidance_scale: float, guidance_rescale: float = 0.0
+) -> Tensor:
+    """Classifier-free guidance, then the rescaling of arXiv 2305.08891 section 3.4.
+
+    As published: upstream's stage-3 script passes `guidance_rescale=2.0`, an extrapolation.
+    """
+    guided = uncond + guidance_scale * (cond - uncond)
+    if guidance_rescale == 0.0:
+        return guided
+    axes = list(range(1, cond.ndim))
+    ratio = cond.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True)
+    return guidance_rescale * (guided * ratio) + (1 - guidance_rescale) * guided
+
+
+@torch.no_grad()
+def sample(
+    model: Denoiser[C],
+    scheduler: Any,
+    noise: Tensor,
+    cond: C,
+    uncond: C | None = None,
+    *,
+    steps: int = 20,
+    guidance_scale: float = 1.0,
+    guidance_rescale: float = 0.0,
+    step_noise: Tensor | None = None,
+    callback: Callable[[int, Tensor], None] | None = None,
+) -> Tensor:
+    """Denoise `noise` [B, ...] under `cond`; the model is called exactly once a step.
+
+    Args:
+        scheduler: from `make_scheduler`; its timesteps are set here.
+        uncond: with it and `guidance_scale` other than 1, both rows go through the model as one
+            batch, unconditional rows first.
+        step_noise: [steps - 1, B, ...], needed by the ancestral sampler of the prior.
+        callback: called after each step with its index and the sample.
+
+    Returns:
+        The sample [B, ...].
+    """
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; sampling needs at least 1.")
+    scheduler.set_timesteps(steps)
+    guided = uncond is not None and guidance_scale != 1.0
+    batch = len(noise)
+    joint = cond.expand(batch)
+    if guided and uncond is not None:
+        joint = uncond.expand(batch).cat(joint)
+    x = noise
+    for index, t in enumerate(scheduler.timesteps.tolist()):
+        x_in = torch.cat([x, x]) if guided else x
+        timesteps = torch.full((len(x_in),), t, dtype=torch.int64, device=x.device)
+        prediction = model(x_in, timesteps, joint)
+        if guided:
+            prediction = guide(*prediction.chunk(2), guidance_scale, guidance_rescale)
+        if isinstance(scheduler, UnCLIPWithNoise):
+            row = step_noise[index] if step_noise is not None and t > 0 else None
+            if row is None and t > 0:
+                raise ValueError("The prior's sampler needs step_noise [steps - 1, B, E].")
+            x = scheduler.ancestral_step(prediction, index, x, row)
+        else:
+            x = scheduler.step(prediction, t, x, return_dict=False)[0]
+        if callback is not None:
+            callback(index, x)
+    return x

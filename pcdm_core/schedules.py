@@ -1,0 +1,105 @@
+"""Noise tables and samplers, named once. All of them are diffusers' own schedulers."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, UnCLIPScheduler, UniPCMultistepScheduler
+from torch import Tensor
+
+from .config import ScheduleConfig
+
+
+class Scheduler(Protocol):
+    """What the sampling loop asks of a sampler."""
+
+    timesteps: Tensor
+
+    def set_timesteps(self, num_inference_steps: int) -> None: ...
+
+
+class UnCLIPWithNoise(UnCLIPScheduler):
+    """UnCLIP's ancestral step with the noise given from outside.
+
+    The library draws the noise inside `step`, from one generator for the whole batch. Ours is a
+    function of (seed, batch index) alone, so that a sample does not depend on its neighbours.
+    """
+
+    def ancestral_step(
+        self, model_output: Tensor, index: int, sample: Tensor, noise: Tensor | None
+    ) -> Tensor:
+        """x at step `index` of `timesteps` -> x at the next one; `noise` like x (None at t = 0).
+
+        Equations 6 and 7 of arXiv 2006.11239 with x0 clamped, as in the library's `step`.
+        """
+        t = int(self.timesteps[index])
+        last = index + 1 == len(self.timesteps)
+        previous = t - 1 if last else int(self.timesteps[index + 1])
+        one = torch.ones(())
+        alpha_bar = self.alphas_cumprod[t]
+        alpha_bar_previous = self.alphas_cumprod[previous] if previous >= 0 else one
+        alpha = alpha_bar / alpha_bar_previous
+        x0 = model_output
+        if self.config.clip_sample:
+            limit = self.config.clip_sample_range
+            x0 = x0.clamp(-limit, limit)
+        x0_weight = float(alpha_bar_previous.sqrt() * (1 - alpha) / (1 - alpha_bar))
+        x_weight = float(alpha.sqrt() * (1 - alpha_bar_previous) / (1 - alpha_bar))
+        mean = x0_weight * x0 + x_weight * sample
+        if t == 0 or noise is None:
+            return mean
+        return mean + float(self._get_variance(t, prev_timestep=previous)) * noise
+
+
+def make_scheduler(config: ScheduleConfig) -> Any:
+    """The sampler that a stage was published with, over its own noise table.
+
+    As published: UniPC order 2 with `timestep_spacing="linspace"`, ending at the sigma of t = 0
+    (`final_sigmas_type="sigma_min"`: later library versions end at zero by default).
+    """
+    table = {
+        "num_train_timesteps": config.num_train_timesteps,
+        "beta_schedule": config.beta_schedule,
+        "prediction_type": config.prediction_type,
+    }
+    if config.sampler == "unclip":
+        return UnCLIPWithNoise(
+            num_train_timesteps=config.num_train_timesteps,
+            prediction_type=config.prediction_type,
+            clip_sample=config.clip_sample_range is not None,
+            clip_sample_range=config.clip_sample_range or 1.0,
+        )
+    betas = {"beta_start": config.beta_start, "beta_end": config.beta_end}
+    if config.sampler == "unipc":
+        return UniPCMultistepScheduler(
+            **table,
+            **betas,
+            solver_order=2,
+            solver_type="bh2",
+            predict_x0=True,
+            lower_order_final=True,
+            timestep_spacing="linspace",
+            final_sigmas_type="sigma_min",
+            steps_offset=1,
+        )
+    if config.sampler == "ddim":
+        return DDIMScheduler(
+            **table,
+            **betas,
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+            timestep_spacing="leading",
+        )
+    raise ValueError(f"Unknown sampler {config.sampler!r}; known: unipc, ddim, unclip.")
+
+
+def alphas_cumprod(config: ScheduleConfig) -> Tensor:
+    """The noise table [num_train_timesteps], fp32: share of signal variance at each timestep."""
+    return DDPMScheduler(
+        num_train_timesteps=config.num_train_timesteps,
+        beta_start=config.beta_start,
+        beta_end=config.beta_end,
+        beta_schedule=config.beta_schedule,
+    ).alphas_cumprod

@@ -1,0 +1,119 @@
+"""Pixels to latents and back; nothing else multiplies by the scaling factor."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from diffusers import AutoencoderKL
+from einops import rearrange
+from torch import Tensor, nn
+
+from .config import AutoencoderConfig
+
+
+class KLAutoencoder(nn.Module):
+    """diffusers' `AutoencoderKL` (the SD autoencoder) behind the interface of this module."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        levels = len(config.block_out_channels)
+        self.vae = AutoencoderKL(
+            in_channels=3,
+            out_channels=3,
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            block_out_channels=config.block_out_channels,
+            layers_per_block=config.layers_per_block,
+            latent_channels=config.latent_channels,
+            norm_num_groups=config.norm_num_groups,
+            scaling_factor=config.scaling_factor,
+        )
+
+    def encode(
+        self,
+        pixels: Tensor,
+        posterior: Literal["mean", "sample"] = "mean",
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """[B, 3, H, W] in [-1, 1] -> scaled latents [B, C, H/8, W/8].
+
+        As published: the scripts sample the posterior; `posterior="sample"` with `noise` like the
+        latents does so. The mean is the default everywhere else.
+        """
+        distribution = self.vae.encode(pixels).latent_dist
+        latents = distribution.mean
+        if posterior == "sample":
+            if noise is None:
+                raise ValueError("posterior='sample' needs noise of the latents' shape.")
+            latents = latents + distribution.std * noise
+        return latents * self.config.scaling_factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents -> [B, 3, H, W], about [-1, 1], not clamped."""
+        return self.vae.decode(latents / self.config.scaling_factor, return_dict=False)[0]
+
+
+class PatchAutoencoder(nn.Module):
+    """A linear code of square patches: the closed-form autoencoder of the mini preset.
+
+    Two convolutions with stride = kernel = `downscale`. `fit` sets both from the principal
+    components of patches; training may move them on.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        size, channels = config.downscale, config.latent_channels
+        self.encoder = nn.Conv2d(3, channels, size, stride=size)
+        self.decoder = nn.ConvTranspose2d(channels, 3, size, stride=size)
+
+    def encode(
+        self,
+        pixels: Tensor,
+        posterior: Literal["mean", "sample"] = "mean",
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """[B, 3, H, W] in [-1, 1] -> latents [B, C, H/f, W/f]. The code has no posterior spread."""
+        return self.encoder(pixels) * self.config.scaling_factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents -> [B, 3, H, W], about [-1, 1], not clamped."""
+        return self.decoder(latents / self.config.scaling_factor)
+
+    @torch.no_grad()
+    def fit(self, pixels: Tensor, whiten: float = 0.5) -> None:
+        """Set both maps from pictures [N, 3, H, W] in [-1, 1].
+
+        Args:
+            whiten: each component is divided by its deviation to this power (0 keeps the natural
+                spectrum, 1 makes every channel's variance equal), then all by one common scale, so
+                that the latents have unit variance over channels taken together.
+        """
+        size, channels = self.config.downscale, self.config.latent_channels
+        patches = rearrange(pixels, "n c (h p) (w q) -> (n h w) (c p q)", p=size, q=size).double()
+        mean = patches.mean(0)
+        centred = patches - mean
+        values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
+        values = values.flip(0)[:channels].clamp(min=1e-12)
+        basis = vectors.flip(1)[:, :channels]  # [3 f f, C], most variance first
+        gain = values.sqrt().pow(-whiten)
+        gain = gain / (values * gain.square()).mean().sqrt()
+        encode = (basis * gain).T  # [C, 3 f f]
+        decode = (basis / gain).T
+        weight_shape = self.encoder.weight.shape
+        self.encoder.weight.copy_(encode.reshape(weight_shape))
+        self.encoder.bias.copy_(-(encode @ mean))  # type: ignore[union-attr]
+        self.decoder.weight.copy_(decode.reshape(weight_shape))
+        # The decoder's bias is one number a colour; the patch mean is flat within a colour for
+        # pictures without a preferred phase, so its average is the best such bias.
+        self.decoder.bias.copy_(mean.reshape(3, -1).mean(1))  # type: ignore[union-attr]
+
+
+Autoencoder = KLAutoencoder | PatchAutoencoder
+
+
+def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:
+    """The autoencoder of a preset, with random weights."""
+    return KLAutoencoder(config) if config.kind == "kl" else PatchAutoencoder(config)
