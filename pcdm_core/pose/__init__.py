@@ -1,0 +1,1 @@
+"""People's poses: key points, file formats and the skeleton pictures that the models see."""

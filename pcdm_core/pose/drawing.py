@@ -1,0 +1,242 @@
+"""Four drawing calls that equal OpenCV's to the pixel, in numpy.
+
+The published skeletons were drawn with OpenCV, and the models see every pixel of them. OpenCV
+itself stays out of a user's install, because its wheels overwrite each other. Points are integers
+`(x, y)`, pictures are uint8 `[H, W, C]` and are changed in place; whatever lies outside the
+picture is cut off. Source of the rules: OpenCV `modules/imgproc/src/drawing.cpp` (line type 8,
+no sub-pixel shift).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+_ONE = 1 << 16  # one pixel in the fixed-point arithmetic of the polygon filler
+_HALF = _ONE >> 1
+
+Colour = Sequence[int]
+
+# OpenCV's sine table has whole degrees, 0 to 450, with seven decimals in single precision.
+_SINE = np.round(np.sin(np.deg2rad(np.arange(451.0))), 7).astype(np.float32).astype(np.float64)
+_COSINE = _SINE[450 - np.arange(361)]  # for angles of 0 to 360
+
+
+def ellipse_polygon(centre: tuple[int, int], axes: tuple[int, int], angle: int) -> np.ndarray:
+    """A whole ellipse as a polygon, one vertex per degree (`cv2.ellipse2Poly`, delta 1).
+
+    Args:
+        centre: `(x, y)` in pixels.
+        axes: half-lengths in pixels along and across the direction `angle`.
+        angle: whole degrees.
+
+    Returns:
+        int64 `[N, 2]`; neighbours differ, the last vertex is the first one again.
+    """
+    while angle < 0:
+        angle += 360
+    while angle > 360:
+        angle -= 360
+    cosine, sine = _COSINE[angle], _SINE[angle]
+    along, across = axes[0] * _COSINE, axes[1] * _SINE[:361]
+    # np.rint rounds halves to even, as OpenCV does; so the centre is added before rounding.
+    x = np.rint(centre[0] + along * cosine - across * sine)
+    y = np.rint(centre[1] + along * sine + across * cosine)
+    points = np.stack([x, y], axis=1).astype(np.int64)
+    changed = np.ones(len(points), dtype=bool)
+    changed[1:] = (points[1:] != points[:-1]).any(axis=1)
+    points = points[changed]
+    return np.repeat(np.array([centre], dtype=np.int64), 2, axis=0) if len(points) == 1 else points
+
+
+def draw_line(
+    picture: np.ndarray, start: tuple[int, int], end: tuple[int, int], colour: Colour
+) -> None:
+    """Draw an 8-connected line, one pixel wide (`cv2.line` with thickness 1)."""
+    _draw_segments(picture, np.array([[*start, *end]], dtype=np.int64), colour)
+
+
+def fill_circle(picture: np.ndarray, centre: tuple[int, int], radius: int, colour: Colour) -> None:
+    """Draw a filled circle (`cv2.circle` with thickness -1)."""
+    disc = _disc(radius)
+    height, width = picture.shape[:2]
+    left, top = centre[0] - radius, centre[1] - radius
+    x0, x1 = max(left, 0), min(centre[0] + radius + 1, width)
+    y0, y1 = max(top, 0), min(centre[1] + radius + 1, height)
+    if x0 < x1 and y0 < y1:
+        picture[y0:y1, x0:x1][disc[y0 - top : y1 - top, x0 - left : x1 - left]] = colour
+
+
+def fill_convex_polygon(picture: np.ndarray, points: np.ndarray, colour: Colour) -> None:
+    """Fill a convex polygon including its outline (`cv2.fillConvexPoly`).
+
+    Args:
+        picture: uint8 `[H, W, C]`, changed in place.
+        points: int64 `[N, 2]`, `N >= 1`, in order along the outline.
+        colour: C values.
+    """
+    # The scan below leaves out the last row and rounds the flanks: the outline completes it.
+    _draw_segments(picture, np.concatenate([np.roll(points, 1, axis=0), points], axis=1), colour)
+    height, width = picture.shape[:2]
+    (x_min, y_min), (x_max, y_max) = points.min(axis=0), points.max(axis=0)
+    if len(points) < 3 or x_max < 0 or y_max < 0 or x_min >= width or y_min >= height:
+        return
+    top, left, right = _scan_convex(points, int(y_min), min(int(y_max), height - 1))
+    first = max(-top, 0)
+    if len(left) <= first:
+        return
+    left = np.maximum(left[first:], 0)
+    right = np.minimum(right[first:], width - 1)
+    x0, x1 = int(left.min()), int(right.max()) + 1
+    if x0 >= x1:
+        return
+    columns = np.arange(x0, x1)
+    inside = (columns >= left[:, None]) & (columns <= right[:, None])
+    y0 = top + first
+    picture[y0 : y0 + len(left), x0:x1][inside] = colour
+
+
+def _scan_convex(points: np.ndarray, top: int, bottom: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """Left and right ends, inclusive, of the rows `top, top + 1, ...` (at most to `bottom`).
+
+    Two chains walk from the topmost vertex, one each way round. Both draw from one common store of
+    edges, and the scan ends where that is empty, which is how OpenCV treats a polygon that is not
+    quite convex.
+    """
+    xs: list[int] = points[:, 0].tolist()
+    ys: list[int] = points[:, 1].tolist()
+    count = edges_left = len(xs)
+    start = ys.index(min(ys))
+    index, until = [start, start], [top, top]
+    x, slope, since = [-_ONE, -_ONE], [0, 0], [top, top]
+    rows: list[tuple[int, int, int, int, int]] = []
+    y = top
+    while y <= bottom:
+        for i, step in ((0, 1), (1, count - 1)):
+            if y < until[i]:
+                continue
+            here = index[i]
+            there = (here + step) % count
+            while True:
+                edges_left -= 1
+                if edges_left < 0:
+                    break
+                if ys[there] > y:
+                    rise = ys[there] - y
+                    run = (xs[there] - xs[here]) * _ONE * 2 + rise
+                    slope[i] = run // (2 * rise) if run >= 0 else -(-run // (2 * rise))
+                    x[i], since[i] = xs[here] * _ONE, y
+                    until[i], index[i] = ys[there], there
+                    break
+                here, there = there, (there + step) % count
+        if edges_left < 0:
+            break
+        following = min(until[0], until[1], bottom + 1)
+        rows.append(
+            (
+                following - y,
+                x[0] + slope[0] * (y - since[0]),
+                slope[0],
+                x[1] + slope[1] * (y - since[1]),
+                slope[1],
+            )
+        )
+        y = following
+    if not rows:
+        return top, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    lengths, x_a, slope_a, x_b, slope_b = np.array(rows, dtype=np.int64).T
+    ends = np.cumsum(lengths)
+    offset = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+    a = np.repeat(x_a, lengths) + offset * np.repeat(slope_a, lengths)
+    b = np.repeat(x_b, lengths) + offset * np.repeat(slope_b, lengths)
+    return top, (np.minimum(a, b) + _HALF) >> 16, (np.maximum(a, b) + _HALF) >> 16
+
+
+def _draw_segments(picture: np.ndarray, segments: np.ndarray, colour: Colour) -> None:
+    """Draw many 8-connected lines at once; `segments` is int64 `[N, 4]`: x1, y1, x2, y2."""
+    height, width = picture.shape[:2]
+    limits = np.array([width, height, width, height])
+    outside = ((segments < 0) | (segments >= limits)).any(axis=1)
+    if outside.any():
+        clipped = (_clip(*segment, width, height) for segment in segments[outside].tolist())
+        kept = [segment for segment in clipped if segment is not None]
+        segments = np.concatenate(
+            [segments[~outside], np.array(kept, dtype=np.int64).reshape(-1, 4)]
+        )
+        if not len(segments):
+            return
+    backwards = segments[:, 2] < segments[:, 0]
+    segments = np.where(backwards[:, None], segments[:, [2, 3, 0, 1]], segments)
+    x, y = segments[:, 0], segments[:, 1]
+    dx, dy = segments[:, 2] - x, segments[:, 3] - y
+    down, steep = np.sign(dy), np.abs(dy) > dx
+    major = np.maximum(dx, np.abs(dy))
+    minor = np.minimum(dx, np.abs(dy))
+    lengths = major + 1
+    ends = np.cumsum(lengths)
+    along = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+    # Bresenham's error term in closed form; a tie stays on the nearer side of the start.
+    minor, major = np.repeat(minor, lengths), np.repeat(np.maximum(major, 1), lengths)
+    across = (2 * minor * along + major - 1) // (2 * major)
+    steep, down = np.repeat(steep, lengths), np.repeat(down, lengths)
+    columns = np.repeat(x, lengths) + np.where(steep, across, along)
+    rows = np.repeat(y, lengths) + down * np.where(steep, along, across)
+    picture[rows, columns] = colour
+
+
+def _clip(
+    x1: int, y1: int, x2: int, y2: int, width: int, height: int
+) -> tuple[int, int, int, int] | None:
+    """The part of a line inside the picture, with OpenCV's truncating divisions; None if none."""
+    right, bottom = width - 1, height - 1
+    code1 = (x1 < 0) + (x1 > right) * 2 + (y1 < 0) * 4 + (y1 > bottom) * 8
+    code2 = (x2 < 0) + (x2 > right) * 2 + (y2 < 0) * 4 + (y2 > bottom) * 8
+    if code1 & code2:
+        return None
+    if code1 & 12:
+        edge = 0 if code1 < 8 else bottom
+        x1 += _truncated((edge - y1) * (x2 - x1), y2 - y1)
+        y1 = edge
+        code1 = (x1 < 0) + (x1 > right) * 2
+    if code2 & 12:
+        edge = 0 if code2 < 8 else bottom
+        x2 += _truncated((edge - y2) * (x2 - x1), y2 - y1)
+        y2 = edge
+        code2 = (x2 < 0) + (x2 > right) * 2
+    if code1 & code2:
+        return None
+    if code1:
+        edge = 0 if code1 == 1 else right
+        y1 += _truncated((edge - x1) * (y2 - y1), x2 - x1)
+        x1 = edge
+    if code2:
+        edge = 0 if code2 == 1 else right
+        y2 += _truncated((edge - x2) * (y2 - y1), x2 - x1)
+        x2 = edge
+    return x1, y1, x2, y2
+
+
+def _truncated(numerator: int, denominator: int) -> int:
+    quotient = abs(numerator) // abs(denominator)
+    return quotient if (numerator < 0) == (denominator < 0) else -quotient
+
+
+@lru_cache(maxsize=16)
+def _disc(radius: int) -> np.ndarray:
+    """bool `[2r+1, 2r+1]`: the pixels of a filled circle."""
+    disc = np.zeros((2 * radius + 1, 2 * radius + 1), dtype=bool)
+    dx, dy, error, plus, minus = radius, 0, 0, 1, 2 * radius - 1
+    while dx >= dy:
+        for row, half in ((dy, dx), (dx, dy)):
+            disc[radius - row, radius - half : radius + half + 1] = True
+            disc[radius + row, radius - half : radius + half + 1] = True
+        dy += 1
+        error += plus
+        plus += 2
+        if error > 0:
+            error -= minus
+            dx -= 1
+            minus -= 2
+    return disc

@@ -1,0 +1,151 @@
+"""The skeleton pictures that the inpainting model sees, drawn as the published code draws them.
+
+Source: `draw_bodypose` and `draw_handpose` of the DWPose annotator in the published repository
+(`src/controlnet_aux/dwpose/util.py`). Equal to the pixel; see the golden pictures in
+`tests/golden/skeleton`.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .drawing import draw_line, ellipse_polygon, fill_circle, fill_convex_polygon
+from .keypoints import Keypoints
+
+# As published: the 17 limbs that are drawn, as pairs of joints, in this order.
+LIMBS = (
+    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10),
+    (1, 11), (11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
+)  # fmt: skip
+
+# RGB; the first 17 are the limbs' colours, all 18 are the joints'.
+COLOURS = (
+    (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0),
+    (0, 255, 0), (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255),
+    (0, 0, 255), (85, 0, 255), (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85),
+)  # fmt: skip
+
+LIMB_HALF_WIDTH = 4  # pixels, at every picture size, as published
+JOINT_RADIUS = 4
+HAND_DOT_RADIUS = 1
+HAND_DOT_COLOUR = (0, 0, 255)
+
+# Five fingers of four bones each, every finger starting at the wrist (0).
+HAND_BONES = tuple(
+    (0 if bone == 0 else finger + bone, finger + bone + 1)
+    for finger in (0, 4, 8, 12, 16)
+    for bone in range(4)
+)
+# Round the colour circle; OpenCV rounds the colours' halves to even, as `round` does.
+HAND_COLOURS = tuple(
+    tuple(round(channel * 255) for channel in colorsys.hsv_to_rgb(bone / 20, 1.0, 1.0))
+    for bone in range(20)
+)
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person's points as arrays, normalised to the picture; see `Keypoints`."""
+
+    xy: np.ndarray  # float64 [18, 2]
+    visible: np.ndarray  # bool [18]
+    hands_xy: np.ndarray | None = None  # float64 [2, 21, 2], left hand first
+    hands_visible: np.ndarray | None = None  # bool [2, 21]
+
+
+def people_of(keypoints: Keypoints) -> list[Person]:
+    """Every row as a `Person`."""
+    xy = keypoints.xy.detach().cpu().to(torch.float64).numpy()
+    visible = keypoints.visible.cpu().numpy()
+    if keypoints.hands_xy is None or keypoints.hands_visible is None:
+        return [Person(*row) for row in zip(xy, visible, strict=True)]
+    hands = keypoints.hands_xy.detach().cpu().to(torch.float64).numpy()
+    hands_visible = keypoints.hands_visible.cpu().numpy()
+    return [Person(*row) for row in zip(xy, visible, hands, hands_visible, strict=True)]
+
+
+def render_pose(keypoints: Keypoints, height: int, width: int, draw_hands: bool = True) -> Tensor:
+    """Skeleton pictures, one person in each.
+
+    Args:
+        keypoints: B people.
+        height: of the pictures, in pixels.
+        width: of the pictures, in pixels.
+        draw_hands: whether visible hands are drawn too (`config.draws_hands`).
+
+    Returns:
+        float32 `[B, 3, height, width]`, RGB in [-1, 1], black background, on the key points'
+        device.
+    """
+    people = people_of(keypoints if draw_hands else keypoints.without_hands())
+    if not people:
+        return torch.zeros(0, 3, height, width, device=keypoints.xy.device)
+    pictures = np.stack([draw_people([person], height, width) for person in people])
+    maps = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(torch.float32)
+    return ((maps / 255.0 - 0.5) / 0.5).to(keypoints.xy.device)
+
+
+def draw_people(people: Sequence[Person], height: int, width: int) -> np.ndarray:
+    """One skeleton picture of any number of people.
+
+    A limb is drawn if both its joints are visible. Points outside the picture take part and are
+    cut off at its border.
+
+    Returns:
+        uint8 `[height, width, 3]`, RGB on black.
+    """
+    canvas = np.zeros((height, width, 3), dtype=np.uint8)
+    # As published: limb by limb over all people, then one dimming, then the joints on top.
+    for (a, b), colour in zip(LIMBS, COLOURS, strict=False):
+        for person in people:
+            if person.visible[a] and person.visible[b]:
+                _draw_limb(canvas, person.xy[a], person.xy[b], colour)
+    canvas = (canvas * 0.6).astype(np.uint8)
+    for joint, colour in enumerate(COLOURS):
+        for person in people:
+            if person.visible[joint]:
+                fill_circle(canvas, _pixel(person.xy[joint], height, width), JOINT_RADIUS, colour)
+    # As published: everybody's left hand first, then the right ones.
+    for side in (0, 1):
+        for person in people:
+            if person.hands_xy is not None and person.hands_visible is not None:
+                _draw_hand(canvas, person.hands_xy[side], person.hands_visible[side])
+    return canvas
+
+
+def _draw_limb(
+    canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple[int, int, int]
+) -> None:
+    height, width = canvas.shape[:2]
+    x0, y0 = float(start[0]) * width, float(start[1]) * height
+    x1, y1 = float(end[0]) * width, float(end[1]) * height
+    # As published: centre, half-length and angle are truncated towards zero, not rounded.
+    centre = (int((x0 + x1) / 2), int((y0 + y1) / 2))
+    length = ((y0 - y1) ** 2 + (x0 - x1) ** 2) ** 0.5
+    angle = int(math.degrees(math.atan2(y0 - y1, x0 - x1)))
+    polygon = ellipse_polygon(centre, (int(length / 2), LIMB_HALF_WIDTH), angle)
+    fill_convex_polygon(canvas, polygon, colour)
+
+
+def _draw_hand(canvas: np.ndarray, xy: np.ndarray, visible: np.ndarray) -> None:
+    height, width = canvas.shape[:2]
+    points = [_pixel(point, height, width) for point in xy]
+    # As published: a point in the first row or column counts as missing.
+    drawn = [bool(seen) and x > 0 and y > 0 for seen, (x, y) in zip(visible, points, strict=True)]
+    for (a, b), colour in zip(HAND_BONES, HAND_COLOURS, strict=True):
+        if drawn[a] and drawn[b]:
+            draw_line(canvas, points[a], points[b], colour)
+    for seen, point in zip(drawn, points, strict=True):
+        if seen:
+            fill_circle(canvas, point, HAND_DOT_RADIUS, HAND_DOT_COLOUR)
+
+
+def _pixel(point: np.ndarray, height: int, width: int) -> tuple[int, int]:
+    return int(float(point[0]) * width), int(float(point[1]) * height)
