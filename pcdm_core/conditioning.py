@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-S = TypeVar("S", bound="_Rows")
+# typing.Self is newer than the oldest Python that the pack supports.
+Rows = TypeVar("Rows", bound="_Rows")
 
 
 @dataclass(frozen=True)
 class _Rows:
     """Tensors that share their first axis (one row a picture)."""
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+    def _map(self: Rows, function: Callable[[Tensor], Tensor]) -> Rows:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return type(self)(**{k: None if v is None else function(v) for k, v in values.items()})
 
@@ -29,20 +30,20 @@ class _Rows:
         return max(len(v) for f in fields(self) if (v := getattr(self, f.name)) is not None)
 
     def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> Self:
+        self: Rows, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Rows:
         """The same rows on another device or in another floating type."""
         return self._map(lambda v: v.to(device=device, dtype=dtype))
 
-    def expand(self, batch: int) -> Self:
+    def expand(self: Rows, batch: int) -> Rows:
         """One row repeated to `batch` rows; `batch` rows stay as they are."""
         return self._map(lambda v: v if len(v) == batch else v.expand(batch, *v.shape[1:]))
 
-    def select(self, rows: Tensor | slice) -> Self:
+    def select(self: Rows, rows: Tensor | slice) -> Rows:
         """Some of the rows."""
         return self._map(lambda v: v[rows])
 
-    def cat(self, other: Self) -> Self:
+    def cat(self: Rows, other: Rows) -> Rows:
         """The rows of `self`, then those of `other`."""
         batch, other_batch = len(self), len(other)
         mine, theirs = self.expand(batch), other.expand(other_batch)

@@ -18,7 +18,7 @@ STAGES: tuple[Stage, ...] = ("prior", "inpainting", "refining")
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """A noise table, what the network predicts, and the sampler that the stage was published with."""
+    """A noise table, what the network predicts, and the sampler of the published scripts."""
 
     beta_schedule: str = "scaled_linear"
     beta_start: float = 0.00085
@@ -104,7 +104,7 @@ class RefiningConfig:
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """Pixels to latents: `kl` is diffusers' `AutoencoderKL`, `patch` a linear code of square patches."""
+    """Pixels to latents: `kl` is diffusers' `AutoencoderKL`, `patch` a linear code of patches."""
 
     kind: Literal["kl", "patch"] = "kl"
     latent_channels: int = 4

@@ -34,6 +34,10 @@ class PosePrior(nn.Module):
             additional_embeddings=4,
             encoder_hid_proj_type=None,
         )
+        # As published: the two statistics are constants (see `normalise`) and attention sees all
+        # tokens; the library's parameters and causal mask for these would be dead weight.
+        self.transformer.clip_mean = self.transformer.clip_std = None
+        self.transformer.causal_attention_mask = None
         dims = (POSE_VECTOR, config.pose_hidden_dim, config.pose_dim)
         self.source_pose_encoder = PoseMLP(*dims)
         self.target_pose_encoder = PoseMLP(*dims)

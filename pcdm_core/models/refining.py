@@ -26,7 +26,7 @@ class RefiningModel(nn.Module):
         )
 
     def condition(self, patch_tokens: Tensor, coarse_latents: Tensor) -> Conditioning:
-        """From DINOv2 tokens of the source [B, L, P] and latents of the coarse picture [B, C, h, w].
+        """From DINOv2 tokens of the source [B, L, P] and the coarse picture's latents [B, C, h, w].
 
         Raises:
             ValueError: a shape does not fit the configuration.

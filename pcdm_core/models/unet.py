@@ -78,6 +78,6 @@ def run_unet(
     pose: Tensor | None = None,
     embed: Tensor | None = None,
 ) -> Tensor:
-    """One forward pass: x [B, C, h, w], t [B], tokens [B, L, D], pose [B, C0, h, w], embed [B, E]."""
+    """One pass: x [B, C, h, w], t [B], tokens [B, L, D], pose [B, C0, h, w], embed [B, E]."""
     sample = x if pose is None else torch.cat([x, pose], dim=1)
     return unet(sample, timesteps, tokens, class_labels=embed, return_dict=False)[0]

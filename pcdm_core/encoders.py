@@ -1,0 +1,210 @@
+"""Pictures to embeddings: patch tokens for the UNets' context, one vector for the prior.
+
+Every encoder takes normalised pixels and says with `pixels` how to make them. The networks are
+transformers' own; ours is what differs from them, and the closed-form encoder of the mini preset.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    Dinov2Config,
+    Dinov2Model,
+)
+from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings
+
+from .config import GlobalEncoderConfig, PatchEncoderConfig
+from .images import encoder_pixels, resize
+
+
+def square_pixels(picture: Tensor, size: int) -> Tensor:
+    """[B, 3, H, W] in [-1, 1] -> [B, 3, size, size], squashed and normalised for an encoder.
+
+    As published: bicubic in 8 bits, and CLIP's mean and deviation for DINOv2 too.
+    """
+    return encoder_pixels(resize(picture, size, size), size)
+
+
+def check_pixels(pixels: Tensor, size: int) -> None:
+    """Refuse pixels of another size than the encoder's."""
+    if pixels.ndim != 4 or pixels.shape[1:] != (3, size, size):
+        raise ValueError(
+            f"Expected normalised pixels [B, 3, {size}, {size}], got {list(pixels.shape)}. "
+            f"Make them from a picture with the encoder's `pixels`."
+        )
+
+
+class _PublishedEmbeddings(Dinov2Embeddings):
+    """DINOv2's embeddings with the position table resampled as when the weights were trained."""
+
+    def __init__(self, config: Dinov2Config) -> None:
+        super().__init__(config)
+        # Only masked pre-training uses it; here it would be a parameter without a gradient.
+        self.mask_token = None
+
+    def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
+        """[1, 1 + h w, P] for a picture of height x width pixels; `embeddings` is [B, 1 + h w, P].
+
+        As published: transformers 4.32 resamples by the factor (n + 0.1) / table instead of to the
+        size n, which moves every sample a little; later versions changed it.
+        """
+        table = self.position_embeddings
+        side = math.isqrt(table.shape[1] - 1)
+        patch = self.config.patch_size
+        rows, columns = height // patch, width // patch
+        if (rows, columns) == (side, side):
+            return table
+        grid = table[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)  # [1, P, side, side]
+        resampled = nn.functional.interpolate(
+            grid.float(),  # bicubic in half precision shifts the embeddings
+            scale_factor=((rows + 0.1) / side, (columns + 0.1) / side),
+            mode="bicubic",
+            align_corners=False,
+        ).to(grid.dtype)
+        return torch.cat([table[:, :1], resampled.flatten(2).transpose(1, 2)], dim=1)
+
+
+class PatchImageEncoder(nn.Module):
+    """DINOv2: normalised pixels [B, 3, S, S] -> tokens [B, 1 + (S / patch)^2, P], CLS first.
+
+    The tokens are the last hidden state after the final layer norm, as published.
+    """
+
+    def __init__(self, config: PatchEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        library = Dinov2Config(
+            hidden_size=config.hidden_size,
+            num_hidden_layers=config.num_layers,
+            num_attention_heads=config.num_heads,
+            patch_size=config.patch_size,
+            image_size=config.table_size,
+            use_swiglu_ffn=config.swiglu,
+            layer_norm_eps=config.layer_norm_eps,
+        )
+        self.model = Dinov2Model(library)
+        embeddings = _PublishedEmbeddings(library)
+        initial = self.model.embeddings.state_dict()
+        initial.pop("mask_token", None)
+        embeddings.load_state_dict(initial, assign=True)
+        self.model.embeddings = embeddings
+
+    def pixels(self, picture: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1] -> what `forward` takes at the preset's `picture_size`."""
+        return square_pixels(picture, self.config.picture_size)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[B, 3, S, S], S a multiple of the patch size -> [B, L, P]."""
+        patch = self.config.patch_size
+        if pixels.ndim != 4 or any((pixels.shape[1] - 3, *(n % patch for n in pixels.shape[2:]))):
+            raise ValueError(
+                f"Expected normalised pixels [B, 3, S, S] with S a multiple of {patch}, got "
+                f"{list(pixels.shape)}. Make them from a picture with the encoder's `pixels`."
+            )
+        return self.model(pixels).last_hidden_state
+
+
+class GlobalImageEncoder(nn.Module):
+    """CLIP's vision tower: normalised pixels [B, 3, S, S] -> embeddings [B, E].
+
+    As published: projected, not normalised to unit length.
+    """
+
+    def __init__(self, config: GlobalEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = CLIPVisionModelWithProjection(
+            CLIPVisionConfig(
+                hidden_size=config.hidden_size,
+                intermediate_size=config.intermediate_size,
+                projection_dim=config.embedding_dim,
+                num_hidden_layers=config.num_layers,
+                num_attention_heads=config.num_heads,
+                image_size=config.picture_size,
+                patch_size=config.patch_size,
+                hidden_act=config.hidden_act,
+            )
+        )
+        # A constant that no file holds: it needs its values also where the weights are built
+        # without storage and come from a file later.
+        table = self.model.vision_model.embeddings
+        positions = torch.arange(table.num_positions, device="cpu")[None]
+        table.register_buffer("position_ids", positions, persistent=False)
+
+    def pixels(self, picture: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1] -> what `forward` takes."""
+        return square_pixels(picture, self.config.picture_size)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [B, E]."""
+        check_pixels(pixels, self.config.picture_size)
+        return self.model(pixels).image_embeds
+
+
+class LinearImageEncoder(nn.Module):
+    """The closed-form encoder of the mini preset: whitened principal components of small pictures.
+
+    Embeddings have zero mean and unit variance a channel over the pictures given to `fit`.
+    """
+
+    mean: Tensor  # [3 S S]
+    projection: Tensor  # [E, 3 S S]
+
+    def __init__(self, config: GlobalEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        inputs = 3 * config.picture_size**2
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("projection", torch.zeros(config.embedding_dim, inputs))
+
+    def pixels(self, picture: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1] -> what `forward` and `fit` take."""
+        return square_pixels(picture, self.config.picture_size)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [B, E]."""
+        check_pixels(pixels, self.config.picture_size)
+        return (pixels.flatten(1).to(self.mean) - self.mean) @ self.projection.T
+
+    @torch.no_grad()
+    def fit(self, pixels: Tensor) -> None:
+        """Set the projection from normalised pixels [N, 3, S, S] (see `pixels`), N > E.
+
+        Raises:
+            ValueError: another size, or fewer pictures than components.
+        """
+        check_pixels(pixels, self.config.picture_size)
+        count, components = len(pixels), self.config.embedding_dim
+        if count <= components:
+            raise ValueError(
+                f"{components} components need more than {components} pictures, got {count}."
+            )
+        flat = pixels.flatten(1).double()
+        mean = flat.mean(0)
+        centred = flat - mean
+        if count < flat.shape[1]:
+            # The smaller of the two equivalent eigenproblems: over pictures, not over pixels.
+            values, vectors = torch.linalg.eigh(centred @ centred.T)
+            basis = (vectors.flip(1)[:, :components].T @ centred).T
+            basis = basis / basis.norm(dim=0, keepdim=True).clamp(min=1e-12)
+        else:
+            values, vectors = torch.linalg.eigh(centred.T @ centred)
+            basis = vectors.flip(1)[:, :components]
+        variance = values.flip(0)[:components].clamp(min=1e-12) / count
+        # A component's sign is arbitrary; this choice makes the fit the same everywhere.
+        sign = basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
+        self.mean.copy_(mean)
+        self.projection.copy_((basis * sign / variance.sqrt()).T)
+
+
+GlobalEncoder = GlobalImageEncoder | LinearImageEncoder
+
+
+def build_global_encoder(config: GlobalEncoderConfig) -> GlobalEncoder:
+    """The global encoder of a preset, not yet fitted or loaded."""
+    return GlobalImageEncoder(config) if config.kind == "clip" else LinearImageEncoder(config)
