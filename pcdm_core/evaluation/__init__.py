@@ -1,0 +1,1 @@
+"""How near a picture is to the truth, pair by pair."""
