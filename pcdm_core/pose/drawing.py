@@ -160,7 +160,7 @@ def _draw_segments(picture: np.ndarray, segments: np.ndarray, colour: Colour) ->
     limits = np.array([width, height, width, height])
     outside = ((segments < 0) | (segments >= limits)).any(axis=1)
     if outside.any():
-        clipped = (_clip(*segment, width, height) for segment in segments[outside].tolist())
+        clipped = (_clip(segment, width, height) for segment in segments[outside].tolist())
         kept = [segment for segment in clipped if segment is not None]
         segments = np.concatenate(
             [segments[~outside], np.array(kept, dtype=np.int64).reshape(-1, 4)]
@@ -186,10 +186,9 @@ def _draw_segments(picture: np.ndarray, segments: np.ndarray, colour: Colour) ->
     picture[rows, columns] = colour
 
 
-def _clip(
-    x1: int, y1: int, x2: int, y2: int, width: int, height: int
-) -> tuple[int, int, int, int] | None:
+def _clip(segment: list[int], width: int, height: int) -> tuple[int, int, int, int] | None:
     """The part of a line inside the picture, with OpenCV's truncating divisions; None if none."""
+    x1, y1, x2, y2 = segment
     right, bottom = width - 1, height - 1
     code1 = (x1 < 0) + (x1 > right) * 2 + (y1 < 0) * 4 + (y1 > bottom) * 8
     code2 = (x2 < 0) + (x2 > right) * 2 + (y2 < 0) * 4 + (y2 > bottom) * 8

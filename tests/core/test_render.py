@@ -52,6 +52,11 @@ def person_at(places: dict[int, tuple[float, float]]) -> Keypoints:
     return Keypoints(xy, visible)
 
 
+def point_around(rng: np.random.Generator) -> tuple[int, int]:
+    x, y = rng.integers(-60, 150, 2)
+    return int(x), int(y)
+
+
 @pytest.mark.parametrize("item", ITEMS, ids=lambda item: item["file"])
 def test_a_skeleton_equals_the_published_one_to_the_pixel(item: dict) -> None:
     expected = np.array(Image.open(GOLDEN / item["file"]))
@@ -65,7 +70,7 @@ def test_lines_and_circles_equal_opencv(seed: int) -> None:
     for _ in range(100):
         height, width = (int(side) for side in rng.integers(2, 90, 2))
         ours, theirs = np.zeros((2, height, width, 3), dtype=np.uint8)
-        start, end, centre = (tuple(map(int, rng.integers(-60, 150, 2))) for _ in range(3))
+        start, end, centre = (point_around(rng) for _ in range(3))
         radius = int(rng.integers(0, 12))
         draw_line(ours, start, end, INK)
         cv2.line(theirs, start, end, INK, thickness=1)
@@ -81,10 +86,10 @@ def test_filled_ellipses_equal_opencv(seed: int) -> None:
     for _ in range(100):
         height, width = (int(side) for side in rng.integers(2, 90, 2))
         ours, theirs = np.zeros((2, height, width, 3), dtype=np.uint8)
-        centre = tuple(map(int, rng.integers(-40, 130, 2)))
-        axes, angle = (int(rng.integers(0, 120)), int(rng.integers(0, 9))), rng.integers(-180, 181)
-        polygon = ellipse_polygon(centre, axes, int(angle))
-        reference = cv2.ellipse2Poly(centre, axes, int(angle), 0, 360, 1)
+        centre, angle = point_around(rng), int(rng.integers(-180, 181))
+        axes = (int(rng.integers(0, 120)), int(rng.integers(0, 9)))
+        polygon = ellipse_polygon(centre, axes, angle)
+        reference = np.asarray(cv2.ellipse2Poly(centre, axes, angle, 0, 360, 1))
         np.testing.assert_array_equal(polygon, reference)
         fill_convex_polygon(ours, polygon, INK)
         cv2.fillConvexPoly(theirs, reference, INK)

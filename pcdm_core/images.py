@@ -1,0 +1,350 @@
+"""Pixels: files, sizes, what the encoders see, and the source|target canvas.
+
+A *picture* is a float32 tensor `[B, 3, H, W]`, RGB in [-1, 1]. Resizing goes through 8-bit pixels
+and Pillow's bicubic filter, because the published weights were trained on exactly that. Sizes are
+height x width.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from .pose.body_mask import body_mask
+from .pose.keypoints import Keypoints
+
+__all__ = [
+    "CLIP_MEAN", "CLIP_STD", "Fit", "FitMode", "as_picture", "background_colour", "body_mask",
+    "encoder_pixels", "fit", "from_uint8", "known_mask", "load_picture", "pose_canvas", "resize",
+    "right_half", "save_picture", "source_canvas", "to_pil", "to_uint8",
+]  # fmt: skip
+
+# As published: DINOv2 gets CLIP's statistics too, not ImageNet's.
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+FitMode = Literal["squash", "pad"]
+
+
+# --- files and other representations -------------------------------------------------------------
+
+
+def load_picture(path: str | os.PathLike[str]) -> Tensor:
+    """Read a picture file as float32 `[1, 3, H, W]` in [-1, 1].
+
+    Turned as its EXIF orientation says; transparency lies on white; greyscale, palettes, 16 bits
+    and CMYK become RGB. Of an animation this is the first frame.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no picture, or is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"{path}: {what}; give the path of a picture file")
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return as_picture(image)
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{path}: not a picture that can be read ({path.stat().st_size} bytes); "
+            "save it as PNG, JPEG or WebP"
+        ) from error
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: the picture is damaged or too large ({error})") from error
+
+
+def as_picture(image: Image.Image | np.ndarray | Tensor) -> Tensor:
+    """A picture from Pillow, numpy or torch, as float32 in [-1, 1] with the batch axis.
+
+    Args:
+        image: a Pillow image of any mode; or an array `[H, W]`, `[H, W, C]`, C of 1, 3 or 4, as
+            uint8, uint16 or float in [0, 1]; or a float tensor `[3, H, W]` or `[B, 3, H, W]` that
+            is in [-1, 1] already.
+    """
+    if isinstance(image, Tensor):
+        picture = image[None] if image.ndim == 3 else image
+        if picture.ndim != 4 or picture.shape[1] != 3 or not picture.is_floating_point():
+            raise ValueError(
+                f"a picture tensor is float [B, 3, H, W], got {image.dtype} {list(image.shape)}"
+            )
+        low, high = picture.aminmax() if picture.numel() else (picture.new_zeros(()),) * 2
+        if not (low.item() >= -1.01 and high.item() <= 1.01):
+            raise ValueError(f"a picture tensor is in [-1, 1], got [{low:g}, {high:g}]")
+        return picture.to(torch.float32)
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(_uint8_array(image))
+    return from_uint8(np.asarray(_rgb(image)))
+
+
+def from_uint8(pixels: np.ndarray) -> Tensor:
+    """uint8 `[H, W, 3]` or `[B, H, W, 3]` as a picture `[B, 3, H, W]` in [-1, 1]."""
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3:
+        raise ValueError(f"expected uint8 [B, H, W, 3], got {pixels.dtype} {list(pixels.shape)}")
+    batch = pixels[None] if pixels.ndim == 3 else pixels
+    planes = torch.from_numpy(np.array(batch.transpose(0, 3, 1, 2), order="C"))
+    return (planes.to(torch.float32) / 255.0 - 0.5) / 0.5
+
+
+def to_uint8(picture: Tensor) -> np.ndarray:
+    """A picture `[B, 3, H, W]` in [-1, 1] as uint8 `[B, H, W, 3]`; values beyond are cut off."""
+    scaled = (picture.detach().to(torch.float32) + 1.0) * 127.5
+    pixels = scaled.round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def to_pil(picture: Tensor) -> list[Image.Image]:
+    """One RGB image per row of the batch."""
+    return [Image.fromarray(pixels) for pixels in to_uint8(picture)]
+
+
+def save_picture(picture: Tensor, path: str | os.PathLike[str]) -> Path:
+    """Write one picture, `[1, 3, H, W]` or `[3, H, W]` in [-1, 1], as PNG, whole or not at all."""
+    path = Path(path)
+    batch = picture[None] if picture.ndim == 3 else picture
+    if len(batch) != 1:
+        raise ValueError(f"{path}: one file holds one picture, got a batch of {len(batch)}")
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"{path}: pictures are written as PNG; name it {path.stem}.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".png", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            to_pil(batch)[0].save(file, format="PNG")
+        os.chmod(name, 0o644)  # mkstemp's files are for their owner alone
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
+        image = Image.fromarray(_uint8_array(np.asarray(image).clip(0, 65535).astype(np.uint16)))
+    if image.mode == "F":
+        image = Image.fromarray(_uint8_array(np.asarray(image)))
+    if image.has_transparency_data:
+        colour = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), colour)
+    return image.convert("RGB")
+
+
+def _uint8_array(pixels: np.ndarray) -> np.ndarray:
+    """`[H, W]`, `[H, W, 3]` or `[H, W, 4]` in 8 bits."""
+    if pixels.ndim == 3 and pixels.shape[-1] == 1:
+        pixels = pixels[..., 0]
+    if pixels.ndim != 2 and (pixels.ndim != 3 or pixels.shape[-1] not in (3, 4)):
+        raise ValueError(f"expected [H, W] or [H, W, 1, 3 or 4], got {list(pixels.shape)}")
+    if pixels.dtype == np.uint16:
+        return np.round(pixels / 257.0).astype(np.uint8)
+    if np.issubdtype(pixels.dtype, np.floating):
+        low, high = float(pixels.min(initial=0.0)), float(pixels.max(initial=0.0))
+        if not (low >= -0.01 and high <= 1.01):
+            raise ValueError(f"floating-point pixels are in [0, 1], got [{low:g}, {high:g}]")
+        return np.round(pixels.clip(0.0, 1.0) * 255.0).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"expected uint8, uint16 or float pixels, got {pixels.dtype}")
+    return pixels
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+def resize(picture: Tensor, height: int, width: int) -> Tensor:
+    """Resize as the published preprocessing does: 8 bits, Pillow's bicubic with antialiasing.
+
+    Args:
+        picture: `[B, 3, H, W]` in [-1, 1]; one that has the size already is returned as it is.
+        height: in pixels.
+        width: in pixels.
+    """
+    if picture.shape[-2:] == (height, width):
+        return picture
+    if height <= 0 or width <= 0:
+        raise ValueError(f"cannot resize to {height}x{width}; both must be positive")
+    images = (image.resize((width, height), Image.Resampling.BICUBIC) for image in to_pil(picture))
+    return from_uint8(np.stack([np.asarray(image) for image in images])).to(picture.device)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a picture of one size came to another size; pixels unless said otherwise.
+
+    The source fills the box at (`left`, `top`) of `box_height` x `box_width` in the fitted
+    picture. Squashed, the box is the whole picture.
+    """
+
+    source_height: int
+    source_width: int
+    height: int
+    width: int
+    left: int
+    top: int
+    box_height: int
+    box_width: int
+
+    @classmethod
+    def of(
+        cls, source_height: int, source_width: int, height: int, width: int, mode: FitMode
+    ) -> Fit:
+        """The fit of a size into a size, without any pixels (for poses of another picture)."""
+        if mode not in get_args(FitMode):
+            raise ValueError(f"fit mode {mode!r}: choose one of {', '.join(get_args(FitMode))}")
+        if min(source_height, source_width, height, width) <= 0:
+            raise ValueError(
+                f"cannot fit {source_height}x{source_width} into {height}x{width}; "
+                "sizes must be positive"
+            )
+        if mode == "squash":
+            return cls(source_height, source_width, height, width, 0, 0, height, width)
+        scale = min(height / source_height, width / source_width)
+        box_height = min(max(round(source_height * scale), 1), height)
+        box_width = min(max(round(source_width * scale), 1), width)
+        left, top = (width - box_width) // 2, (height - box_height) // 2
+        return cls(source_height, source_width, height, width, left, top, box_height, box_width)
+
+    def apply(self, keypoints: Keypoints) -> Keypoints:
+        """Key points of the source picture as key points of the fitted picture."""
+
+        def move(xy: Tensor) -> Tensor:
+            scale = xy.new_tensor([self.box_width / self.width, self.box_height / self.height])
+            return xy * scale + xy.new_tensor([self.left / self.width, self.top / self.height])
+
+        hands = None if keypoints.hands_xy is None else move(keypoints.hands_xy)
+        return replace(keypoints, xy=move(keypoints.xy), hands_xy=hands)
+
+    def undo(self, picture: Tensor) -> Tensor:
+        """A fitted picture `[B, 3, height, width]` back at the source's size and aspect."""
+        if picture.shape[-2:] != (self.height, self.width):
+            raise ValueError(
+                f"this fit made {self.height}x{self.width} pictures, "
+                f"got {picture.shape[-2]}x{picture.shape[-1]}"
+            )
+        right, bottom = self.left + self.box_width, self.top + self.box_height
+        inner = picture[..., self.top : bottom, self.left : right]
+        return resize(inner, self.source_height, self.source_width)
+
+
+def fit(picture: Tensor, height: int, width: int, mode: FitMode = "squash") -> tuple[Tensor, Fit]:
+    """Bring pictures to a size.
+
+    Args:
+        picture: `[B, 3, H, W]` in [-1, 1].
+        height: of the result.
+        width: of the result.
+        mode: "squash" stretches each side by itself (as published); "pad" keeps the aspect and
+            fills the rest with each picture's background colour.
+
+    Returns:
+        `[B, 3, height, width]` in [-1, 1], and the `Fit` that maps key points along and pictures
+        back.
+    """
+    how = Fit.of(picture.shape[-2], picture.shape[-1], height, width, mode)
+    inner = resize(picture, how.box_height, how.box_width)
+    if (how.box_height, how.box_width) == (height, width):
+        return inner, how
+    canvas = background_colour(picture).to(inner.dtype).expand(-1, -1, height, width).clone()
+    right, bottom = how.left + how.box_width, how.top + how.box_height
+    canvas[..., how.top : bottom, how.left : right] = inner
+    return canvas, how
+
+
+def background_colour(picture: Tensor) -> Tensor:
+    """`[B, 3, 1, 1]`: the median colour of a narrow frame along the picture's border."""
+    height, width = picture.shape[-2:]
+    depth = max(min(height, width) // 64, 1)
+    frame = torch.ones(height, width, dtype=torch.bool, device=picture.device)
+    frame[depth : height - depth, depth : width - depth] = False
+    return picture[..., frame].median(dim=-1).values[..., None, None]
+
+
+# --- what the encoders and the inpainting model see ----------------------------------------------
+
+
+def encoder_pixels(
+    picture: Tensor,
+    size: int = 224,
+    mean: tuple[float, float, float] = CLIP_MEAN,
+    std: tuple[float, float, float] = CLIP_STD,
+) -> Tensor:
+    """What `CLIPImageProcessor` with its class defaults makes of a picture, in Pillow and torch.
+
+    As published: the shorter side becomes `size` (bicubic, 8 bits), the centre is cropped.
+
+    Args:
+        picture: `[B, 3, H, W]` in [-1, 1], any aspect.
+        size: of the result in pixels.
+        mean: per channel, for values in [0, 1].
+        std: per channel, for values in [0, 1].
+
+    Returns:
+        float32 `[B, 3, size, size]`, normalised.
+    """
+    height, width = picture.shape[-2:]
+    if height <= width:
+        height, width = size, int(size * width / height)
+    else:
+        height, width = int(size * height / width), size
+    top, left = (height - size) // 2, (width - size) // 2
+    resized = resize(picture, height, width)[..., top : top + size, left : left + size]
+    centre = resized.new_tensor(mean).reshape(1, 3, 1, 1)
+    spread = resized.new_tensor(std).reshape(1, 3, 1, 1)
+    return ((resized * 0.5 + 0.5) - centre) / spread
+
+
+def source_canvas(source: Tensor) -> Tensor:
+    """`[B, 3, H, W]` to `[B, 3, H, 2W]`: the source at the left, black at the right."""
+    return torch.cat([source, torch.full_like(source, -1.0)], dim=-1)
+
+
+def pose_canvas(source_pose_map: Tensor, target_pose_map: Tensor) -> Tensor:
+    """`[B, 3, H, 2W]`: source skeletons at the left, target skeletons at the right.
+
+    One source pose map goes with any number of target pose maps.
+    """
+    if len(source_pose_map) == 1:
+        source_pose_map = source_pose_map.expand(len(target_pose_map), -1, -1, -1)
+    if source_pose_map.shape != target_pose_map.shape:
+        raise ValueError(
+            f"source and target pose maps differ: {list(source_pose_map.shape)} and "
+            f"{list(target_pose_map.shape)}"
+        )
+    return torch.cat([source_pose_map, target_pose_map], dim=-1)
+
+
+def right_half(canvas: Tensor) -> Tensor:
+    """`[..., H, 2W]` to `[..., H, W]`: the target of a canvas of pictures or latents."""
+    if canvas.shape[-1] % 2:
+        raise ValueError(f"a canvas has an even width, got {canvas.shape[-1]}")
+    return canvas[..., canvas.shape[-1] // 2 :]
+
+
+def known_mask(
+    batch: int,
+    height: int,
+    canvas_width: int,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """`[batch, 1, height, canvas_width]`: 1 on the known left half, 0 on the right half.
+
+    As published: the inverse of the usual inpainting mask.
+    """
+    if canvas_width % 2:
+        raise ValueError(f"a canvas has an even width, got {canvas_width}")
+    mask = torch.zeros(batch, 1, height, canvas_width, device=device, dtype=dtype)
+    mask[..., : canvas_width // 2] = 1.0
+    return mask
