@@ -1,0 +1,201 @@
+"""House rules that no single file shows: who imports whom, and what an import may do."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes"}
+
+# Lower lines never import from higher ones; neighbours on one line may know each other.
+ORDER = (
+    {"config", "pose", "images"},
+    {"conditioning"},
+    {"models", "encoders", "vae", "schedules"},
+    {"sampling", "losses", "checkpoints"},
+    {"pipeline", "evaluation"},
+    {"cli", "demo"},
+)
+RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
+
+# The only homes of the two large libraries: everything else sees our own interfaces.
+LIBRARY_HOMES = {"models", "encoders", "schedules", "vae"}
+
+LINES_MAX = 450
+
+
+def files_of(*folders: str) -> list[Path]:
+    found = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    assert found, f"no Python file below {folders}: the check would check nothing"
+    return found
+
+
+def own_files() -> list[Path]:
+    return [ROOT / "run.py", ROOT / "__init__.py", *files_of("pcdm_core", "training", "tests")]
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Every imported module as an absolute dotted name, with its line; also those inside functions.
+
+    `from x import y` gives `x.y`, because y may be a module.
+    """
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            for alias in node.names:
+                yield ".".join((*base, *filter(None, [node.module]), alias.name)), node.lineno
+
+
+def place(path: Path, line: int) -> str:
+    return f"{path.relative_to(ROOT).as_posix()}:{line}"
+
+
+def test_the_core_knows_no_host_no_training_and_no_torchvision_or_opencv() -> None:
+    banned = HOST | {"training", "tests", "torchvision", "cv2"}
+    found = [
+        f"{place(path, line)} imports {name}"
+        for path in files_of("pcdm_core")
+        for name, line in imports(path)
+        if name.split(".")[0] in banned
+    ]
+    assert not found
+
+
+def test_the_core_imports_itself_relatively() -> None:
+    # In ComfyUI the package has another full name; an absolute import would make a second copy.
+    found = [
+        place(path, node.lineno)
+        for path in files_of("pcdm_core")
+        for node in ast.walk(parse(path))
+        if (
+            isinstance(node, ast.Import) and any(a.name.startswith("pcdm_core") for a in node.names)
+        )
+        or (isinstance(node, ast.ImportFrom) and not node.level and "pcdm_core" in str(node.module))
+    ]
+    assert not found
+
+
+def test_inside_the_core_nothing_imports_what_stands_above_it() -> None:
+    found = []
+    edges = 0
+    for path in files_of("pcdm_core"):
+        parts = path.relative_to(ROOT / "pcdm_core").with_suffix("").parts
+        if parts == ("__init__",) or parts[0] in ("__main__", "weights"):
+            continue
+        assert parts[0] in RANK, f"give {parts[0]} its place in ORDER, in {Path(__file__).name}"
+        for name, line in imports(path):
+            package, _, rest = name.partition(".")
+            target = rest.split(".")[0]
+            if package == "pcdm_core" and target in RANK:
+                edges += 1
+                if RANK[target] > RANK[parts[0]]:
+                    found.append(f"{place(path, line)} imports {target}")
+    assert edges
+    assert not found
+
+
+def test_only_the_homes_of_the_libraries_import_them() -> None:
+    found = []
+    homes = set()
+    for path in files_of("pcdm_core"):
+        home = path.relative_to(ROOT / "pcdm_core").with_suffix("").parts[0]
+        for name, line in imports(path):
+            if name.split(".")[0] in ("diffusers", "transformers"):
+                homes.add(home)
+                if home not in LIBRARY_HOMES:
+                    found.append(f"{place(path, line)} imports {name}")
+    assert homes
+    assert not found
+
+
+def test_pickles_are_read_as_weights_only() -> None:
+    found = []
+    for path in own_files():
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.ImportFrom) and node.module == "torch":
+                found += [place(path, node.lineno) for a in node.names if a.name == "load"]
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                given = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                if given.get("weights_only") != "True":
+                    found.append(place(path, node.lineno))
+    assert not found
+
+
+def test_nothing_evaluates_text_as_code() -> None:
+    found = [
+        place(path, node.lineno)
+        for path in own_files()
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("eval", "exec")
+    ]
+    assert not found
+
+
+def test_files_stay_short() -> None:
+    lengths = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in own_files()
+    }
+    assert not {path: lines for path, lines in lengths.items() if lines > LINES_MAX}
+
+
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, random, sys
+
+# As in an install without them: None makes the import fail and the look-up say "not there".
+for absent in ("torchvision", "cv2", "comfy", "folder_paths", "nodes", "training"):
+    sys.modules[absent] = None
+
+import numpy, torch
+import diffusers, transformers
+
+events = []
+def watch(event, arguments):
+    writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+    if writes and str(arguments[0]) != "/dev/null":
+        events.append(f"opens {arguments[0]!r} for writing")
+    elif event.startswith("socket.") and event not in ("socket.gethostname",):
+        events.append(f"{event} {arguments[1:]!r}")
+    elif event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir"):
+        events.append(f"{event} {arguments[0]!r}")
+
+def random_state():
+    return (random.getstate(), numpy.random.get_state()[1].tolist(), torch.initial_seed(),
+            torch.get_rng_state().tolist(), torch.get_default_dtype(), torch.get_num_threads())
+
+before = random_state()
+sys.addaudithook(watch)
+import pcdm_core
+names = [m.name for m in pkgutil.walk_packages(pcdm_core.__path__, "pcdm_core.")]
+for name in names:
+    importlib.import_module(name)
+if random_state() != before:
+    events.append("changes the random state, the default dtype or the number of threads")
+assert len(names) > 5, names
+print("\\n".join(events))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="audit events name files differently there")
+def test_importing_the_core_writes_nothing_calls_nobody_and_sets_no_seed() -> None:
+    result = subprocess.run(
+        [sys.executable, "-B", "-c", IMPORT_EVERYTHING],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split("\n") == ["", ""]

@@ -1,0 +1,142 @@
+"""What is installed and published: dependencies, pins, the built distribution, the documents."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads(text("pyproject.toml"))["project"]
+
+
+def requirement_lines(name: str) -> list[Requirement]:
+    lines = [line.split("#")[0].strip() for line in text(name).splitlines()]
+    return [Requirement(line) for line in lines if line]
+
+
+def pins() -> dict[str, str]:
+    """Name to version of the development environment, for this interpreter."""
+    found = {}
+    for requirement in requirement_lines("requirements-dev.txt"):
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", requirement
+        if requirement.marker is None or requirement.marker.evaluate():
+            found[canonicalize_name(requirement.name)] = specifier.version
+    return found
+
+
+def test_an_installer_of_either_kind_gets_the_same_dependencies() -> None:
+    declared = [Requirement(line) for line in project()["dependencies"]]
+    assert set(map(str, declared)) == set(map(str, requirement_lines("requirements.txt")))
+
+
+def test_a_users_install_touches_neither_torch_nor_numpy_nor_opencv() -> None:
+    names = {canonicalize_name(Requirement(line).name) for line in project()["dependencies"]}
+    assert names == {"diffusers", "transformers", "safetensors", "einops", "pillow"}
+
+
+def test_every_development_dependency_is_pinned_inside_its_range() -> None:
+    extras = project()["optional-dependencies"]
+    # "pose" is a detector that people bring along; nothing here is tested with it.
+    lines = [
+        *project()["dependencies"],
+        *(line for e in ("train", "eval", "dev") for line in extras[e]),
+    ]
+    pinned = pins()
+    wrong = {
+        line: pinned.get(canonicalize_name(Requirement(line).name))
+        for line in lines
+        if pinned.get(canonicalize_name(Requirement(line).name), "0")
+        not in Requirement(line).specifier
+    }
+    assert not wrong
+
+
+def test_the_pins_are_complete_so_that_nothing_unpinned_is_needed() -> None:
+    # run.py installs them with --no-deps; torch is run.py's own matter.
+    pinned = pins()
+    missing = []
+    checked = 0
+    for name, version in pinned.items():
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        if distribution.version != version:
+            continue
+        checked += 1
+        for line in distribution.requires or []:
+            needed = Requirement(line)
+            if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+                continue
+            found = pinned.get(canonicalize_name(needed.name))
+            if needed.name != "torch" and (found is None or found not in needed.specifier):
+                missing.append(f"{name} needs {line}, pinned: {found}")
+    assert checked > 10
+    assert not missing
+
+
+def test_the_built_distribution_is_the_core_alone(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="hatchling, a development pin, is not installed")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("pcdm-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"pcdm_core", "pcdm"}
+    ours = [path for path in (ROOT / "pcdm_core").rglob("*") if path.is_file()]
+    assert ours
+    wanted = {p.relative_to(ROOT).as_posix() for p in ours if "__pycache__" not in p.parts}
+    assert wanted <= set(names)
+
+
+def test_the_published_node_leaves_out_what_only_developers_use() -> None:
+    ignored = {line.strip().strip("/") for line in text(".comfyignore").splitlines()}
+    assert {"run.py", "training", "tests", "benchmarks", "requirements-dev.txt"} <= ignored
+    assert not ignored & {"pcdm_core", "nodes", "workflows", "__init__.py", "requirements.txt"}
+
+
+def test_the_folder_offers_no_nodes_where_comfyui_is_absent() -> None:
+    script = "import runpy; print('comfy_entrypoint' in runpy.run_path('__init__.py'))"
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"
+
+
+def test_continuous_integration_calls_the_readmes_test_command() -> None:
+    assert text(".ci/run").splitlines()[-1] == "python3 run.py test"
+    assert "python run.py test" in text("README.md")
+
+
+def test_the_model_card_speaks_of_every_shipped_weight_file() -> None:
+    shipped = [path.name for path in (ROOT / "pcdm_core" / "weights").rglob("*.safetensors")]
+    assert not [name for name in shipped if name not in text("MODEL_CARD.md")]
+
+
+def test_the_links_of_the_documents_lead_to_files() -> None:
+    missing = []
+    for name in ("README.md", "CONTRIBUTING.md", "MODEL_CARD.md", "docs/architecture.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", text(name)):
+            if not (ROOT / name).parent.joinpath(target).exists():
+                missing.append(f"{name}: {target}")
+    assert not missing

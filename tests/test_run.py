@@ -1,0 +1,188 @@
+"""The front door: its command line, and the environment it makes, re-uses and mends."""
+
+import ast
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def run() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("pcdm_run", ROOT / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def environment(run: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A real environment without packages, marked as complete for the interpreter's own torch."""
+    folder = tmp_path_factory.mktemp("environments") / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    torch = run.choose_torch(folder, None)
+    run.provide_torch(python, torch)
+    run.write_marker(folder, complete_marker(run, torch))
+    return folder, python
+
+
+def complete_marker(run: ModuleType, torch: dict[str, object]) -> dict[str, object]:
+    return {"complete": True, "requirements": run.pins_hash(), "torch": torch}
+
+
+def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *arguments],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_an_old_interpreter_can_read_the_file_and_gets_a_sentence(
+    run: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ast.parse((ROOT / "run.py").read_text(encoding="utf-8"), feature_version=(3, 7))
+    monkeypatch.setattr(run, "PYTHON_MIN", (99, 0))
+    assert run.main(["demo"]) == 1
+    assert "needs Python 99.0 or newer" in capsys.readouterr().err
+
+
+def test_the_front_door_needs_the_standard_library_alone() -> None:
+    tree = ast.parse((ROOT / "run.py").read_text(encoding="utf-8"))
+    names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    names |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+def test_every_command_in_the_help_has_its_module(run: ModuleType) -> None:
+    result = call("--help")
+    assert result.returncode == 0
+    listed = [line.split()[0] for line in result.stdout.splitlines() if line.startswith("  ")]
+    assert "test" in listed
+    assert not [name for name in listed if not importlib.util.find_spec(run.COMMANDS[name].module)]
+
+
+def test_no_command_or_an_unknown_one_is_a_wrong_call_that_lists_the_commands() -> None:
+    for arguments in ((), ("dmeo",)):
+        result = call(*arguments)
+        assert result.returncode == 2
+        assert "usage: python run.py" in result.stdout + result.stderr
+    assert "no command 'dmeo'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--torch-index", "https://example.org/cpu", "demo", "--seed", "3"],
+        ["demo", "--torch-index", "https://example.org/cpu", "--seed", "3"],
+        ["demo", "--seed", "3", "--torch-index=https://example.org/cpu"],
+    ],
+)
+def test_the_torch_index_may_stand_anywhere(run: ModuleType, argv: list[str]) -> None:
+    assert run.take_torch_index(argv) == (["demo", "--seed", "3"], "https://example.org/cpu")
+
+
+@pytest.mark.parametrize("argv", [["demo", "--torch-index"], ["--torch-index", "--seed", "3"]])
+def test_a_torch_index_without_an_address_is_a_wrong_call(run: ModuleType, argv: list[str]) -> None:
+    assert run.main(argv) == 2
+
+
+def test_the_exit_status_of_the_command_passes_through(run: ModuleType) -> None:
+    python = Path(sys.executable)
+    assert run.run_module(python, "json.tool", ["--help"]) == 0
+    assert run.run_module(python, "json.tool", [str(ROOT / "absent.json")]) in (1, 2)
+    assert run.run_module(python, "zipfile", ["--no-such-option"]) == 2
+
+
+def test_a_whole_environment_is_used_again_as_it_is(
+    run: ModuleType, environment: tuple[Path, Path]
+) -> None:
+    folder, python = environment
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert run.ensure_environment(folder, None) == python
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_the_environment_sees_the_interpreters_own_torch_after_its_own_packages(
+    environment: tuple[Path, Path],
+) -> None:
+    folder, python = environment
+    script = (
+        "import sys, importlib.util as u; print(u.find_spec('torch').origin, *sys.path, sep='|')"
+    )
+    result = subprocess.run([str(python), "-c", script], capture_output=True, text=True, check=True)
+    origin, *path = result.stdout.strip().split("|")
+    marker = json.loads((folder / "pcdm-environment.json").read_text(encoding="utf-8"))
+    assert Path(origin).parents[1] == Path(marker["torch"]["folder"])
+    assert path[-1] == marker["torch"]["folder"]
+
+
+def test_other_pins_another_torch_or_a_lost_interpreter_are_noticed(
+    run: ModuleType, environment: tuple[Path, Path]
+) -> None:
+    folder, python = environment
+    marker = run.read_marker(folder)
+    assert run.is_usable(marker, python, None)
+    assert not run.is_usable(marker, python, "https://example.org/cpu")
+    assert not run.is_usable(marker, folder / "absent", None)
+    assert not run.is_usable({**marker, "complete": False}, python, None)
+    assert not run.is_usable({**marker, "torch": {"folder": str(folder)}}, python, None)
+    pinned = {"pin": run.TORCH_PIN, "index": "https://example.org/cpu"}
+    assert run.is_usable({**marker, "torch": pinned}, python, None)
+    assert run.is_usable({**marker, "torch": pinned}, python, "https://example.org/cpu")
+    assert not run.is_usable({**marker, "torch": pinned}, python, "https://example.org/cuda")
+    assert not run.is_usable({**marker, "torch": {**pinned, "pin": "2.0.0"}}, python, None)
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(run: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(run.SetupError, match=r"was not made by run\.py.*PCDM_VENV"):
+        run.create(tmp_path, tmp_path / "bin/python")
+    assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
+
+
+def test_an_install_that_fails_ends_in_a_sentence_and_the_next_call_starts_over(
+    run: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "env"
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    for first in (True, False):
+        with pytest.raises(run.SetupError, match=r"pip's message is above.*no network"):
+            run.ensure_environment(folder, "https://example.org/cpu")
+        said = capfd.readouterr().out
+        assert said.index("will be installed from https://example.org/cpu") < said.index(
+            "making an"
+        )
+        assert "200 MB" in said
+        assert ("making it again" in said) is not first
+        assert run.read_marker(folder) == {"complete": False}
+
+
+def test_the_environments_own_interpreter_does_not_delete_it(run: ModuleType) -> None:
+    with pytest.raises(run.SetupError, match="deactivate"):
+        run.choose_torch(Path(sys.prefix).resolve(), None)
+
+
+def test_another_folder_is_taken_from_the_variable(
+    run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PCDM_VENV", str(tmp_path / "elsewhere"))
+    assert run.environment_folder() == (tmp_path / "elsewhere").resolve()
+    monkeypatch.delenv("PCDM_VENV")
+    assert run.environment_folder() == ROOT / ".venv"
