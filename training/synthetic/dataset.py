@@ -1,0 +1,143 @@
+"""Write people to disk: one folder per identity, in parallel, resumable."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .camera import LIMBS
+from .identity import Identity, identity_seed, make_identity
+from .view import View, render_view
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to write; ``size`` is (height, width)."""
+
+    out: Path
+    split: str
+    views: int
+    size: tuple[int, int]
+    seed: int
+
+
+def folder(job: Job, number: int) -> Path:
+    """The folder of an identity."""
+    return job.out / job.split / f"{number:06d}"
+
+
+def write_identity(job: Job, number: int) -> int:
+    """Draw and write one identity; returns the number of new pictures (0 when it exists).
+
+    The folder is filled under a temporary name and renamed when it is whole.
+    """
+    final = folder(job, number)
+    if final.exists():
+        return 0
+    seed = identity_seed(job.seed, job.split, number)
+    identity = make_identity(seed)
+    part = final.with_name(f".{final.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    views = [render_view(identity, view, *job.size) for view in range(job.views)]
+    for index, view in enumerate(views):
+        Image.fromarray(view.picture).save(part / f"{index:02d}.png", compress_level=1)
+        Image.fromarray(view.mask).save(part / f"{index:02d}_mask.png", compress_level=1)
+    np.savez(
+        part / "people.npz",
+        xy=np.stack([view.xy for view in views]),
+        visible=np.stack([view.visible for view in views]),
+        size=np.array(job.size, np.int32),
+    )
+    record = {
+        "identity": number,
+        "seed": seed,
+        "attributes": identity.attributes,
+        "views": [view.info for view in views],
+    }
+    (part / "identity.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, final)
+    return len(views)
+
+
+def _task(task: tuple[Job, int]) -> int:
+    return write_identity(*task)
+
+
+def _progress(done: int, total: int, pictures: int, started: float) -> None:
+    spent = max(time.monotonic() - started, 1e-6)
+    left = spent / max(done, 1) * (total - done)
+    bar = ("#" * round(24 * done / max(total, 1))).ljust(24, ".")
+    line = f"\r[{bar}] {done}/{total} identities, {pictures / spent:.1f} pictures/s, {left:.0f} s left "
+    print(line, end="" if done < total else "\n", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def write_dataset(job: Job, numbers: Iterable[int], workers: int, quiet: bool = False) -> int:
+    """Write the identities ``numbers`` with ``workers`` processes; returns new pictures."""
+    todo = [(job, number) for number in numbers]
+    started, pictures = time.monotonic(), 0
+    (job.out / job.split).mkdir(parents=True, exist_ok=True)
+
+    def note(results: Iterable[int]) -> int:
+        total = 0
+        for done, new in enumerate(results, 1):
+            total += new
+            if not quiet:
+                _progress(done, len(todo), total, started)
+        return total
+
+    if workers <= 1:
+        pictures = note(map(_task, todo))
+    else:
+        # Workers inherit the environment: one thread each, or the processes fight for the cores.
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[name] = "1"
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(workers) as pool:
+            pictures = note(pool.imap_unordered(_task, todo, chunksize=1))
+    return pictures
+
+
+def draw_keypoints(view: View, scale: int = 1) -> Image.Image:
+    """The picture with its key points: white visible, black occluded."""
+    image = Image.fromarray(view.picture)
+    image = image.resize((image.width * scale, image.height * scale))
+    pen = ImageDraw.Draw(image)
+    xy = view.xy * scale
+    for number, (a, b) in enumerate(LIMBS):
+        if view.visible[a] and view.visible[b]:
+            turn = number / len(LIMBS) * 2 * np.pi
+            ink = tuple(int(128 + 127 * np.sin(turn + shift)) for shift in (0.0, 2.1, 4.2))
+            pen.line([tuple(xy[a]), tuple(xy[b])], fill=ink, width=2)
+    for (x, y), code in zip(xy, view.visible, strict=True):
+        if code:
+            fill = (255, 255, 255) if code == 2 else (0, 0, 0)
+            pen.ellipse((x - 2, y - 2, x + 2, y + 2), fill=fill, outline=(60, 60, 60))
+    return image
+
+
+def contact_sheet(
+    identities: list[Identity], views: int, size: tuple[int, int], keypoints: bool = True
+) -> Image.Image:
+    """A row of views per identity, and below it the same with key points."""
+    height, width = size
+    lines = 2 if keypoints else 1
+    sheet = Image.new("RGB", (views * width, len(identities) * lines * height))
+    for row, identity in enumerate(identities):
+        for column in range(views):
+            view = render_view(identity, column, height, width)
+            at = (column * width, row * lines * height)
+            sheet.paste(Image.fromarray(view.picture), at)
+            if keypoints:
+                sheet.paste(draw_keypoints(view), (at[0], at[1] + height))
+    return sheet

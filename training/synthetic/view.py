@@ -1,0 +1,186 @@
+"""Pose, frame and draw one view of an identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .appearance import GLOSS, PAINTERS
+from .body import load_asset, skin_points
+from .camera import Camera, keypoints_3d, visibility
+from .identity import Identity
+from .pose import sample_pose
+from .render import interpolate, occlusion, rasterise, shade
+
+SAMPLES = 2  # supersampling per axis
+#: The first eight views of every identity: (kind of yaw, framing); the order is shuffled.
+MIX = (
+    ("front", "full"), ("front", "full"), ("back", "full"), ("side", "full"),
+    ("quarter", "full"), ("front", "three-quarter"), ("quarter", "upper"), ("any", "any"),
+)  # fmt: skip
+FRAMINGS = (("full", 0.65), ("three-quarter", 0.20), ("upper", 0.15))
+YAWS = (("front", 0.42), ("quarter", 0.24), ("side", 0.14), ("back", 0.20))
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture of a person.
+
+    Args:
+        picture: uint8 [H, W, 3]. mask: uint8 [H, W], 0 or 255.
+        xy: float32 [18, 2] in pixels (pixel centres at integer + 0.5).
+        visible: uint8 [18]; 0 outside the frame, 1 occluded, 2 visible.
+        info: yaw in radians, framing and pose.
+    """
+
+    picture: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    xy: NDArray[np.float32]
+    visible: NDArray[np.uint8]
+    info: dict[str, Any]
+
+
+@dataclass
+class _Scene:
+    """All pieces of an identity in one list of triangles."""
+
+    points: np.ndarray
+    normals: np.ndarray
+    skin: np.ndarray
+    faces: np.ndarray
+    behind: np.ndarray
+    cut: np.ndarray
+    attributes: np.ndarray
+    material: np.ndarray  # per face
+
+
+def _scene(identity: Identity) -> _Scene:
+    if "scene" not in identity.cache:
+        parts, behind = [], []
+        for piece in identity.pieces:
+            part, back = piece.trimmed()
+            parts.append(part)
+            behind.append(back)
+        starts = np.cumsum([0] + [len(p.points) for p in parts[:-1]])
+        identity.cache["scene"] = _Scene(
+            np.concatenate([p.points for p in parts]).astype(np.float32),
+            np.concatenate([p.normals for p in parts]).astype(np.float32),
+            np.concatenate([p.skin for p in parts]).astype(np.float32),
+            np.concatenate([p.faces + s for p, s in zip(parts, starts, strict=True)]),
+            np.concatenate(behind),
+            np.concatenate([p.cut for p in parts]).astype(np.float32),
+            np.concatenate([p.attributes for p in parts]).astype(np.float32),
+            np.concatenate([np.full(len(p.faces), p.material) for p in parts]),
+        )
+    return identity.cache["scene"]
+
+
+def _choose(table: tuple[tuple[str, float], ...], draw: float) -> str:
+    total = 0.0
+    for name, share in table:
+        total += share
+        if draw < total:
+            return name
+    return table[-1][0]
+
+
+def _setting(identity: Identity, view: int, rng: np.random.Generator) -> tuple[float, str]:
+    """Yaw and framing: shuffled ``MIX`` for each run of eight views."""
+    lap, place = divmod(view, len(MIX))
+    order = np.random.default_rng([identity.seed, 7, lap]).permutation(len(MIX))
+    kind, framing = MIX[order[place]]
+    draws = rng.random(4)
+    if kind == "any":
+        kind = _choose(YAWS, float(draws[0]))
+    if framing == "any":
+        framing = _choose(FRAMINGS, float(draws[1]))
+    sign = 1.0 if draws[2] < 0.5 else -1.0
+    low, high = {
+        "front": (0.0, 0.30), "quarter": (0.45, 0.95), "side": (1.25, 1.85), "back": (2.6, np.pi)
+    }[kind]  # fmt: skip
+    return sign * (low + (high - low) * float(draws[3])), framing
+
+
+def render_view(identity: Identity, view: int, height: int = 256, width: int = 176) -> View:
+    """Draw view number ``view``; the same arguments always give the same picture."""
+    asset = load_asset()
+    rng = np.random.default_rng([identity.seed, 1, view])
+    yaw, framing = _setting(identity, view, rng)
+    elevation = float(np.clip(rng.normal(0.03, 0.05), -0.1, 0.18))
+    fill, lift, sway = rng.uniform(0.85, 0.92), rng.uniform(-0.25, 0.25), rng.normal() * 0.02
+    light = np.array([rng.uniform(-0.6, 0.6), rng.uniform(0.35, 0.7), 0.8], np.float32)
+    pose = sample_pose(identity.skeleton, identity.torso, rng)
+    scene = _scene(identity)
+    points, linear = skin_points(scene.points, scene.skin, pose.bones)
+    normals = np.matmul(linear, scene.normals[:, :, None])[:, :, 0]
+    body, _ = skin_points(identity.points[: len(asset.body.skin)], asset.body.skin, pose.bones)
+    joints = keypoints_3d(asset, identity.points, body, pose.bones)
+    camera = _frame(identity, points, joints, pose.bones, yaw, elevation, framing, fill, lift)
+    camera = Camera(yaw, elevation, camera[0], camera[1], float(sway * width))
+    rows, columns = height * SAMPLES, width * SAMPLES
+    screen, distance = camera.project(points, rows, columns)
+    hits = rasterise(
+        screen, distance, scene.faces, scene.cut, scene.behind, rows, columns
+    )
+    values = interpolate(
+        np.concatenate([scene.attributes, normals @ camera.axes.T], axis=1), scene.faces, hits
+    )
+    attributes, normal = values[:, :7], values[:, 7:]
+    normal = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+    normal = np.where(normal[:, 2:] < 0, normal * (1, 1, -1), normal).astype(np.float32)
+    kind = scene.material[hits.face]
+    colour = np.zeros((len(kind), 3), np.float32)
+    gloss = np.zeros((len(kind), 2), np.float32)
+    for index, material in enumerate(identity.materials):
+        mine = np.flatnonzero(kind == index)
+        if len(mine):
+            colour[mine] = PAINTERS[material.kind](material, attributes[mine])
+            gloss[mine] = GLOSS[material.kind]
+    radius = max(2, round(rows * 0.016 * 17 / camera.span))
+    ambient = occlusion(hits.depth, radius, 1.3).ravel()[hits.pixel]
+    light /= np.linalg.norm(light)
+    lit = shade(colour, normal, gloss, ambient, light)
+    canvas = np.empty((rows * columns, 3), np.float32)
+    ramp = np.linspace(1.02, 0.97, rows, dtype=np.float32)
+    canvas.reshape(rows, columns, 3)[:] = (
+        np.float32(identity.background)[None, None] * ramp[:, None, None]
+    )
+    canvas[hits.pixel] = lit
+    small = canvas.reshape(height, SAMPLES, width, SAMPLES, 3).mean(axis=(1, 3))
+    cover = np.isfinite(hits.depth).reshape(height, SAMPLES, width, SAMPLES).mean(axis=(1, 3))
+    xy, away = camera.project(joints, height, width)
+    return View(
+        picture=np.round(np.clip(small, 0, 1) * 255).astype(np.uint8),
+        mask=np.where(cover >= 0.5, 255, 0).astype(np.uint8),
+        xy=xy,
+        visible=visibility(xy, away, hits.depth, height, width),
+        info={"yaw": round(yaw, 4), "framing": framing, "pose": pose.name},
+    )
+
+
+def _frame(
+    identity: Identity, points: np.ndarray, joints: np.ndarray, bones: np.ndarray, yaw: float,
+    elevation: float, framing: str, fill: float, lift: float,
+) -> tuple[np.ndarray, float]:  # fmt: skip
+    """Centre [3] and height [dm] of the frame: by the head, never by a raised hand."""
+    asset = load_asset()
+    head = bones[asset.bone("head")]
+    crown = identity.skeleton.joint("head").astype(np.float32)
+    crown[1] = identity.top
+    top = float((head[:, :3] @ crown + head[:, 3])[1])
+    low = {
+        "full": float(points[:, 1].min()),
+        "three-quarter": float(joints[[9, 12], 1].mean()) + 0.4,
+        "upper": float(joints[[8, 11], 1].mean()) - 0.4,
+    }[framing]
+    if framing == "full":
+        span = (top - low) / fill
+        middle = (top + low) / 2 + lift * (span - (top - low)) * 0.5
+    else:
+        span = (top - low) / 0.95
+        middle = top + 0.05 * span * (1 + lift) - span / 2
+    across = (joints[1] + joints[8] + joints[11] + joints[0]) / 4
+    return np.array([across[0], middle, across[2]], np.float32), span
