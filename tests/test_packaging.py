@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]  # pinned for Python 3.10 alone
 
 ROOT = Path(__file__).resolve().parents[1]
 
