@@ -17,6 +17,7 @@ ORDER = (
     {"config", "pose", "images"},
     {"conditioning"},
     {"models", "encoders", "vae", "schedules"},
+    {"checkpoint_files", "checkpoint_keys", "checkpoint_detection"},
     {"sampling", "losses", "checkpoints"},
     {"pipeline", "evaluation"},
     {"cli", "demo"},
