@@ -75,6 +75,16 @@ def test_the_core_knows_no_host_no_training_and_no_torchvision_or_opencv() -> No
     assert not found
 
 
+def test_training_knows_no_host() -> None:
+    found = [
+        f"{place(path, line)} imports {name}"
+        for path in files_of("training")
+        for name, line in imports(path)
+        if name.split(".")[0] in HOST
+    ]
+    assert not found
+
+
 def test_the_core_imports_itself_relatively() -> None:
     # In ComfyUI the package has another full name; an absolute import would make a second copy.
     found = [
