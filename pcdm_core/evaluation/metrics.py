@@ -119,7 +119,7 @@ def colour_error(picture: np.ndarray, truth: np.ndarray, regions: Sequence[np.nd
 def bootstrap(
     values: Sequence[float] | np.ndarray,
     *,
-    groups: Sequence[Any] | None = None,
+    groups: Sequence[Any] | np.ndarray | None = None,
     seed: int = 0,
     draws: int = 2000,
 ) -> Interval:

@@ -1,0 +1,362 @@
+"""The three stages in a row: one person's picture and poses in, pictures in those poses out.
+
+Data flow: paper figure 2; upstream `stage{1,2,3}_batchtest_*.py`. Every stage can be called alone;
+what depends on the source alone is computed once and handed on as `SourceFeatures`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import images
+from .config import Preset
+from .encoders import GlobalEncoder, PatchImageEncoder
+from .features import SourceFeatures
+from .models import InpaintingModel, PosePrior, RefiningModel
+from .pose.keypoints import Keypoints
+from .pose.render import render_pose
+from .sampling import draw_noise, sample
+from .schedules import make_scheduler
+from .vae import Autoencoder
+
+Progress = Callable[[str, int, int], None]
+"""Called after each step with the stage's name, the steps done and the steps there are."""
+
+Seed = int | Sequence[int]
+"""One seed for all rows, or one a row."""
+
+
+@dataclass(frozen=True)
+class PCDMsOutput:
+    """What `PCDMsPipeline` returns; pictures are float32 [B, 3, H, W] in [-1, 1].
+
+    Attributes:
+        image: the result: refined, or the coarse picture where refining was left out.
+        coarse: the picture after stage 2.
+        target_embeds: [B, E] from the prior; None for a preset without one.
+        mask: float32 [B, 1, H, W] in [0, 1], the target body's area, for compositing.
+        notes: sentences a user should read, such as inputs that were left unused.
+    """
+
+    image: Tensor
+    coarse: Tensor
+    target_embeds: Tensor | None
+    mask: Tensor
+    notes: tuple[str, ...] = ()
+
+
+class PCDMsPipeline:
+    """Pose-guided person image synthesis with the models of one preset.
+
+    Key points are normalised to the source picture, both the source's and the target's. Sampling
+    is a function of (seed, batch index) alone: a pose in a batch equals the same pose alone.
+    """
+
+    def __init__(
+        self,
+        preset: Preset,
+        *,
+        inpainting: InpaintingModel,
+        autoencoder: Autoencoder,
+        patch_encoder: PatchImageEncoder,
+        prior: PosePrior | None = None,
+        global_encoder: GlobalEncoder | None = None,
+        refining: RefiningModel | None = None,
+    ) -> None:
+        """Take loaded components; they stay on the device and in the type that they are in.
+
+        Raises:
+            ValueError: a prior without its image encoder.
+        """
+        if prior is not None and global_encoder is None:
+            raise ValueError("The prior needs the global image encoder of its preset; give both.")
+        self.preset = preset
+        self.inpainting = inpainting.eval()
+        self.autoencoder = autoencoder.eval()
+        self.patch_encoder = patch_encoder.eval()
+        self.prior = prior.eval() if prior is not None else None
+        self.global_encoder = global_encoder.eval() if global_encoder is not None else None
+        self.refining = refining.eval() if refining is not None else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inpainting model lies; all components lie there."""
+        return next(self.inpainting.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating type of the inpainting model."""
+        return next(self.inpainting.parameters()).dtype
+
+    @torch.no_grad()
+    def encode_source(self, source: Tensor) -> SourceFeatures:
+        """Source pictures [S, 3, H, W] in [-1, 1] of any size -> what the stages see of them.
+
+        Pictures of another size than the preset's are fitted as the preset says.
+        """
+        preset = self.preset
+        fitted, fit = images.fit(
+            images.as_picture(source).to(self.device), preset.height, preset.width, preset.fit
+        )
+        embeds = None
+        if self.global_encoder is not None and self.prior is not None:
+            embeds = self.global_encoder(self.global_encoder.pixels(fitted).to(self.dtype))
+        return SourceFeatures(
+            patch_tokens=self.patch_encoder(self.patch_encoder.pixels(fitted).to(self.dtype)),
+            image_embeds=embeds,
+            canvas_latents=self.autoencoder.encode(images.source_canvas(fitted).to(self.dtype)),
+            fit=fit,
+        )
+
+    def predict_embedding(
+        self,
+        features: SourceFeatures,
+        source_pose: Keypoints,
+        target_pose: Keypoints,
+        *,
+        seed: Seed,
+        steps: int = 20,
+        guidance_scale: float = 0.0,
+        batch_index: Sequence[int] | None = None,
+        callback: Progress | None = None,
+    ) -> Tensor | None:
+        """Stage 1: the target picture's embedding [B, E] in encoder space, B target poses.
+
+        Args:
+            guidance_scale: As published: 0, which means unguided here, as does 1.
+
+        Returns:
+            None for a preset without a prior.
+        """
+        if self.prior is None:
+            return None
+        batch = len(target_pose)
+        embeds = features.expand(batch).image_embeds
+        if embeds is None:
+            raise ValueError("These source features were made without the prior's image encoder.")
+        cond = self.prior.condition(
+            embeds, features.fit.apply(source_pose).expand(batch), features.fit.apply(target_pose)
+        )
+        guided = guidance_scale not in (0.0, 1.0)
+        noise = self._noise(embeds.shape[1:], seed, batch, batch_index, draws=steps)
+        x = sample(
+            self.prior,
+            make_scheduler(self.prior.config.schedule),
+            noise[0],
+            cond,
+            self.prior.unconditional(cond) if guided else None,
+            steps=steps,
+            guidance_scale=guidance_scale if guided else 1.0,
+            step_noise=noise[1:],
+            callback=_report(callback, "prior", steps),
+        )
+        return self.prior.denormalise(x)
+
+    @torch.no_grad()
+    def inpaint(
+        self,
+        features: SourceFeatures,
+        source_pose: Keypoints,
+        target_pose: Keypoints,
+        target_embeds: Tensor | None,
+        *,
+        seed: Seed,
+        steps: int = 20,
+        guidance_scale: float | None = None,
+        guidance_rescale: float = 0.0,
+        batch_index: Sequence[int] | None = None,
+        callback: Progress | None = None,
+    ) -> Tensor:
+        """Stage 2: coarse pictures [B, 3, H, W] in [-1, 1] at the preset's size.
+
+        Args:
+            target_embeds: [B, E] from `predict_embedding`, or of the true target picture; None for
+                a preset without a prior.
+            guidance_scale: None takes the preset's; 1 is unguided.
+        """
+        preset, model = self.preset, self.inpainting
+        batch = len(target_pose)
+        features = features.expand(batch)
+        maps = [
+            render_pose(
+                features.fit.apply(pose),
+                preset.height,
+                preset.width,
+                draw_hands=model.config.draws_hands,
+            )
+            for pose in (source_pose, target_pose)
+        ]
+        cond = model.condition(
+            features.patch_tokens,
+            target_embeds,
+            features.canvas_latents,
+            images.pose_canvas(*maps).to(self.device, self.dtype),
+        )
+        latents = sample(
+            model,
+            make_scheduler(model.config.schedule),
+            self._noise(features.canvas_latents.shape[1:], seed, batch, batch_index)[0],
+            cond,
+            model.unconditional(cond),
+            steps=steps,
+            guidance_scale=preset.guidance_scale if guidance_scale is None else guidance_scale,
+            guidance_rescale=guidance_rescale,
+            callback=_report(callback, "inpainting", steps),
+        )
+        # The whole canvas is decoded, because a decoder may look across the seam.
+        return images.right_half(self.autoencoder.decode(latents)).float().clamp(-1, 1)
+
+    @torch.no_grad()
+    def refine(
+        self,
+        features: SourceFeatures,
+        coarse: Tensor,
+        *,
+        seed: Seed,
+        steps: int = 20,
+        guidance_scale: float | None = None,
+        guidance_rescale: float = 0.0,
+        batch_index: Sequence[int] | None = None,
+        callback: Progress | None = None,
+    ) -> Tensor:
+        """Stage 3: refined pictures [B, 3, H, W] in [-1, 1] from coarse ones at the preset's size.
+
+        Raises:
+            ValueError: the preset has no refining model.
+        """
+        model = self.refining
+        if model is None:
+            raise ValueError(
+                f"The {self.preset.name} preset has no refining model; take the coarse picture."
+            )
+        batch = len(coarse)
+        # The published scripts round the coarse picture to 8 bits on its way through a file. It
+        # stays as it is here: rounding blows 1e-6 of difference between batch sizes up to 1/255.
+        pixels = coarse.clamp(-1, 1).to(self.device, self.dtype)
+        coarse_latents = self.autoencoder.encode(pixels)
+        cond = model.condition(features.expand(batch).patch_tokens, coarse_latents)
+        latents = sample(
+            model,
+            make_scheduler(model.config.schedule),
+            self._noise(coarse_latents.shape[1:], seed, batch, batch_index)[0],
+            cond,
+            model.unconditional(cond),
+            steps=steps,
+            guidance_scale=(
+                self.preset.guidance_scale if guidance_scale is None else guidance_scale
+            ),
+            guidance_rescale=guidance_rescale,
+            callback=_report(callback, "refining", steps),
+        )
+        return self.autoencoder.decode(latents).float().clamp(-1, 1)
+
+    def __call__(
+        self,
+        source: Tensor | SourceFeatures,
+        source_pose: Keypoints,
+        target_pose: Keypoints,
+        *,
+        seed: Seed,
+        steps: int = 20,
+        guidance_scale: float | None = None,
+        guidance_rescale: float = 0.0,
+        batch_index: Sequence[int] | None = None,
+        with_refining: bool = True,
+        restore: bool = False,
+        callback: Progress | None = None,
+    ) -> PCDMsOutput:
+        """B pictures of the source's person, one a target pose.
+
+        Args:
+            source: pictures [1 or B, 3, H, W] in [-1, 1] of any size, or what `encode_source` made
+                of them (for further poses or seeds of the same person).
+            source_pose: 1 or B rows, normalised to the source picture.
+            target_pose: B rows, normalised likewise.
+            seed: of every stage's own generator; one a row is possible.
+            steps: of every stage.
+            guidance_scale: of stages 2 and 3; None takes the preset's.
+            guidance_rescale: As published: 2.0 in stage 3; the default is 0 everywhere.
+            batch_index: [B], which of the seed's noises a row takes; None is 0 in every row. Rows
+                1, 2, ... give further pictures of one pose.
+            with_refining: False stops after stage 2.
+            restore: give the pictures back at the source's size instead of the preset's.
+            callback: see `Progress`.
+
+        Raises:
+            ValueError: a pose without a visible joint inside the picture, or batches that differ.
+        """
+        notes: list[str] = []
+        _check_poses(source_pose, target_pose)
+        if not self.inpainting.config.draws_hands and (
+            source_pose.has_hands or target_pose.has_hands
+        ):
+            notes.append(
+                f"The {self.preset.name} preset does not draw hands: hand key points were left out."
+            )
+        features = self.encode_source(source) if isinstance(source, Tensor) else source
+        common = {"seed": seed, "steps": steps, "batch_index": batch_index, "callback": callback}
+        guidance = {"guidance_scale": guidance_scale, "guidance_rescale": guidance_rescale}
+        embeds = self.predict_embedding(features, source_pose, target_pose, **common)
+        coarse = self.inpaint(features, source_pose, target_pose, embeds, **common, **guidance)
+        image = coarse
+        if with_refining and self.refining is not None:
+            image = self.refine(features, coarse, **common, **guidance)
+        height, width = self.preset.height, self.preset.width
+        masked = features.fit.apply(target_pose)
+        if restore:
+            height, width = features.fit.source_height, features.fit.source_width
+            masked = target_pose
+            image, coarse = features.fit.undo(image), features.fit.undo(coarse)
+        mask = images.body_mask(masked, height, width).to(image.device)
+        return PCDMsOutput(image, coarse, embeds, mask, tuple(notes))
+
+    def _noise(
+        self,
+        shape: Sequence[int],
+        seed: Seed,
+        batch: int,
+        batch_index: Sequence[int] | None,
+        draws: int = 1,
+    ) -> Tensor:
+        """[draws, B, *shape] on the models' device; drawn on the CPU, so equal on every device."""
+        indices = [0] * batch if batch_index is None else list(batch_index)
+        if len(indices) != batch:
+            raise ValueError(f"batch_index has {len(indices)} entries for {batch} target poses.")
+        if isinstance(seed, int):
+            noise = draw_noise(shape, seed, indices, draws)
+        elif len(seed) != batch:
+            raise ValueError(f"There are {len(seed)} seeds for {batch} target poses.")
+        else:
+            rows = zip(seed, indices, strict=True)
+            noise = torch.cat([draw_noise(shape, one, [index], draws) for one, index in rows], 1)
+        return noise.to(self.device, self.dtype)
+
+
+def _report(callback: Progress | None, stage: str, steps: int) -> Callable[..., None] | None:
+    if callback is None:
+        return None
+    return lambda index, _: callback(stage, index + 1, steps)
+
+
+def _check_poses(source_pose: Keypoints, target_pose: Keypoints) -> None:
+    """Refuse empty poses: a picture without any skeleton would show nobody in particular."""
+    if len(target_pose) == 0:
+        raise ValueError("There is no target pose; give at least one.")
+    if len(source_pose) not in (1, len(target_pose)):
+        raise ValueError(
+            f"There are {len(source_pose)} source poses for {len(target_pose)} target poses. "
+            f"Give one source pose, or as many as target poses."
+        )
+    for name, pose in (("source", source_pose), ("target", target_pose)):
+        inside = pose.visible & ((pose.xy >= 0) & (pose.xy <= 1)).all(-1)
+        empty = (~inside.any(1)).nonzero().flatten().tolist()
+        if empty:
+            which = f" number {', '.join(str(row + 1) for row in empty)}" if len(pose) > 1 else ""
+            raise ValueError(
+                f"The {name} pose{which} has no visible joint inside the picture. Give the key "
+                f"points of at least some of the 18 body joints."
+            )
