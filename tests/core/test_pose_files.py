@@ -96,7 +96,7 @@ def test_hands_are_read_left_first() -> None:
 
 
 @pytest.mark.parametrize("absent", [None, []])
-def test_an_absent_hand_is_missing(absent: list | None) -> None:
+def test_an_absent_hand_is_missing(absent: list[float] | None) -> None:
     hands = {"hand_left_keypoints_2d": absent, "hand_right_keypoints_2d": flat(places(21))}
     keypoints = read_pose(document(person() | hands))
     assert keypoints.hands_visible is not None
@@ -107,8 +107,8 @@ def test_an_absent_hand_is_missing(absent: list | None) -> None:
 @pytest.mark.parametrize(
     "missing", [(50.0, 60.0, 0.0), (0.0, 0.0, 0.9), (-1.0, -1.0, 1.0), (None, None, None)]
 )
-def test_a_missing_joint_makes_a_partial_pose(missing: tuple) -> None:
-    numbers: list = flat(places())
+def test_a_missing_joint_makes_a_partial_pose(missing: tuple[float | None, ...]) -> None:
+    numbers: list[float | None] = [*flat(places())]
     numbers[12:15] = missing
     keypoints = read_pose(document({"pose_keypoints_2d": numbers}))
     assert keypoints.visible[0].tolist() == [joint != 4 for joint in range(18)]

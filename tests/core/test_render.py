@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ ITEMS = json.loads((GOLDEN / "manifest.json").read_text(encoding="utf-8"))["item
 INK = (10, 20, 30)
 
 
-def golden_keypoints(item: dict) -> Keypoints:
+def golden_keypoints(item: dict[str, Any]) -> Keypoints:
     """The people of one golden picture, in float64."""
     people = item["people"]
     body, seen = points_of([person["body"] for person in people])
@@ -29,13 +30,13 @@ def golden_keypoints(item: dict) -> Keypoints:
     return Keypoints(body, seen, hands, hands_seen)
 
 
-def points_of(nested: list) -> tuple[torch.Tensor, torch.Tensor]:
-    def fill(node: list | None) -> list:
+def points_of(nested: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    def fill(node: list[Any] | None) -> list[Any]:
         if node is None:
             return [0.0, 0.0]
         return node if isinstance(node[0], float) else [fill(child) for child in node]
 
-    def seen(node: list | None) -> list | bool:
+    def seen(node: list[Any] | None) -> list[Any] | bool:
         if node is None or isinstance(node[0], float):
             return node is not None
         return [seen(child) for child in node]
@@ -58,7 +59,7 @@ def point_around(rng: np.random.Generator) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("item", ITEMS, ids=lambda item: item["file"])
-def test_a_skeleton_equals_the_published_one_to_the_pixel(item: dict) -> None:
+def test_a_skeleton_equals_the_published_one_to_the_pixel(item: dict[str, Any]) -> None:
     expected = np.array(Image.open(GOLDEN / item["file"]))
     drawn = draw_people(people_of(golden_keypoints(item)), item["height"], item["width"])
     np.testing.assert_array_equal(drawn, expected)
