@@ -1,5 +1,6 @@
 """What is installed and published: dependencies, pins, the built distribution, the documents."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -42,6 +43,44 @@ def pins() -> dict[str, str]:
         if requirement.marker is None or requirement.marker.evaluate():
             found[canonicalize_name(requirement.name)] = specifier.version
     return found
+
+
+# Import names that differ from the distribution's name.
+DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "cv2": "opencv-python-headless"}
+DISTRIBUTIONS |= {"skimage": "scikit-image"}
+
+
+def imported(folder: str) -> set[str]:
+    """The distributions that the files of a folder import, other than this project itself."""
+    names = {
+        name.split(".")[0]
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [str(node.module)]
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else []
+        )
+    }
+    names -= set(sys.stdlib_module_names) | {"pcdm_core", "training", "tests"}
+    return {canonicalize_name(DISTRIBUTIONS.get(name, name)) for name in names}
+
+
+def declared(*extras: str) -> set[str]:
+    lines = list(project()["dependencies"])
+    for extra in extras:
+        lines += project()["optional-dependencies"][extra]
+    return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    # The host brings torch; numpy comes with diffusers and transformers.
+    assert imported("pcdm_core") - {"torch", "numpy"} == declared()
+    assert imported("training") - {"torch", "numpy"} <= declared("train", "eval")
+    # packaging comes with pytest, tomli too on Python 3.10.
+    assert imported("tests") - {"torch", "packaging", "tomli"} <= declared("train", "eval", "dev")
 
 
 def test_an_installer_of_either_kind_gets_the_same_dependencies() -> None:
