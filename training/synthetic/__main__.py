@@ -24,7 +24,7 @@ from .identity import SPLITS, identity_seed, make_identity  # noqa: E402
 def _size(text: str) -> tuple[int, int]:
     height, cross, width = text.partition("x")
     if not (cross and height.isdigit() and width.isdigit()):
-        raise argparse.ArgumentTypeError(f"size must be HEIGHTxWIDTH, for example 256x176: {text!r}")
+        raise argparse.ArgumentTypeError(f"size must be HEIGHTxWIDTH, such as 256x176: {text!r}")
     return int(height), int(width)
 
 
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     job = Job(args.out, args.split, args.views, args.size, args.seed)
     pictures = write_dataset(job, numbers, args.workers)
     spent = time.monotonic() - started
-    print(  # noqa: T201
+    print(
         f"{pictures} new pictures in {spent:.1f} s"
         f" ({pictures / spent / max(args.workers, 1):.2f} per second and worker)"
     )

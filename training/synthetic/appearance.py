@@ -7,6 +7,7 @@ or a print follow every morph and pose.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -119,7 +120,7 @@ def _cylinder(a: Floats) -> tuple[Floats, Floats, Floats]:
     arm = a[:, 4] > 0.5
     for sign, low in ((1, "l"), (-1, "r")):
         joints = [asset.joint(asset.base, f"{low}-{n}") for n in ("shoulder", "elbow", "hand")]
-        for part, (start, end) in enumerate(zip(joints, joints[1:], strict=False)):
+        for part, (start, end) in enumerate(pairwise(joints)):
             mine = arm & (x * sign > 0) & ((a[:, 5] > 1) == bool(part))
             if not mine.any():
                 continue
@@ -205,7 +206,8 @@ def cloth_pattern(material: Material, a: Floats) -> Floats:
         weave = _hash(np.floor(turn * 900), np.floor(height * 60), material.seed) - 0.5
         worn = np.exp(-((a[:, 2] - 1.1) ** 2)) * 0.12
         return np.clip(out + (0.10 * weave + worn)[:, None], 0, 1)
-    return _mix(out, second, _ramp(a[:, 1], material.value("low", 0.0), material.value("high", 5.0)))
+    low, high = material.value("low", 0.0), material.value("high", 5.0)
+    return _mix(out, second, _ramp(a[:, 1], low, high))
 
 
 def _decal(out: Floats, a: Floats, picture: Floats, material: Material, front: bool) -> Floats:
@@ -293,16 +295,19 @@ def skin(material: Material, a: Floats) -> Floats:
     out *= np.where(mouth, 0.6, 1.0)[:, None].astype(np.float32)
     beard = material.value("beard")
     if beard:
-        jaw = (y < 6.86 - 0.20 * _ramp(x, 0.1, 0.5) + 0.45 * _ramp(x, 0.45, 0.68)) & (y > 6.0)
+        line = 6.82 - 0.20 * _ramp(x, 0.1, 0.5) + 0.45 * _ramp(x, 0.45, 0.68)
         clear = (x < 0.22) & (np.abs(y - 6.575) < 0.075)  # the lips stay free
-        area = jaw & ~clear & (z > 0.45) & (y > 6.15 + 0.25 * _ramp(-z, -1.0, -0.5))
+        throat = 6.12 + 0.25 * _ramp(-z, -1.0, -0.5)
+        area = _ramp(line - y, -0.05, 0.08) * _ramp(y - throat, -0.04, 0.10)
+        area = area * ~clear * _ramp(z, 0.42, 0.55)
         if material.value("moustache_only"):
-            area = (np.abs(y - 6.73) < 0.06) & (x < 0.27) & (z > 1.2)
+            area = ((np.abs(y - 6.73) < 0.06) & (x < 0.27) & (z > 1.2)).astype(np.float32)
         out = _mix(out, hair, area * beard * (1 - _ramp(a[:, 6], 0.25, 0.6)))
-    lift = material.value("brow_height")
-    arch = 7.475 + lift + 0.06 * np.sin(np.clip((x - 0.13) / 0.42, 0, 1) * 2.6)
-    brow = np.exp(-(((y - arch) / material.value("brow_width", 0.035)) ** 2)) * (x > 0.12)
-    out = _mix(out, hair, np.clip(1.3 * brow, 0, 0.9) * (x < 0.52) * (z > 1.0))
+    along = np.clip((x - 0.11) / 0.42, 0, 1)
+    arch = 7.505 + material.value("brow_height") + 0.05 * np.sin(along * 2.4) - 0.035 * along**3
+    thick = material.value("brow_width", 0.035) * (1.1 - 0.6 * along)
+    brow = np.exp(-(((y - arch) / thick) ** 2)) * (x > 0.11) * (x < 0.53)
+    out = _mix(out, hair, np.clip(1.2 * brow, 0, 0.85) * (z > 1.0))
     reach = np.hypot(x - EYE[0], (y - EYE[1]) * 1.35)
     lid = (np.abs(reach - 0.165) < 0.03) & (y > EYE[1] - 0.02) & (z > 1.05)
     out = _mix(out, (0.07, 0.05, 0.05), 0.75 * lid)
@@ -315,9 +320,9 @@ def eyes(material: Material, a: Floats) -> Floats:
     """Colour [k, 3] of the eyeballs: white, iris and pupil by the angle from the gaze."""
     offset = np.column_stack([np.abs(a[:, 0]) - EYE[0], a[:, 1] - EYE[1], a[:, 2] - EYE[2]])
     radius = np.hypot(offset[:, 0], offset[:, 1])
-    out = np.repeat(np.float32([[0.93, 0.92, 0.90]]), len(a), axis=0)
+    out = np.repeat(np.float32([[0.86, 0.85, 0.83]]), len(a), axis=0)
     front = offset[:, 2] > 0
-    out = _mix(out, material.colours[0], front & (radius < 0.075))
+    out = _mix(out, material.colours[0], front & (radius < 0.08))
     return _mix(out, (0.04, 0.04, 0.05), front & (radius < 0.034))
 
 
@@ -326,7 +331,8 @@ def hair(material: Material, a: Floats) -> Floats:
     angle = np.arctan2(a[:, 0], a[:, 2] - 0.2)
     if material.value("curly"):
         lumps = np.sin(a[:, :3] * 13 + material.seed % 7).sum(axis=1) / 3
-        strands = 0.5 * lumps + 0.3 * (_hash(np.floor(a[:, 0] * 14), np.floor(a[:, 1] * 14), 3) - 0.5)
+        grain = _hash(np.floor(a[:, 0] * 14), np.floor(a[:, 1] * 14), 3) - 0.5
+        strands = 0.5 * lumps + 0.3 * grain
     else:
         fine = _hash(np.floor(angle * 60), np.zeros(len(a)), material.seed) - 0.5
         strands = 0.5 * np.sin(angle * 17 + 2 * np.sin(a[:, 1] * 1.5)) + fine

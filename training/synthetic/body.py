@@ -206,6 +206,12 @@ def pose_bones(asset: Asset, heads: Floats, rotations: Floats) -> Floats:
 def skin_points(points: Floats, skin: Floats, bones: Floats) -> tuple[Floats, Floats]:
     """Linear blend skinning: posed points [n, 3] and blended linear maps [n, 3, 3]."""
     blend = (skin @ bones.reshape(len(bones), 12)).reshape(-1, 3, 4)
-    linear = blend[:, :, :3]
-    posed = np.matmul(linear, points[:, :, None])[:, :, 0] + blend[:, :, 3]
-    return posed, linear
+    return transform(blend[:, :, :3], points) + blend[:, :, 3], blend[:, :, :3]
+
+
+def transform(linear: Floats, vectors: Floats) -> Floats:
+    """Each vector [n, 3] by its own matrix [n, 3, 3]."""
+    out = linear[:, :, 0] * vectors[:, :1]
+    out += linear[:, :, 1] * vectors[:, 1:2]
+    out += linear[:, :, 2] * vectors[:, 2:]
+    return out

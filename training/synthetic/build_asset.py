@@ -156,7 +156,7 @@ def _skin_weights(
     names = [row[0] for row in rows]
     dense = np.zeros((count, len(rows)))
     for bone, entries in table.items():
-        stem, dot, side = bone.partition(".")
+        stem, _, side = bone.partition(".")
         target = names.index("head")
         for index, (name, _, _, absorbed) in enumerate(rows):
             same_side = name.partition(".")[2] in ("", side)
@@ -241,8 +241,8 @@ def build(wheel: Path, out: Path = ASSET) -> None:
     os.replace(part, out)
     (out.parent / "LICENSE.CC0.md").write_bytes(licence)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    print(f"{out}: {out.stat().st_size / 2**20:.2f} MiB, {len(kept)} vertices")  # noqa: T201
-    print(f"mean error of the shape basis {error * 100:.3f} mm; sha256 {digest}")  # noqa: T201
+    print(f"{out}: {out.stat().st_size / 2**20:.2f} MiB, {len(kept)} vertices")
+    print(f"mean error of the shape basis {error * 100:.3f} mm; sha256 {digest}")
 
 
 if __name__ == "__main__":

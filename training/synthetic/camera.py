@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .body import Asset, Floats
+from .body import Asset, Floats, skin_points
 
 KEYPOINTS = (
     "nose", "neck", "r_shoulder", "r_elbow", "r_wrist", "l_shoulder", "l_elbow", "l_wrist",
@@ -66,11 +66,8 @@ class Camera:
         )
 
 
-def keypoints_3d(asset: Asset, points: Floats, posed_body: Floats, bones: Floats) -> Floats:
-    """World positions [18, 3] of the key points.
-
-    ``points`` are the morphed points in rest pose, ``posed_body`` the posed body vertices.
-    """
+def keypoints_3d(asset: Asset, points: Floats, bones: Floats) -> Floats:
+    """World positions [18, 3] of the key points of morphed rest ``points`` [N + J, 3]."""
 
     def at(bone: str, joint: str, offset: tuple[float, float, float] = (0, 0, 0)) -> Floats:
         frame = bones[asset.bone(bone)]
@@ -89,9 +86,10 @@ def keypoints_3d(asset: Asset, points: Floats, posed_body: Floats, bones: Floats
         out[leg + 2] = at(f"lowerleg.{side}", f"{low}-ankle", (0, 0.2, 0))
         out[14 if side == "R" else 15] = at("head", f"{low}-eye", (0, 0, 0.11))
     out[1] = (out[2] + out[5]) / 2
+    marks = [NOSE_TIP, RIGHT_EAR, LEFT_EAR]
+    out[[0, 16, 17]] = skin_points(points[marks], asset.body.skin[marks], bones)[0]
     head = bones[asset.bone("head")][:, :3]
-    out[0] = posed_body[NOSE_TIP] + head @ np.array([0, 0.05, -0.08], np.float32)
-    out[16], out[17] = posed_body[RIGHT_EAR], posed_body[LEFT_EAR]
+    out[0] += head @ np.array([0, 0.05, -0.08], np.float32)
     return out
 
 

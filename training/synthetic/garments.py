@@ -9,7 +9,7 @@ lies below. Fields are in decimetres on the template body.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -52,6 +52,7 @@ class Garment:
     flare: float = 0.0
     wrinkle: float = 0.0
     over: tuple[int, ...] = field(default=())  # indices of the garments that this one covers
+    joined: bool = False  # its upper edge is sewn to another garment: no hem there
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Piece:
     material: int
     two_sided: bool
 
-    def trimmed(self, limit: float = 0.35) -> tuple[Piece, np.ndarray]:
+    def trimmed(self, limit: float = 0.8) -> tuple[Piece, np.ndarray]:
         """Drop faces that are cut whole; also return which faces must be drawn from behind."""
         corner = self.cut[self.faces]
         keep = corner.max(axis=1) > 0
@@ -131,7 +132,8 @@ def evaluate(cut: Cut, where: Anatomy) -> Floats:
     if cut.kind == "shoe":
         return (cut.waist - 0.12 * np.clip(z, -1, 1) - y).astype(np.float32)
     if cut.kind in ("bottom", "skirt"):
-        return np.minimum.reduce([cut.waist - y, y - cut.hem, trunk]).astype(np.float32)
+        out = np.minimum.reduce([cut.waist - y, y - cut.hem, trunk])
+        return np.minimum(out, _front_opening(cut, where)).astype(np.float32)
     sleeve = (cut.sleeve - where.sleeve) * UPPER_ARM
     radius = np.sqrt(
         (x / cut.neck[0]) ** 2
@@ -145,10 +147,16 @@ def evaluate(cut: Cut, where: Anatomy) -> Floats:
     if cut.wedge is not None:
         side = (np.abs(x) - 0.42 * (y - cut.wedge)) * 0.9
         out = np.minimum(out, np.where((z > 0.25) & (where.arm < 0.5), side, FAR))
-    if cut.opening is not None:
-        side = np.abs(x) - cut.opening * (1 + 0.12 * (2.5 - y))
-        out = np.minimum(out, np.where((z > 0.25) & (where.arm < 0.5), side, FAR))
-    return out.astype(np.float32)
+    return np.minimum(out, _front_opening(cut, where)).astype(np.float32)
+
+
+def _front_opening(cut: Cut, where: Anatomy) -> Floats:
+    """Positive beside the open front of a jacket; far away where there is none."""
+    x, y, z = where.template.T
+    if cut.opening is None:
+        return np.full(len(x), FAR, np.float32)
+    side = np.abs(x) - cut.opening * (1 + 0.12 * (2.5 - y))
+    return np.where((z > 0.25) & (where.arm < 0.5), side, FAR).astype(np.float32)
 
 
 def _attributes(where: Anatomy, hem: Floats, extra: Floats | None = None) -> Floats:
@@ -199,10 +207,10 @@ def dress(
             reach = np.clip((3.0 - y) / 3.0, 0, 1) * (where.arm < 0.5)
             ease += item.flare * reach.astype(np.float32)
         if item.cut.kind == "shoe":
-            sole = np.clip((-7.75 - y) / 0.2, 0, 1).astype(np.float32)
-            cloth = points + vertex_normals(points, mesh.faces) * ease[:, None]
+            cloth = _settle(points, mesh, ease, 8)
             ground = float(points[:, 1].min()) - 0.12
-            cloth[:, 1] = np.where(sole > 0.8, ground, cloth[:, 1])
+            flat = np.clip((-7.93 - y) / 0.12, 0, 1).astype(np.float32)
+            cloth[:, 1] += flat * (ground - cloth[:, 1])
         else:
             cloth = _settle(points, mesh, ease, 8 if item.ease > 0.07 else 4)
             if item.shell == "skirt" and item.flare:
@@ -221,14 +229,17 @@ def dress(
         cut = own
         for other in garments:
             if number in other.over:
-                margin = 0.05 if item.shell == "skirt" else 0.12
+                margin = 0.06 + 0.5 * other.ease
                 cut = np.minimum(cut, margin - evaluate(other.cut, where))
         if item.cut.kind != "shoe":
             inside = (own > 0) & (where.arm < 0.3)
             trunk.append(cloth[inside])
+        # One cylinder for the pattern, not one per leg.
+        hem = evaluate(replace(item.cut, waist=FAR), where) if item.joined else own
+        whole = np.full(len(own), float(item.shell == "skirt" or item.cut.kind == "top"))
         pieces.append(
             Piece(
-                cloth, normals, mesh.skin, mesh.faces, cut, _attributes(where, own),
+                cloth, normals, mesh.skin, mesh.faces, cut, _attributes(where, hem, whole),
                 item.material, item.shell == "skirt" or item.cut.opening is not None,
             )
         )  # fmt: skip
@@ -237,7 +248,8 @@ def dress(
     cut = np.full(len(points), FAR, np.float32)
     for item in garments:
         covered = evaluate(item.cut, where)
-        cut = np.minimum(cut, (0.06 if item.cut.kind == "shoe" else 0.18) - covered)
+        margin = 0.06 if item.cut.kind == "shoe" else 0.12 + 0.8 * item.ease
+        cut = np.minimum(cut, margin - covered)
     body = Piece(
         points, vertex_normals(points, mesh.faces), mesh.skin, mesh.faces, cut,
         _attributes(where, cut, asset.lips[mesh.sources[:, 0]]), 0, False,

@@ -39,14 +39,12 @@ def hair_field(style: HairStyle, template: Floats) -> Floats:
     line = line + (6.45 - side) * back**1.3
     strands = np.sin(around * 23 + style.seed % 7) + np.sin(around * 41 + style.seed % 11)
     line = line + 0.015 * strands
-    ear = np.sqrt(((np.abs(x) - 0.75) / 0.16) ** 2 + ((y - 7.15) / 0.36) ** 2 + ((z - 0.45) / 0.22) ** 2)
-    field = np.minimum(y - line, (ear - 1) * 0.16)
+    ear = (np.stack([np.abs(x), y, z], axis=1) - (0.75, 7.15, 0.45)) / (0.16, 0.36, 0.22)
+    field = np.minimum(y - line, (np.sqrt((ear**2).sum(axis=1)) - 1) * 0.16)
     return np.where(y > 5.9, field, -1).astype(np.float32)
 
 
-def _tube(
-    path: Floats, radii: Floats, sides: int = 12
-) -> tuple[Floats, np.ndarray]:
+def _tube(path: Floats, radii: Floats, sides: int = 12) -> tuple[Floats, np.ndarray]:
     """A closed tube around ``path`` [n, 3] with ``radii`` [n, 2] (across x, across z)."""
     turn = np.linspace(0, 2 * np.pi, sides, endpoint=False)
     ring = np.stack([np.cos(turn), np.zeros(sides), np.sin(turn)], axis=1)
@@ -123,9 +121,9 @@ def grow(
             mesh.faces[near], field, attributes, material, False,
         )
     ]  # fmt: skip
-    skull = rest[(where.head > 0.9) & (where.template[:, 1] > 7.2)]
-    middle = (skull.max(axis=0) + skull.min(axis=0)) / 2
-    half = (skull.max(axis=0) - skull.min(axis=0)) / 2
+    skull = rest[(where.head > 0.9) & (where.template[:, 1] > 7.62)]  # above the ears
+    low, high = skull.min(axis=0), skull.max(axis=0)
+    middle, half = (high + low) / 2, (high - low) / 2
     head, spine = asset.joint(points, "head"), asset.joint(points, "spine-1")
     ear = (rest[5532] + rest[12131]) / 2
     if style.kind in ("bob", "long"):
@@ -137,7 +135,7 @@ def grow(
         back = start[2] - 0.42 * np.sin(np.minimum(steps * 4, 1.6))
         path = np.stack([np.zeros(14), drop, back], axis=1)
         path[:, 2] = np.minimum(path[:, 2], _back(outer, path[:, 1], 0.3) - 0.22)
-        path[0] = start + (0, 0, 0.1)
+        path[0] = start + np.array([0, 0, 0.1])
         width = 0.23 * np.sin(np.pi * np.clip(0.12 + 0.88 * steps, 0, 0.985)) ** 0.6 + 0.03
         tube, faces = _tube(path, np.stack([width, width * 0.85], axis=1))
         pieces.append(_piece(asset, tube, faces, _hang(asset, tube, head, spine), material))
@@ -170,8 +168,8 @@ def _curtain(
 ) -> list[Piece]:  # fmt: skip
     """A sheet that hangs from the crown round the back, from before one ear to the other."""
     columns, rows = 33, 26
-    around = np.linspace(-1.95, 1.95, columns)  # 0 is the back
-    start = float(middle[1] + 0.35 * half[1])
+    around = np.linspace(-1.85, 1.85, columns)  # 0 is the back
+    start = float(middle[1])
     tip = float(ear[1]) - style.length
     shoulders = float(spine[1]) + 0.75  # hair that is not behind the back ends above them
     share = np.clip((np.abs(around) - 0.75) / 0.45, 0, 1)
@@ -179,7 +177,7 @@ def _curtain(
     steps = np.linspace(0, 1, rows)
     y = start + (end[None] - start) * steps[:, None]
     thick = style.volume * 0.75 + 0.05
-    spread = thick * np.minimum(1, steps * 3)[:, None] ** 0.5
+    spread = thick * np.minimum(1, 0.15 + steps * 4)[:, None]  # the upper edge is in the cap
     rx = half[0] + spread * 1.1
     rz = half[2] + spread
     # Below the ears the back of the head recedes; hair follows it half way to the nape.

@@ -45,8 +45,8 @@ ARM_PAIRS: tuple[tuple[str, str, float], ...] = (
     ("pocket", "pocket", 2.0), ("belly", "down", 1.5), ("folded", "belly", 1.0),
     ("hair", "relaxed", 1.5), ("hair", "hip", 1.0), ("chin", "belly", 1.0),
     ("chin", "down", 1.0), ("strap", "relaxed", 1.5), ("back", "back", 1.0),
-    ("back", "relaxed", 1.0), ("up", "relaxed", 0.5), ("out", "relaxed", 0.6),
-    ("wave", "hip", 0.8), ("wave", "down", 1.0), ("phone", "pocket", 1.0),
+    ("back", "relaxed", 1.0), ("up", "relaxed", 0.3), ("out", "relaxed", 0.5),
+    ("wave", "hip", 0.5), ("wave", "down", 0.5), ("phone", "pocket", 1.0),
     ("phone", "down", 1.0), ("open", "hip", 1.5),
 )  # fmt: skip
 

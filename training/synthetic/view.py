@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .appearance import GLOSS, PAINTERS
-from .body import load_asset, skin_points
+from .body import load_asset, skin_points, transform
 from .camera import Camera, keypoints_3d, visibility
 from .identity import Identity
 from .pose import sample_pose
@@ -115,9 +115,8 @@ def render_view(identity: Identity, view: int, height: int = 256, width: int = 1
     pose = sample_pose(identity.skeleton, identity.torso, rng)
     scene = _scene(identity)
     points, linear = skin_points(scene.points, scene.skin, pose.bones)
-    normals = np.matmul(linear, scene.normals[:, :, None])[:, :, 0]
-    body, _ = skin_points(identity.points[: len(asset.body.skin)], asset.body.skin, pose.bones)
-    joints = keypoints_3d(asset, identity.points, body, pose.bones)
+    normals = transform(linear, scene.normals)
+    joints = keypoints_3d(asset, identity.points, pose.bones)
     camera = _frame(identity, points, joints, pose.bones, yaw, elevation, framing, fill, lift)
     camera = Camera(yaw, elevation, camera[0], camera[1], float(sway * width))
     rows, columns = height * SAMPLES, width * SAMPLES
@@ -129,8 +128,10 @@ def render_view(identity: Identity, view: int, height: int = 256, width: int = 1
         np.concatenate([scene.attributes, normals @ camera.axes.T], axis=1), scene.faces, hits
     )
     attributes, normal = values[:, :7], values[:, 7:]
-    normal = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
-    normal = np.where(normal[:, 2:] < 0, normal * (1, 1, -1), normal).astype(np.float32)
+    length = np.sqrt(normal[:, 0] ** 2 + normal[:, 1] ** 2 + normal[:, 2] ** 2)
+    normal = normal / np.maximum(length, 1e-6)[:, None]
+    inside = normal[:, 2] < -0.25  # the lining of cuffs, hems and necks lies in shadow
+    normal[:, 2] = np.abs(normal[:, 2])
     kind = scene.material[hits.face]
     colour = np.zeros((len(kind), 3), np.float32)
     gloss = np.zeros((len(kind), 2), np.float32)
@@ -142,15 +143,15 @@ def render_view(identity: Identity, view: int, height: int = 256, width: int = 1
     radius = max(2, round(rows * 0.016 * 17 / camera.span))
     ambient = occlusion(hits.depth, radius, 1.3).ravel()[hits.pixel]
     light /= np.linalg.norm(light)
-    lit = shade(colour, normal, gloss, ambient, light)
+    lit = shade(colour, normal, gloss, np.where(inside, 1.0, ambient), light)
     canvas = np.empty((rows * columns, 3), np.float32)
     ramp = np.linspace(1.02, 0.97, rows, dtype=np.float32)
     canvas.reshape(rows, columns, 3)[:] = (
         np.float32(identity.background)[None, None] * ramp[:, None, None]
     )
     canvas[hits.pixel] = lit
-    small = canvas.reshape(height, SAMPLES, width, SAMPLES, 3).mean(axis=(1, 3))
-    cover = np.isfinite(hits.depth).reshape(height, SAMPLES, width, SAMPLES).mean(axis=(1, 3))
+    small = _shrink(canvas.reshape(rows, columns, 3))
+    cover = _shrink(np.isfinite(hits.depth).astype(np.float32))
     xy, away = camera.project(joints, height, width)
     return View(
         picture=np.round(np.clip(small, 0, 1) * 255).astype(np.uint8),
@@ -159,6 +160,12 @@ def render_view(identity: Identity, view: int, height: int = 256, width: int = 1
         visible=visibility(xy, away, hits.depth, height, width),
         info={"yaw": round(yaw, 4), "framing": framing, "pose": pose.name},
     )
+
+
+def _shrink(image: np.ndarray) -> np.ndarray:
+    """Mean over SAMPLES x SAMPLES blocks."""
+    rows = sum(image[i::SAMPLES] for i in range(SAMPLES))
+    return sum(rows[:, i::SAMPLES] for i in range(SAMPLES)) * np.float32(1 / SAMPLES**2)
 
 
 def _frame(
