@@ -8,26 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import images
+from .components import PathLike, load_components
 from .config import Preset
 from .encoders import GlobalEncoder, PatchImageEncoder
-from .features import SourceFeatures
+from .inputs import Seed, SourceFeatures, check_poses, draw_rows
 from .models import InpaintingModel, PosePrior, RefiningModel
 from .pose.keypoints import Keypoints
 from .pose.render import render_pose
-from .sampling import draw_noise, sample
+from .sampling import sample
 from .schedules import make_scheduler
 from .vae import Autoencoder
 
 Progress = Callable[[str, int, int], None]
 """Called after each step with the stage's name, the steps done and the steps there are."""
-
-Seed = int | Sequence[int]
-"""One seed for all rows, or one a row."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,25 @@ class PCDMsPipeline:
         self.prior = prior.eval() if prior is not None else None
         self.global_encoder = global_encoder.eval() if global_encoder is not None else None
         self.refining = refining.eval() if refining is not None else None
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: PathLike | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        with_refining: bool = True,
+    ) -> PCDMsPipeline:
+        """Load a folder of weights, or with None those that ship; see `load_components`.
+
+        Raises:
+            CheckpointError: a file is missing or is not what its name says.
+        """
+        preset, components = load_components(
+            folder, device=device, dtype=dtype, with_refining=with_refining
+        )
+        return cls(preset, **components)
 
     @property
     def device(self) -> torch.device:
@@ -141,8 +159,9 @@ class PCDMsPipeline:
         cond = self.prior.condition(
             embeds, features.fit.apply(source_pose).expand(batch), features.fit.apply(target_pose)
         )
+        steps = max(steps, 2)  # the first and the last timestep; the sampler cannot do with one
         guided = guidance_scale not in (0.0, 1.0)
-        noise = self._noise(embeds.shape[1:], seed, batch, batch_index, draws=steps)
+        noise = draw_rows(embeds.shape[1:], seed, batch, batch_index, draws=steps).to(embeds)
         x = sample(
             self.prior,
             make_scheduler(self.prior.config.schedule),
@@ -196,10 +215,12 @@ class PCDMsPipeline:
             features.canvas_latents,
             images.pose_canvas(*maps).to(self.device, self.dtype),
         )
+        known = features.canvas_latents
+        noise = draw_rows(known.shape[1:], seed, batch, batch_index)[0].to(known)
         latents = sample(
             model,
             make_scheduler(model.config.schedule),
-            self._noise(features.canvas_latents.shape[1:], seed, batch, batch_index)[0],
+            noise,
             cond,
             model.unconditional(cond),
             steps=steps,
@@ -239,10 +260,11 @@ class PCDMsPipeline:
         pixels = coarse.clamp(-1, 1).to(self.device, self.dtype)
         coarse_latents = self.autoencoder.encode(pixels)
         cond = model.condition(features.expand(batch).patch_tokens, coarse_latents)
+        noise = draw_rows(coarse_latents.shape[1:], seed, batch, batch_index)[0]
         latents = sample(
             model,
             make_scheduler(model.config.schedule),
-            self._noise(coarse_latents.shape[1:], seed, batch, batch_index)[0],
+            noise.to(coarse_latents),
             cond,
             model.unconditional(cond),
             steps=steps,
@@ -290,7 +312,7 @@ class PCDMsPipeline:
             ValueError: a pose without a visible joint inside the picture, or batches that differ.
         """
         notes: list[str] = []
-        _check_poses(source_pose, target_pose)
+        check_poses(source_pose, target_pose)
         if not self.inpainting.config.draws_hands and (
             source_pose.has_hands or target_pose.has_hands
         ):
@@ -298,13 +320,18 @@ class PCDMsPipeline:
                 f"The {self.preset.name} preset does not draw hands: hand key points were left out."
             )
         features = self.encode_source(source) if isinstance(source, Tensor) else source
-        common = {"seed": seed, "steps": steps, "batch_index": batch_index, "callback": callback}
-        guidance = {"guidance_scale": guidance_scale, "guidance_rescale": guidance_rescale}
+        common: dict[str, Any] = {
+            "seed": seed,
+            "steps": steps,
+            "batch_index": batch_index,
+            "callback": callback,
+        }
         embeds = self.predict_embedding(features, source_pose, target_pose, **common)
-        coarse = self.inpaint(features, source_pose, target_pose, embeds, **common, **guidance)
+        common |= {"guidance_scale": guidance_scale, "guidance_rescale": guidance_rescale}
+        coarse = self.inpaint(features, source_pose, target_pose, embeds, **common)
         image = coarse
         if with_refining and self.refining is not None:
-            image = self.refine(features, coarse, **common, **guidance)
+            image = self.refine(features, coarse, **common)
         height, width = self.preset.height, self.preset.width
         masked = features.fit.apply(target_pose)
         if restore:
@@ -314,49 +341,8 @@ class PCDMsPipeline:
         mask = images.body_mask(masked, height, width).to(image.device)
         return PCDMsOutput(image, coarse, embeds, mask, tuple(notes))
 
-    def _noise(
-        self,
-        shape: Sequence[int],
-        seed: Seed,
-        batch: int,
-        batch_index: Sequence[int] | None,
-        draws: int = 1,
-    ) -> Tensor:
-        """[draws, B, *shape] on the models' device; drawn on the CPU, so equal on every device."""
-        indices = [0] * batch if batch_index is None else list(batch_index)
-        if len(indices) != batch:
-            raise ValueError(f"batch_index has {len(indices)} entries for {batch} target poses.")
-        if isinstance(seed, int):
-            noise = draw_noise(shape, seed, indices, draws)
-        elif len(seed) != batch:
-            raise ValueError(f"There are {len(seed)} seeds for {batch} target poses.")
-        else:
-            rows = zip(seed, indices, strict=True)
-            noise = torch.cat([draw_noise(shape, one, [index], draws) for one, index in rows], 1)
-        return noise.to(self.device, self.dtype)
-
 
 def _report(callback: Progress | None, stage: str, steps: int) -> Callable[..., None] | None:
     if callback is None:
         return None
     return lambda index, _: callback(stage, index + 1, steps)
-
-
-def _check_poses(source_pose: Keypoints, target_pose: Keypoints) -> None:
-    """Refuse empty poses: a picture without any skeleton would show nobody in particular."""
-    if len(target_pose) == 0:
-        raise ValueError("There is no target pose; give at least one.")
-    if len(source_pose) not in (1, len(target_pose)):
-        raise ValueError(
-            f"There are {len(source_pose)} source poses for {len(target_pose)} target poses. "
-            f"Give one source pose, or as many as target poses."
-        )
-    for name, pose in (("source", source_pose), ("target", target_pose)):
-        inside = pose.visible & ((pose.xy >= 0) & (pose.xy <= 1)).all(-1)
-        empty = (~inside.any(1)).nonzero().flatten().tolist()
-        if empty:
-            which = f" number {', '.join(str(row + 1) for row in empty)}" if len(pose) > 1 else ""
-            raise ValueError(
-                f"The {name} pose{which} has no visible joint inside the picture. Give the key "
-                f"points of at least some of the 18 body joints."
-            )

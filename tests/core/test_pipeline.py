@@ -84,14 +84,15 @@ def test_every_input_reaches_the_result(pipeline: PCDMsPipeline, batch: PCDMsOut
         "target_pose": poses(3),
         "seed": 7,
     }
-    for change in (
+    changes: tuple[dict[str, Any], ...] = (
         {"source": picture(1)},
         {"source_pose": poses(1, 51)},
         {"target_pose": poses(3, 20)},
         {"seed": 8},
         {"guidance_scale": 1.0},
         {"batch_index": [1, 1, 1]},
-    ):
+    )
+    for change in changes:
         other = pipeline(**{**base, **change}, steps=STEPS)
         assert share_of_std(other.coarse, batch.coarse) > 1e-3, change
         assert share_of_std(other.image, batch.image) > 1e-3, change

@@ -1,12 +1,17 @@
 """Real components at the sizes of the test preset, with seeded random weights."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
+from pcdm_core.checkpoints import save_model
 from pcdm_core.config import PRESETS, Preset
 from pcdm_core.encoders import PatchImageEncoder, build_global_encoder
+from pcdm_core.images import save_picture
 from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
 from pcdm_core.pipeline import PCDMsPipeline
+from pcdm_core.pose.formats import write_openpose
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.vae import build_autoencoder
 
@@ -68,3 +73,18 @@ def poses(count: int, first: int = 0) -> Keypoints:
         generator = torch.Generator().manual_seed(first + row)
         xy[row, 1:14] += 0.08 * torch.rand(13, 2, generator=generator, dtype=torch.float64)
     return Keypoints(xy, torch.ones(count, 18, dtype=torch.bool))
+
+
+def save_tiny_weights(folder: Path, preset: Preset = TEST) -> Path:
+    """A folder of weights as `PCDMsPipeline.from_folder` reads it."""
+    for name, part in components(preset).items():
+        save_model(part, folder / f"{name}.safetensors", stage=name)  # type: ignore[arg-type]
+    return folder
+
+
+def save_person(folder: Path, views: int, height: int = 96, width: int = 66) -> Path:
+    """Pictures `00.png`, ... of a person with key points in `00.json`, ..."""
+    for view in range(views):
+        save_picture(picture(view, height, width), folder / f"{view:02d}.png")
+        write_openpose(poses(1, view), folder / f"{view:02d}.json", height, width)
+    return folder

@@ -1,0 +1,323 @@
+"""The command `pcdm`: generate pictures, convert published weights, look into a weights file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
+    from torch import Tensor
+
+    from .checkpoints import Summary
+    from .pipeline import PCDMsPipeline
+    from .pose.keypoints import Keypoints
+
+DEFAULT_STEPS = 20
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0, or 2 with one plain sentence on standard error."""
+    options = build_parser().parse_args(argv)
+    return run(lambda: options.command(options), "pcdm")
+
+
+def run(command: Callable[[], None], program: str) -> int:
+    """Call a command and turn what a user can mend into a sentence and status 2."""
+    from .checkpoints import CheckpointError
+
+    try:
+        command()
+    except (CheckpointError, ValueError, OSError, ImportError) as error:
+        return _fail(program, str(error))
+    except RuntimeError as error:
+        if "out of memory" not in str(error).lower():
+            raise
+        return _fail(program, "the device ran out of memory. Give fewer poses at once, or cpu.")
+    except KeyboardInterrupt:
+        return _fail(program, "stopped.", 130)
+    return 0
+
+
+def _fail(program: str, sentence: str, status: int = 2) -> int:
+    print(f"{program}: {sentence}", file=sys.stderr)
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all sub-commands."""
+    parser = argparse.ArgumentParser(prog="pcdm", description="Pose-guided person image synthesis.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    generate = commands.add_parser("generate", help="draw a person in other poses")
+    generate.add_argument("--image", type=Path, required=True, help="the source picture")
+    generate.add_argument(
+        "--source-pose", type=Path, required=True, help="key points of the source (OpenPose JSON)"
+    )
+    generate.add_argument(
+        "--pose", type=Path, required=True, nargs="+", help="key points of one or more targets"
+    )
+    generate.add_argument(
+        "--output",
+        type=Path,
+        default=Path(),
+        help="folder for the pictures, or for one pose a .png file (default: this folder)",
+    )
+    generate.add_argument("--no-refining", action="store_true", help="stop after stage 2")
+    generate.add_argument("--save-coarse", action="store_true", help="keep stage 2's pictures too")
+    generate.add_argument(
+        "--size",
+        choices=("source", "model"),
+        default="source",
+        help="size of the results: the source picture's (default) or the one the models work at",
+    )
+    add_sampling_options(generate)
+    generate.set_defaults(command=generate_pictures)
+
+    convert = commands.add_parser("convert", help="published weights (.pt) to safetensors")
+    convert.add_argument("input", type=Path)
+    convert.add_argument("output", type=Path)
+    convert.set_defaults(command=convert_weights)
+
+    inspect = commands.add_parser("inspect", help="say what a weights file is")
+    inspect.add_argument("file", type=Path)
+    inspect.set_defaults(command=inspect_weights)
+    return parser
+
+
+def add_sampling_options(parser: argparse.ArgumentParser) -> None:
+    """Options that `generate` and the demo share."""
+    parser.add_argument("--seed", type=_natural, default=0, help="of the noise (default 0)")
+    parser.add_argument(
+        "--steps",
+        type=_positive,
+        default=DEFAULT_STEPS,
+        help=f"sampling steps of every stage (default {DEFAULT_STEPS})",
+    )
+    parser.add_argument(
+        "--guidance-scale", type=float, help="of stages 2 and 3 (default: the preset's; 1 is off)"
+    )
+    parser.add_argument(
+        "--weights", type=Path, help="folder of weights (default: the ones that ship)"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "bfloat16"),
+        default="float32",
+        help="of the weights (default %(default)s; the halves save memory on a GPU)",
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
+
+
+def generate_pictures(options: argparse.Namespace) -> None:
+    """`pcdm generate`: everything is read and checked before anything is written."""
+    from .images import load_picture, save_picture
+
+    source = load_picture(options.image)
+    poses = load_poses(source, options.source_pose, options.pose)
+    outputs = output_files(options.output, options.image, poses.names)
+    pipeline = load_pipeline(options)
+    with StageBars() as bars:
+        result = pipeline(
+            source,
+            poses.source,
+            poses.targets,
+            seed=options.seed,
+            steps=options.steps,
+            guidance_scale=options.guidance_scale,
+            with_refining=not options.no_refining,
+            restore=options.size == "source",
+            callback=bars,
+        )
+    for note in result.notes:
+        print(f"Note: {note}", file=sys.stderr)
+    for row, path in enumerate(outputs):
+        print(save_picture(result.image[row], path))
+        if options.save_coarse:
+            coarse = path.with_name(f"{path.stem}_coarse.png")
+            print(save_picture(result.coarse[row], coarse))
+
+
+def convert_weights(options: argparse.Namespace) -> None:
+    """`pcdm convert`."""
+    from .checkpoints import convert
+
+    describe(convert(options.input, options.output))
+
+
+def inspect_weights(options: argparse.Namespace) -> None:
+    """`pcdm inspect`."""
+    from .checkpoints import inspect
+
+    describe(inspect(options.file))
+
+
+def describe(summary: Summary) -> None:
+    """Print what a weights file is, a line a fact."""
+    from .config import config_to_dict
+
+    config = "unknown" if summary.config is None else json.dumps(config_to_dict(summary.config))
+    facts = {
+        "file": f"{summary.path} ({summary.container})",
+        "component": summary.component,
+        "layout": summary.layout,
+        "preset": summary.preset or "none of this pack's",
+        "parameters": f"{summary.parameters:,} ({', '.join(summary.dtypes)})",
+        **{key: value for key, value in summary.metadata.items() if key != "config"},
+        "configuration": config,
+    }
+    for name, fact in facts.items():
+        print(f"{name}: {fact}")
+
+
+def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
+    """The pipeline of `--weights` on `--device` in `--dtype`."""
+    import torch
+
+    from .pipeline import PCDMsPipeline
+
+    return PCDMsPipeline.from_folder(
+        options.weights,
+        device=pick_device(options.device),
+        dtype=getattr(torch, options.dtype),
+        with_refining=not getattr(options, "no_refining", False),
+    )
+
+
+def pick_device(name: str | None) -> str:
+    """A device that exists; None takes a GPU if there is one.
+
+    Raises:
+        ValueError: torch does not know the device or cannot use it.
+    """
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"--device {name}: not usable here ({reason}). Try cpu.") from error
+    return name
+
+
+class Poses(NamedTuple):
+    """What a run's pose files hold, normalised to the source picture."""
+
+    source: Keypoints  # one row
+    targets: Keypoints  # one row a target
+    names: list[str]  # one a target
+
+
+def load_poses(source: Tensor, source_path: Path, target_paths: Sequence[Path]) -> Poses:
+    """Read pose files; one with several frames gives several targets.
+
+    The frame of a pose file is fitted into the source's as a whole, so that bodies keep their
+    proportions where the two have different shapes.
+
+    Raises:
+        ValueError: a file is no pose, or the source's has several frames.
+    """
+    from .images import Fit
+    from .pose.formats import read_frames, read_pose
+    from .pose.keypoints import Keypoints
+
+    height, width = source.shape[-2:]
+
+    def rows(path: Path) -> list[Keypoints]:
+        pose = read_pose(path, size=(height, width))
+        sizes = [frame.size or (height, width) for frame in read_frames(path, size=(height, width))]
+        fits = [Fit.of(*size, height, width, "pad") for size in sizes]
+        return [fit.apply(pose.select(row)) for row, fit in enumerate(fits)]
+
+    source_rows = rows(source_path)
+    if len(source_rows) != 1:
+        raise ValueError(f"{source_path}: holds {len(source_rows)} frames; give the source's one.")
+    targets: list[Keypoints] = []
+    names: list[str] = []
+    for path in target_paths:
+        found = rows(path)
+        targets += found
+        single = len(found) == 1
+        names += [path.stem if single else f"{path.stem}_{row:04d}" for row in range(len(found))]
+    return Poses(source_rows[0], Keypoints.cat(targets), names)
+
+
+def output_files(output: Path, image: Path, poses: Sequence[str]) -> list[Path]:
+    """One PNG path a pose: `<image>_to_<pose>.png` in a folder, or the file that was named.
+
+    Raises:
+        ValueError: the output cannot be what it would have to be.
+    """
+    if output.suffix.lower() == ".png":
+        if len(poses) > 1:
+            raise ValueError(
+                f"--output {output} is one file, but there are {len(poses)} poses. Give a folder."
+            )
+        if output.is_dir():
+            raise ValueError(f"--output {output} is a folder; name a file or another folder.")
+        return [output]
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file. Give a folder or a name ending in .png.")
+    paths: list[Path] = []
+    for number, pose in enumerate(poses, start=1):
+        path = output / f"{image.stem}_to_{pose}.png"
+        # Files of one name from two folders must not overwrite each other.
+        paths.append(path.with_name(f"{path.stem}_{number}.png") if path in paths else path)
+    return paths
+
+
+class StageBars:
+    """A progress bar a stage, on standard error; pass it to the pipeline as `callback`."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._stage = ""
+
+    def __call__(self, stage: str, done: int, steps: int) -> None:
+        from tqdm import tqdm
+
+        if stage != self._stage:
+            self._close()
+            self._stage = stage
+            self._bar = tqdm(total=steps, desc=f"{stage:<10}", unit="step", file=sys.stderr)
+        self._bar.update(done - self._bar.n)
+
+    def __enter__(self) -> StageBars:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
