@@ -21,6 +21,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -72,14 +73,15 @@ _CENTRAL = [
 
 def _skeleton() -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
     """Rows of (bone, parent, joint cubes of its head, absorbed bone prefixes), parents first."""
-    rows = [(b, p, tuple(f"joint-{j}" for j in at.split("+")), old) for b, p, at, old in _CENTRAL]
+    rows: list[tuple[str, str, tuple[str, ...], tuple[str, ...]]] = []
+    rows += [(b, p, tuple(f"joint-{j}" for j in at.split("+")), old) for b, p, at, old in _CENTRAL]
     central = {b for b, *_ in _CENTRAL}
     for side in ("l", "r"):
         mark = f".{side.upper()}"
         for bone, parent, at, old in _SIDED:
             above = parent if parent in central else parent + mark
             joints = tuple(f"joint-{side}-{j}" for j in at.split("+"))
-            rows.append((bone + mark, above, joints, tuple(o for o in old)))
+            rows.append((bone + mark, above, joints, old))
     return rows
 
 
@@ -121,8 +123,8 @@ def _read_target(archive: zipfile.ZipFile, name: str, count: int) -> np.ndarray:
 def _random_macro(rng: np.random.Generator) -> Macro:
     values = rng.random(7)
     values[1:] = np.where(rng.random(6) < 0.15, np.round(values[1:]), values[1:])
-    origin = rng.dirichlet((0.4, 0.4, 0.4))
-    return Macro(*(float(v) for v in values), origin=tuple(float(o) for o in origin))
+    a, b, c = (float(share) for share in rng.dirichlet((0.4, 0.4, 0.4)))
+    return Macro(*(float(v) for v in values), origin=(a, b, c))
 
 
 def _low_rank(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -212,7 +214,7 @@ def build(wheel: Path, out: Path = ASSET) -> None:
     row = np.clip(((1 - uv[:, 1]) * grey.shape[0]).astype(int), 0, grey.shape[0] - 1)
     rows = _skeleton()
     names = [r[0] for r in rows]
-    arrays = {
+    arrays: dict[str, Any] = {
         "base": reduce(base).astype(np.float32),
         "basis": basis,
         "basis_step": np.float32(BASIS_STEP),

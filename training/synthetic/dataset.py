@@ -39,7 +39,8 @@ def folder(job: Job, number: int) -> Path:
 def write_identity(job: Job, number: int) -> int:
     """Draw and write one identity; returns the number of new pictures (0 when it exists).
 
-    The folder is filled under a temporary name and renamed when it is whole.
+    The folder is filled under a temporary name and renamed when it is whole. Runs that write into
+    one split at the same time must have ranges of identities that do not overlap.
     """
     final = folder(job, number)
     if final.exists():
@@ -47,7 +48,8 @@ def write_identity(job: Job, number: int) -> int:
     seed = identity_seed(job.seed, job.split, number)
     identity = make_identity(seed)
     part = final.with_name(f".{final.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    for stale in final.parent.glob(f".{final.name}.*.part"):  # of an interrupted run
+        shutil.rmtree(stale)
     part.mkdir(parents=True)
     views = [render_view(identity, view, *job.size) for view in range(job.views)]
     for index, view in enumerate(views):

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .appearance import Colour, Material
 from .body import Floats, load_asset, vertex_normals
 from .garments import Piece, anatomy, dress
 from .hair import HairStyle, grow
+from .material import Colour, Material
 from .pose import Skeleton, Torso
 from .shape import DETAILS, Macro
 from .wardrobe import cloth_colour, deck, hsv, rgb, wardrobe
@@ -62,16 +62,19 @@ class Identity:
 def identity_seed(seed: int, split: str, number: int) -> int:
     """The seed of identity ``number`` of a split.
 
-    Layout of the result (an unsigned integer below 2**63): the low 20 bits hold ``number`` (the
-    decks of :func:`make_identity` walk along them), the rest is 40 bits of the SHA-256 of
-    ``"{seed}/{split}/{number}"``, so that different splits share no identity.
+    Layout of the result, an unsigned integer below 2**63, from its low end: 20 bits ``number``, 16
+    bits of the SHA-256 of ``"{seed}/{split}"`` (these two choose the cards of the decks, see
+    ``wardrobe.deck``), 27 bits of the SHA-256 of ``"{seed}/{split}/{number}"``. Different splits
+    therefore share no identity.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
     if not 0 <= number < 2**20:
         raise ValueError(f"identity number must be in [0, {2**20}), not {number}")
-    digest = hashlib.sha256(f"{seed}/{split}/{number}".encode()).digest()
-    return (int.from_bytes(digest[:5], "big") << 20) | number
+    deal = hashlib.sha256(f"{seed}/{split}".encode()).digest()
+    own = hashlib.sha256(f"{seed}/{split}/{number}".encode()).digest()
+    high = int.from_bytes(own[:4], "big") >> 5
+    return high << 36 | int.from_bytes(deal[:2], "big") << 20 | number
 
 
 def _body(seed: int, rng: np.random.Generator) -> tuple[Macro, np.ndarray, dict[str, Any]]:

@@ -240,7 +240,8 @@ def sample_pose(skeleton: Skeleton, torso: Torso, rng: np.random.Generator) -> P
     head = spine[5] * (0.08, 0.22, 0.05)
     for bone, share in (("neck01", 0.25), ("neck03", 0.35), ("head", 0.4)):
         skeleton.turn(bone, euler(*(head * share)))
-    for opening in range(6):
+    bones = pose_bones(asset, skeleton.heads, skeleton.rotations)
+    for opening in range(6):  # wider until the hands are clear of the body
         for row, (side, preset) in enumerate((("L", left), ("R", right))):
             upper, fore, roll, curl = ARMS[preset]
             mirror = np.array([1.0 if side == "L" else -1.0, 1.0, 1.0])

@@ -147,7 +147,7 @@ def render_view(identity: Identity, view: int, height: int = 256, width: int = 1
     canvas = np.empty((rows * columns, 3), np.float32)
     ramp = np.linspace(1.02, 0.97, rows, dtype=np.float32)
     canvas.reshape(rows, columns, 3)[:] = (
-        np.float32(identity.background)[None, None] * ramp[:, None, None]
+        np.array(identity.background, np.float32) * ramp[:, None, None]
     )
     canvas[hits.pixel] = lit
     small = _shrink(canvas.reshape(rows, columns, 3))
@@ -164,8 +164,8 @@ def render_view(identity: Identity, view: int, height: int = 256, width: int = 1
 
 def _shrink(image: np.ndarray) -> np.ndarray:
     """Mean over SAMPLES x SAMPLES blocks."""
-    rows = sum(image[i::SAMPLES] for i in range(SAMPLES))
-    return sum(rows[:, i::SAMPLES] for i in range(SAMPLES)) * np.float32(1 / SAMPLES**2)
+    rows = np.add.reduce([image[i::SAMPLES] for i in range(SAMPLES)])
+    return np.add.reduce([rows[:, i::SAMPLES] for i in range(SAMPLES)]) / SAMPLES**2
 
 
 def _frame(

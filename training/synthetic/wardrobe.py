@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .appearance import DECALS, Colour, Material, draw_decal
+from .cloth import draw_decal
 from .garments import Cut, Garment
+from .material import DECALS, Colour, Material
 
 OUTFITS = ("trousers", "skirt", "jeans", "dress", "shorts", "trousers", "leggings", "skirt")
 TOPS = ("tee", "long", "shirt", "tank", "sweater", "crop", "polo", "tee")
@@ -34,7 +35,8 @@ WORDS = ("OK", "NY", "LOVE", "SKY", "79", "ART", "GO", "SUN", "ZEN", "HI", "MOON
 def deck(seed: int, name: str, size: int) -> int:
     """Card of ``name`` for this identity: every run of ``size`` numbers deals each card once."""
     lap, place = divmod(seed & (2**20 - 1), size)
-    salt = int.from_bytes(hashlib.sha256(f"{name}/{lap}".encode()).digest()[:8], "big")
+    text = f"{seed >> 20 & 0xFFFF}/{name}/{lap}"
+    salt = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     return int(np.random.default_rng(salt).permutation(size)[place])
 
 
@@ -62,10 +64,11 @@ def palette(rng: np.random.Generator) -> tuple[Colour, Colour, Colour]:
     first = cloth_colour(rng)
     rest: list[Colour] = []
     for _ in range(2):
-        for _ in range(12):
-            other = cloth_colour(rng)
+        other = cloth_colour(rng)
+        for _ in range(11):
             if sum(abs(a - b) for a, b in zip(first, other, strict=True)) > 0.7:
                 break
+            other = cloth_colour(rng)
         rest.append(other)
     return first, rest[0], rest[1]
 
@@ -116,7 +119,7 @@ def wardrobe(
     bottoms: list[int] = []
     if outfit == "dress":
         cloth = material(top_pattern)
-        if rng.random() < 0.4:
+        if rng.random() < 0.6:
             cloth.values["belt"] = 1.85
         hem = float(rng.uniform(-5.6, -1.9))
         skirt = Garment(
@@ -128,7 +131,7 @@ def wardrobe(
         neck = (float(rng.uniform(0.85, 1.25)), float(rng.uniform(0.6, 1.0)))
         bodice = Garment(
             Cut("top", sleeve=sleeve, hem=1.0, neck=neck), "tights", 0.10, len(materials) - 1,
-            wrinkle=0.012,
+            flare=-0.06, wrinkle=0.012,
         )  # fmt: skip
         garments.append(bodice)
         tops = [len(garments) - 1]
@@ -248,7 +251,8 @@ def wardrobe(
         "sole": -7.98 + float(rng.uniform(-0.05, 0.05)),
     }
     upper, sole, mark = palette(rng)
-    sole = sole if rng.random() < 0.4 else ((0.95,) * 3 if rng.random() < 0.5 else (0.08,) * 3)
+    if rng.random() < 0.6:
+        sole = (0.95, 0.95, 0.95) if rng.random() < 0.5 else (0.08, 0.08, 0.08)
     add(
         shoes,
         Garment(
