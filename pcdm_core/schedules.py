@@ -26,6 +26,16 @@ class UnCLIPWithNoise(UnCLIPScheduler):
     function of (seed, batch index) alone, so that a sample does not depend on its neighbours.
     """
 
+    def set_timesteps(
+        self, num_inference_steps: int, device: str | torch.device | None = None
+    ) -> None:
+        """As the library's, which spaces the steps from the first to the last timestep."""
+        if num_inference_steps < 2:
+            raise ValueError(
+                f"The prior's sampler needs 2 steps or more, got {num_inference_steps}."
+            )
+        super().set_timesteps(num_inference_steps, device)
+
     def ancestral_step(
         self, model_output: Tensor, index: int, sample: Tensor, noise: Tensor | None
     ) -> Tensor:
@@ -36,15 +46,19 @@ class UnCLIPWithNoise(UnCLIPScheduler):
         t = int(self.timesteps[index])
         last = index + 1 == len(self.timesteps)
         previous = t - 1 if last else int(self.timesteps[index + 1])
-        one = torch.ones(())
         alpha_bar = self.alphas_cumprod[t]
-        alpha_bar_previous = self.alphas_cumprod[previous] if previous >= 0 else one
-        alpha = alpha_bar / alpha_bar_previous
+        alpha_bar_previous = self.alphas_cumprod[previous] if previous >= 0 else torch.ones(())
+        # As published: the same roundings, because fp32 cancels here. At t = 0 the table's beta
+        # over 1 - alpha_bar is 0.9995 and not 1; at t = 999 alpha is 0 or one rounding step.
+        beta = 1 - alpha_bar / alpha_bar_previous
+        alpha = 1 - beta
+        if previous == t - 1:
+            beta, alpha = self.betas[t], self.alphas[t]
         x0 = model_output
         if self.config.clip_sample:
             limit = self.config.clip_sample_range
             x0 = x0.clamp(-limit, limit)
-        x0_weight = float(alpha_bar_previous.sqrt() * (1 - alpha) / (1 - alpha_bar))
+        x0_weight = float(alpha_bar_previous.sqrt() * beta / (1 - alpha_bar))
         x_weight = float(alpha.sqrt() * (1 - alpha_bar_previous) / (1 - alpha_bar))
         mean = x0_weight * x0 + x_weight * sample
         if t == 0 or noise is None:
@@ -64,6 +78,10 @@ def make_scheduler(config: ScheduleConfig) -> Any:
         "prediction_type": config.prediction_type,
     }
     if config.sampler == "unclip":
+        if config.prediction_type != "sample":
+            raise ValueError(
+                f"The unclip sampler takes predictions of the sample, not {config.prediction_type}."
+            )
         return UnCLIPWithNoise(
             num_train_timesteps=config.num_train_timesteps,
             prediction_type=config.prediction_type,
