@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .body import Asset, Floats, Mesh, load_asset, vertex_normals
+from .body import Asset, Floats, Ints, Mesh, load_asset, vertex_normals
 
 UPPER_ARM, FOREARM = 2.28, 2.25  # lengths on the template
 FAR = 9.0
@@ -43,7 +43,10 @@ class Cut:
 
 @dataclass(frozen=True)
 class Garment:
-    """One garment: where it is cut, how it sits, and the index of its material."""
+    """One garment: where it is cut, how it sits, and the index of its material.
+
+    A joined skirt follows, in the list of garments, the bodice that has its material.
+    """
 
     cut: Cut
     shell: str  # "tights" or "skirt"
@@ -186,6 +189,28 @@ def _wrinkles(points: Floats, amount: float, rng: np.random.Generator) -> Floats
     return waves * np.float32(amount / 7**0.5)
 
 
+@lru_cache(maxsize=1)
+def _waist() -> tuple[Ints, Ints, Floats]:
+    """Skirt vertices near the waist, their three nearest tights vertices, and weights [n, 3]."""
+    asset = load_asset()
+    skirt, tights = asset.skirt.template, asset.tights.template
+    chosen = np.flatnonzero(skirt[:, 1] > 0.7)
+    apart = np.linalg.norm(skirt[chosen, None] - tights[None], axis=2)
+    near = np.argsort(apart, axis=1)[:, :3]
+    weights = 1 / (np.take_along_axis(apart, near, axis=1) + 0.02)
+    return chosen, near, weights / weights.sum(axis=1, keepdims=True)
+
+
+def _sew(cloth: Floats, y: Floats, bodice: Floats, normals: Floats) -> Floats:
+    """Lay the waist of a skirt onto the bodice that it is sewn to."""
+    chosen, near, weights = _waist()
+    onto = ((bodice + 0.035 * normals)[near] * weights[:, :, None]).sum(axis=1)
+    share = np.clip((y[chosen] - 0.75) / 0.7, 0, 1)[:, None]
+    out = cloth.copy()
+    out[chosen] += share * (onto - cloth[chosen])
+    return out
+
+
 def dress(
     asset: Asset, rest: Floats, garments: Sequence[Garment], rng: np.random.Generator
 ) -> tuple[list[Piece], Piece, Floats]:
@@ -194,7 +219,9 @@ def dress(
     Returns the garments' pieces, the body's piece (its attribute "extra" holds the lips) with the
     covered parts cut away, and the outermost shell's trunk points [n, 3] in rest pose.
     """
-    pieces, trunk = [], []
+    pieces: list[Piece] = []
+    trunk: list[Floats] = []
+    bodices: dict[int, Floats] = {}  # by material, which sewn parts share
     for number, item in enumerate(garments):
         mesh: Mesh = getattr(asset, item.shell)
         where = anatomy(item.shell)
@@ -221,6 +248,9 @@ def dress(
                 turns = np.arctan2(out[:, 0], out[:, 2])
                 pleats = np.sin(turns * 9 + 2) + 0.5 * np.sin(turns * 14)
                 cloth += out * (0.035 * drop * min(1.0, item.flare * 3) * pleats)[:, None]
+            if item.joined:
+                upper = bodices[item.material]
+                cloth = _sew(cloth, y, upper, vertex_normals(upper, asset.tights.faces))
         normals = vertex_normals(cloth, mesh.faces)
         if item.wrinkle:
             cloth = cloth + normals * _wrinkles(cloth, item.wrinkle, rng)[:, None]
@@ -231,6 +261,8 @@ def dress(
             if number in other.over:
                 margin = 0.06 + 0.5 * other.ease
                 cut = np.minimum(cut, margin - evaluate(other.cut, where))
+        if item.cut.kind == "top":
+            bodices[item.material] = cloth
         if item.cut.kind != "shoe":
             inside = (own > 0) & (where.arm < 0.3)
             trunk.append(cloth[inside])

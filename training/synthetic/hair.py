@@ -141,7 +141,7 @@ def grow(
         pieces.append(_piece(asset, tube, faces, _hang(asset, tube, head, spine), material))
     if style.kind == "bun":
         centre = np.array([0, ear[1] + 0.75, middle[2] - half[2] - 0.12])
-        lift = np.linspace(-1, 1, 11)
+        lift = np.linspace(1, -1, 11)  # downwards, so that faces look outwards
         path = centre + np.stack([np.zeros(11), 0.36 * lift, np.zeros(11)], axis=1)
         round_ = 0.38 * np.sqrt(np.maximum(1 - lift**2, 0.001))
         ball, faces = _tube(path, np.stack([round_, round_], axis=1), 16)

@@ -122,19 +122,19 @@ def wardrobe(
         if rng.random() < 0.6:
             cloth.values["belt"] = 1.85
         hem = float(rng.uniform(-5.6, -1.9))
-        skirt = Garment(
-            Cut("skirt", hem=hem, waist=1.8), "skirt", 0.15, len(materials),
-            flare=float(rng.uniform(0.0, 0.35)), wrinkle=0.012, joined=True,
-        )  # fmt: skip
-        bottoms.append(add("dress", skirt, cloth))
         sleeve = float(rng.choice([-0.06, 0.35, 0.8, 1.5, 1.95]))
         neck = (float(rng.uniform(0.85, 1.25)), float(rng.uniform(0.6, 1.0)))
         bodice = Garment(
-            Cut("top", sleeve=sleeve, hem=1.0, neck=neck), "tights", 0.10, len(materials) - 1,
-            flare=-0.06, wrinkle=0.012,
+            Cut("top", sleeve=sleeve, hem=1.0, neck=neck), "tights", 0.10, len(materials),
+            wrinkle=0.012,
         )  # fmt: skip
-        garments.append(bodice)
-        tops = [len(garments) - 1]
+        skirt = Garment(
+            Cut("skirt", hem=hem, waist=1.8), "skirt", 0.13, bodice.material,
+            flare=float(rng.uniform(0.0, 0.35)), wrinkle=0.012, joined=True,
+        )  # fmt: skip
+        tops = [add("dress", bodice, cloth)]
+        bottoms.append(len(garments))
+        garments.append(skirt)
         top_kind = "dress"
     else:
         if outfit == "skirt":
