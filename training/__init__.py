@@ -1,0 +1,1 @@
+"""Reproduces the weights: synthetic people, one training loop for every stage, evaluation."""

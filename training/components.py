@@ -1,0 +1,63 @@
+"""The parts of a preset on disk, as training writes and reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import nn
+
+from pcdm_core.checkpoints import load_component, save_model
+from pcdm_core.config import Preset
+from pcdm_core.encoders import GlobalEncoder, PatchImageEncoder
+from pcdm_core.models import InpaintingModel, PosePrior
+from pcdm_core.vae import Autoencoder
+
+
+@dataclass(frozen=True)
+class Components:
+    """What the first two stages need."""
+
+    prior: PosePrior
+    inpainting: InpaintingModel
+    patch_encoder: PatchImageEncoder
+    global_encoder: GlobalEncoder
+    autoencoder: Autoencoder
+
+
+def load_components(folder: Path, device: torch.device | str) -> Components:
+    """Read the parts of the first two stages from `folder`, in fp32.
+
+    Raises:
+        pcdm_core.checkpoints.CheckpointError: a part is missing or damaged; it is named.
+    """
+
+    def load(name: str) -> nn.Module:
+        return load_component(folder, name).to(device=device, dtype=torch.float32)
+
+    return Components(
+        prior=cast(PosePrior, load("prior")),
+        inpainting=cast(InpaintingModel, load("inpainting")),
+        patch_encoder=cast(PatchImageEncoder, load("patch_encoder")),
+        global_encoder=cast(GlobalEncoder, load("global_encoder")),
+        autoencoder=cast(Autoencoder, load("autoencoder")),
+    )
+
+
+def save_components(
+    components: Mapping[str, nn.Module], folder: Path, preset: Preset, note: Mapping[str, str]
+) -> None:
+    """Write parts as fp16 safetensors with their configuration, as the pack ships them."""
+    for name, module in components.items():
+        config = getattr(preset, name)
+        save_model(
+            module,
+            folder / f"{name}.safetensors",
+            stage=name,
+            config=config,
+            dtype=torch.float16,
+            metadata={"preset": preset.name, **note},
+        )

@@ -1,0 +1,105 @@
+"""What a run is, as a YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+TRAINED = ("autoencoder", "global_encoder", "prior", "inpainting", "refining")
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """How one stage is trained.
+
+    `minutes`, when set, replaces `steps`: the number of steps is fixed from the speed measured
+    over the first steps, so that a run ends in time on any machine.
+    """
+
+    steps: int = 1000
+    minutes: float | None = None
+    batch_size: int = 16
+    learning_rate: float = 6e-4
+    warmup_steps: int = 100
+    decay_fraction: float = 0.4
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip_grad_norm: float = 1.0
+    ema_decay: float = 0.999
+    drop_tokens: float = 0.1
+    drop_embeds: float = 0.15
+    drop_coarse: float = 0.1
+    embeds_noise: float = 0.3
+    source_weight: float = 0.1
+    person_weight: float = 1.0
+    max_snr_weight: float | None = 5.0
+    fit_pictures: int = 2000
+    checkpoint_minutes: float = 5.0
+
+
+@dataclass(frozen=True)
+class CoarseRun:
+    """Stage 2's own results for training pairs, the input of stage 3."""
+
+    pairs: int = 4000
+    batch_size: int = 16
+    steps: int = 20
+    guidance_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One YAML file: the preset, the people, and a `StageRun` a stage."""
+
+    preset: str = "mini"
+    seed: int = 0
+    mixed_precision: str = "no"
+    compile: bool = False
+    identities: int = 1500
+    views: int = 8
+    render_workers: int = 2
+    stages: Mapping[str, StageRun] = field(default_factory=dict)
+    coarse: CoarseRun = field(default_factory=CoarseRun)
+
+    def stage(self, name: str) -> StageRun:
+        """The run of one stage (defaults where the file says nothing)."""
+        return self.stages.get(name, StageRun())
+
+
+def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:
+    known = {f.name for f in fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(
+            f"{where}: unknown setting {', '.join(unknown)}. Known: {', '.join(sorted(known))}."
+        )
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
+    """Read a YAML configuration.
+
+    Raises:
+        ValueError: the file is no mapping or holds an unknown setting; both are named.
+    """
+    document = yaml.safe_load(Path(path).read_text())
+    if not isinstance(document, dict):
+        raise ValueError(f"{path}: expected settings as `name: value`, found nothing of the kind.")
+    stages = document.pop("stages", {}) or {}
+    coarse = document.pop("coarse", {}) or {}
+    unknown = sorted(set(stages) - set(TRAINED))
+    if unknown:
+        raise ValueError(
+            f"{path}: unknown stage {', '.join(unknown)}. Known: {', '.join(TRAINED)}."
+        )
+    config = _build(TrainConfig, document, str(path))
+    return replace(
+        config,
+        stages={n: _build(StageRun, v or {}, f"{path}: stages.{n}") for n, v in stages.items()},
+        coarse=_build(CoarseRun, coarse, f"{path}: coarse"),
+        **dict(overrides or {}),
+    )

@@ -1,0 +1,295 @@
+"""From nothing to the weights that ship: render people, train every stage, export.
+
+Each step is skipped when its result is there, and a stage that was interrupted goes on from its
+last checkpoint, so that the same command finishes what an earlier one began.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import nn
+
+from pcdm_core.checkpoints import CheckpointError, load_component
+from pcdm_core.config import Preset, find_preset
+from pcdm_core.encoders import PatchImageEncoder, build_global_encoder
+from pcdm_core.vae import PatchAutoencoder, build_autoencoder
+
+from .components import load_components, save_components
+from .config import TRAINED, TrainConfig, load_config
+from .pairs import ordered_pairs
+from .people import CoarsePictures, People, identity_folders, load_people, to_pixels
+from .render_coarse import CoarseRenderer, render_coarse, weights_hash
+from .stages import (
+    AutoencoderStage,
+    Frozen,
+    InpaintingStage,
+    PriorStage,
+    RefiningStage,
+    StageModule,
+    build_denoiser,
+    warm_start,
+)
+from .train import PairSource, Trainer
+
+logger = logging.getLogger(__name__)
+
+GROWTH = 1.3  # with --follow, people are read again once there are this many times as many
+
+
+class MiniRun:
+    """One run folder: `weights/` (finished parts), a folder a stage (state, log), `coarse/`."""
+
+    def __init__(self, config: TrainConfig, data: Path, out: Path, follow: bool = False) -> None:
+        self.config, self.data, self.out = config, data, out
+        self.preset: Preset = find_preset(config.preset)
+        self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
+        self.weights = out / "weights"
+        self.follow = follow
+        self.read = 0  # identity folders read so far
+        self.people: People | None = None
+        self.weights.mkdir(parents=True, exist_ok=True)
+
+    # --- people ----------------------------------------------------------------------------------
+
+    def render(self) -> subprocess.Popen[bytes]:
+        """Start rendering the people of the training split; finished ones are skipped."""
+        config, preset = self.config, self.preset
+        command = [sys.executable, "-m", "training.synthetic", "--out", str(self.data)]
+        command += ["--split", "train", "--identities", str(config.identities)]
+        command += ["--views", str(config.views), "--size", f"{preset.height}x{preset.width}"]
+        command += ["--workers", str(config.render_workers), "--seed", str(config.seed)]
+        return subprocess.Popen(command)
+
+    def wait_for_people(self, renderer: subprocess.Popen[bytes], enough: int) -> None:
+        """Return when rendering ended, or when there are `enough` people."""
+        while renderer.poll() is None and len(identity_folders(self.data, "train")) < enough:
+            time.sleep(1.0)
+        if renderer.returncode:
+            raise RuntimeError(f"Rendering people ended with exit code {renderer.returncode}.")
+
+    def read_people(self) -> People:
+        """Read people that were not read yet and add them to those in memory."""
+        found = len(identity_folders(self.data, "train"))
+        if self.people is not None and found <= self.read:
+            return self.people
+        workers = self.config.render_workers
+        part = load_people(
+            self.data, "train", self.preset, workers=workers, skip=self.read, limit=found
+        ).to(self.accelerator.device)
+        self.read = found
+        if (self.weights / "global_encoder.safetensors").is_file():
+            part = part.with_embeds(self.part("global_encoder"))
+        self.people = part if self.people is None else People.joined([self.people, part])
+        return self.people
+
+    # --- parts -----------------------------------------------------------------------------------
+
+    def part(self, name: str) -> nn.Module:
+        """A finished part on the device, frozen."""
+        module = load_component(self.weights, name)
+        module = module.to(device=self.accelerator.device, dtype=torch.float32)
+        return module.requires_grad_(False).eval()
+
+    def has(self, name: str) -> bool:
+        """Whether a part is finished (whole or in shards)."""
+        return any(self.weights.glob(f"{name}.safetensors*"))
+
+    def save(self, stage: StageModule) -> None:
+        """Write a stage's parts."""
+        if self.accelerator.is_main_process:
+            save_components(stage.components, self.weights, self.preset, self.note())
+
+    def note(self) -> dict[str, str]:
+        """What the metadata of every file says of its making."""
+        return {
+            "seed": str(self.config.seed),
+            "identities": str(self.read),
+            "data": "synthetic people of training/synthetic, rendered; no pretrained network",
+        }
+
+    def earlier(self, name: str) -> dict[str, torch.Tensor] | None:
+        """Weights of an earlier run to start from (`--warm-start`)."""
+        if self.start_from is None:
+            return None
+        return load_component(self.start_from, name).float().state_dict()
+
+    start_from: Path | None = None
+
+    # --- stages ----------------------------------------------------------------------------------
+
+    def fit_encoders(self) -> None:
+        """The closed-form parts: autoencoder (then trained, if its run has steps) and global encoder."""
+        people, run = self.read_people(), self.config.stage("autoencoder")
+        rows = slice(0, run.fit_pictures)
+        if not self.has("global_encoder") and self.preset.global_encoder is not None:
+            encoder = build_global_encoder(self.preset.global_encoder)
+            encoder.fit(people.global_pixels(rows).cpu())
+            save_components({"global_encoder": encoder}, self.weights, self.preset, self.note())
+        if not self.has("autoencoder"):
+            model = build_autoencoder(self.preset.autoencoder)
+            if isinstance(model, PatchAutoencoder):
+                model.fit(to_pixels(people.pictures[rows]).cpu())
+            stage = AutoencoderStage(model, people, run, self.config.seed)
+            self.train("autoencoder", stage, self.pairs)
+        self.people = people.with_embeds(self.part("global_encoder"))
+
+    def pairs(self) -> PairSource:
+        """All ordered pairs of the people in memory."""
+        return PairSource(ordered_pairs(self.read_people().identities.cpu()), self.config.seed)
+
+    def train(self, name: str, stage: StageModule, source: Callable[[], PairSource]) -> None:
+        """Train one stage to its end and write its parts."""
+        config = self.config
+        trainer = Trainer(
+            stage, config.stage(name), self.accelerator, self.out / name, config.compile
+        )
+        if trainer.resume():
+            logger.info("%s goes on at step %d of %d", name, trainer.step, trainer.total)
+        trainer.run_all(source(), self.refresh(stage) if self.follow else None)
+        self.save(stage)
+
+    def refresh(self, stage: StageModule) -> Callable[[], PairSource | None]:
+        """For runs that start before all people are rendered."""
+
+        def larger() -> PairSource | None:
+            found = len(identity_folders(self.data, "train"))
+            whole = found >= self.config.identities
+            if found == self.read or not (whole or found > GROWTH * self.read):
+                return None
+            stage.people = self.read_people()  # type: ignore[assignment]
+            return self.pairs()
+
+        return larger
+
+    def frozen(self, patch_encoder: bool = False) -> Frozen:
+        """The parts that stages use and do not train."""
+        return Frozen(
+            self.part("autoencoder"),  # type: ignore[arg-type]
+            self.part("global_encoder"),
+            self.part("patch_encoder") if patch_encoder else None,  # type: ignore[arg-type]
+        )
+
+    def train_inpainting(self) -> None:
+        """Stage 2 and the patch encoder."""
+        model = build_denoiser(self.preset, "inpainting")
+        patch_encoder = PatchImageEncoder(self.preset.patch_encoder)
+        for name, module in (("inpainting", model), ("patch_encoder", patch_encoder)):
+            if (state := self.earlier(name)) is not None:
+                warm_start(module, state)
+        run, seed = self.config.stage("inpainting"), self.config.seed
+        people = self.read_people()
+        stage = InpaintingStage(model, patch_encoder, self.frozen(), people, run, seed)  # type: ignore[arg-type]
+        self.train("inpainting", stage, self.pairs)
+
+    def train_prior(self) -> None:
+        """Stage 1."""
+        model = build_denoiser(self.preset, "prior")
+        if (state := self.earlier("prior")) is not None:
+            warm_start(model, state)
+        run, seed = self.config.stage("prior"), self.config.seed
+        stage = PriorStage(model, self.read_people(), run, seed)  # type: ignore[arg-type]
+        self.train("prior", stage, self.pairs)
+
+    def coarse(self) -> CoarsePictures:
+        """Stage 2's results for training pairs, keyed by the weights that made them."""
+        parts = load_components(self.weights, self.accelerator.device)
+        renderer = CoarseRenderer(self.preset, parts, self.config.coarse, self.config.seed)
+        key = weights_hash(parts.prior, parts.inpainting, parts.patch_encoder)
+        folder = self.out / "coarse" / key
+        return render_coarse(renderer, self.read_people(), folder, self.config.seed)
+
+    def train_refining(self) -> None:
+        """Stage 3, starting from stage 2's weights where shapes match."""
+        model = build_denoiser(self.preset, "refining")
+        state = self.earlier("refining") if self.start_from is not None else None
+        if state is None:
+            state = self.part("inpainting").state_dict()
+        warm_start(model, state, shared_channels=self.preset.autoencoder.latent_channels)
+        coarse = self.coarse().to(self.accelerator.device)
+        numbers = torch.arange(len(coarse.pairs))[:, None]
+        rows = torch.cat([coarse.pairs.cpu(), numbers], dim=1)
+        run, seed = self.config.stage("refining"), self.config.seed
+        stage = RefiningStage(
+            model,  # type: ignore[arg-type]
+            self.frozen(patch_encoder=True),
+            self.read_people(),
+            coarse,
+            run,
+            seed,
+        )
+        self.follow = False
+        self.train("refining", stage, lambda: PairSource(rows, seed))
+
+    def run_all(self, enough: int | None = None) -> None:
+        """Everything, in order."""
+        set_seed(self.config.seed)
+        renderer = self.render()
+        try:
+            self.wait_for_people(renderer, enough or self.config.identities)
+            self.fit_encoders()
+            if not self.has("inpainting"):
+                self.train_inpainting()
+            self.wait_for_people(renderer, self.config.identities)
+            if not self.has("prior"):
+                self.train_prior()
+            if not self.has("refining"):
+                self.train_refining()
+        finally:
+            renderer.terminate()
+
+
+def ship(weights: Path, target: Path) -> None:
+    """Copy finished parts over the shipped ones, each file whole or not at all."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in TRAINED + ("patch_encoder",):
+        for old in target.glob(f"{name}*.safetensors*"):
+            old.unlink()
+    for path in sorted(weights.glob("*.safetensors*")):
+        temporary = target / f".{path.name}"
+        temporary.write_bytes(path.read_bytes())
+        os.replace(temporary, target / path.name)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`python -m training.mini`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path("training/configs/mini.yaml"))
+    parser.add_argument("--data", type=Path, default=Path("data/people"), help="rendered people")
+    parser.add_argument("--out", type=Path, default=Path("runs/mini"), help="the run's folder")
+    parser.add_argument("--warm-start", type=Path, help="folder of exported weights to start from")
+    parser.add_argument("--ship", type=Path, help="copy the finished weights to this folder")
+    parser.add_argument(
+        "--follow",
+        type=int,
+        metavar="N",
+        help="start training at N rendered people and take in the others as they come",
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        config = load_config(options.config)
+        run = MiniRun(config, options.data, options.out, follow=options.follow is not None)
+        run.start_from = options.warm_start
+        run.run_all(options.follow)
+        if options.ship is not None:
+            ship(run.weights, options.ship)
+    except (CheckpointError, ValueError, FileNotFoundError, FloatingPointError) as error:
+        print(f"train-mini: {error}", file=sys.stderr)
+        return 2
+    print(f"Finished weights: {run.weights}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,206 @@
+"""Rendered people in memory, on the training device.
+
+Twenty thousand 256x176 pictures with everything a stage looks at take about 9 GB as 8-bit tensors:
+they are read once and indexed on the device, so that no worker process stands between steps.
+Folder layout: see `training/synthetic`.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from pcdm_core.config import Preset
+from pcdm_core.images import encoder_pixels, from_uint8, resize, to_uint8
+from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.pose.render import draw_people, people_of
+
+from .synthetic.keypoints import openpose_visibility
+
+
+def to_pixels(pictures: Tensor) -> Tensor:
+    """uint8 [B, 3, H, W] -> float32 in [-1, 1], as `pcdm_core.images.from_uint8` scales."""
+    return (pictures.to(torch.float32) / 255.0 - 0.5) / 0.5
+
+
+def _normalised(pictures: Tensor) -> Tensor:
+    """Squashed 8-bit pictures -> encoder input; no resizing is left to do."""
+    return encoder_pixels(to_pixels(pictures), pictures.shape[-1])
+
+
+@dataclass(frozen=True)
+class People:
+    """One row a picture."""
+
+    pictures: Tensor  # uint8 [N, 3, H, W]
+    masks: Tensor  # uint8 [N, H, W], 0 or 255
+    skeletons: Tensor  # uint8 [N, 3, H, W]
+    patch_pictures: Tensor  # uint8 [N, 3, S, S], squashed to the patch encoder's size
+    global_pictures: Tensor  # uint8 [N, 3, G, G], squashed to the global encoder's size
+    xy: Tensor  # fp32 [N, 18, 2] in [0, 1]
+    visible: Tensor  # bool [N, 18]
+    pose_vectors: Tensor  # fp32 [N, 1, 36], the prior's tokens
+    identities: Tensor  # int64 [N]
+    embeds: Tensor  # fp32 [N, E], zero columns until `with_embeds`
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def to(self, device: torch.device | str) -> People:
+        """All rows on another device."""
+        return People(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    def patch_pixels(self, rows: Tensor | slice) -> Tensor:
+        """Normalised patch-encoder input [B, 3, S, S] of some rows."""
+        return _normalised(self.patch_pictures[rows])
+
+    def global_pixels(self, rows: Tensor | slice) -> Tensor:
+        """Normalised global-encoder input [B, 3, G, G] of some rows."""
+        return _normalised(self.global_pictures[rows])
+
+    def person_shares(self, rows: Tensor, height: int, width: int) -> Tensor:
+        """[B, 1, h, w] in [0, 1]: how much of each latent's area is the person."""
+        masks = self.masks[rows][:, None].to(torch.float32) / 255.0
+        return functional.interpolate(masks, (height, width), mode="area")
+
+    def keypoints(self, rows: Tensor | Sequence[int]) -> Keypoints:
+        """The poses of some rows."""
+        return Keypoints(self.xy[rows], self.visible[rows])
+
+    @torch.no_grad()
+    def with_embeds(self, encoder: torch.nn.Module, batch: int = 512) -> People:
+        """The same people with their global embeddings."""
+        rows = range(0, len(self), batch)
+        embeds = [encoder(self.global_pixels(slice(k, k + batch))) for k in rows]
+        return replace(self, embeds=torch.cat(embeds))
+
+    @staticmethod
+    def joined(parts: Sequence[People]) -> People:
+        """The rows of several."""
+        names = [f.name for f in fields(People)]
+        return People(**{n: torch.cat([getattr(p, n) for p in parts]) for n in names})
+
+
+@dataclass(frozen=True)
+class CoarsePictures:
+    """Stage 2's results: picture k shows pair (source row, target row) k."""
+
+    pictures: Tensor  # uint8 [M, 3, H, W]
+    pairs: Tensor  # int64 [M, 2] rows of People
+
+    def to(self, device: torch.device | str) -> CoarsePictures:
+        """The same on another device."""
+        return CoarsePictures(self.pictures.to(device), self.pairs.to(device))
+
+
+def identity_folders(root: Path, split: str) -> list[Path]:
+    """The finished people of a split, in order of their numbers."""
+    folder = Path(root) / split
+    return sorted(p for p in folder.glob("[0-9]*") if p.is_dir() and p.name.isdigit())
+
+
+def _read_identity(folder: Path, preset: Preset) -> dict[str, np.ndarray]:
+    """Everything of one person; runs in a worker."""
+    with np.load(folder / "people.npz") as table:
+        xy, codes, size = table["xy"], table["visible"], table["size"]
+    height, width = int(size[0]), int(size[1])
+    if (height, width) != (preset.height, preset.width):
+        raise ValueError(
+            f"{folder}: pictures are {height}x{width}, the preset {preset.name!r} trains on "
+            f"{preset.height}x{preset.width}. Render the people again at that size."
+        )
+    number = int(json.loads((folder / "identity.json").read_text())["identity"])
+    sides = {"patch_pictures": preset.patch_encoder.picture_size}
+    if preset.global_encoder is not None:
+        sides["global_pictures"] = preset.global_encoder.picture_size
+    names = ("pictures", "masks", "skeletons", "visible", *sides)
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for view in range(len(xy)):
+        with Image.open(folder / f"{view:02d}.png") as image:
+            picture = np.asarray(image.convert("RGB"))
+        with Image.open(folder / f"{view:02d}_mask.png") as image:
+            rows["masks"].append(np.asarray(image.convert("L")))
+        generator = np.random.default_rng((number, view))
+        visible = openpose_visibility(xy[view], codes[view], generator)
+        pose = Keypoints.from_pixels(
+            torch.from_numpy(xy[view])[None], torch.from_numpy(visible)[None], height, width
+        )
+        skeleton = draw_people(people_of(pose), height, width)
+        for name, side in sides.items():
+            squashed = to_uint8(resize(from_uint8(picture), side, side))[0]
+            rows[name].append(squashed.transpose(2, 0, 1))
+        rows["pictures"].append(picture.transpose(2, 0, 1))
+        rows["skeletons"].append(skeleton.transpose(2, 0, 1))
+        rows["visible"].append(visible)
+    result = {name: np.stack(values) for name, values in rows.items()}
+    result["xy"] = (xy / np.asarray([width, height])).astype(np.float32)
+    result["identities"] = np.full(len(xy), number, dtype=np.int64)
+    return result
+
+
+def _collect(parts: Iterable[dict[str, np.ndarray]], preset: Preset) -> People:
+    columns: dict[str, list[np.ndarray]] = {}
+    for part in parts:
+        for name, rows in part.items():
+            columns.setdefault(name, []).append(rows)
+    tensors = {n: torch.from_numpy(np.concatenate(rows)) for n, rows in columns.items()}
+    missing = preset.prior.missing_joint if preset.prior else -1.0
+    pose = Keypoints(tensors["xy"], tensors["visible"])
+    width = preset.global_encoder.embedding_dim if preset.global_encoder else 0
+    return People(
+        **tensors,
+        pose_vectors=pose.to_vector(missing),
+        embeds=torch.zeros(len(tensors["xy"]), width),
+    )
+
+
+def load_people(
+    root: Path,
+    split: str,
+    preset: Preset,
+    *,
+    workers: int = 1,
+    skip: int = 0,
+    limit: int | None = None,
+) -> People:
+    """Read rendered people.
+
+    Args:
+        root: the folder that `python -m training.synthetic` wrote.
+        skip: leave out the first folders (those read before); `limit` ends after so many.
+
+    Raises:
+        FileNotFoundError: there is no finished person; the command that renders some is named.
+        ValueError: the pictures have another size than the preset.
+    """
+    folders = identity_folders(root, split)[skip:limit]
+    if not folders:
+        raise FileNotFoundError(
+            f"{Path(root) / split}: no rendered people. Make some with "
+            f"`python -m training.synthetic --out {root} --split {split}`."
+        )
+    progress = tqdm(total=len(folders), desc=f"reading {split} people", unit="person")
+    parts: list[dict[str, np.ndarray]] = []
+    if workers > 1:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context) as pool:
+            for part in pool.map(_read_identity, folders, [preset] * len(folders), chunksize=4):
+                parts.append(part)
+                progress.update()
+    else:
+        for folder in folders:
+            parts.append(_read_identity(folder, preset))
+            progress.update()
+    progress.close()
+    return _collect(parts, preset)

@@ -1,0 +1,152 @@
+"""Stage 2's own results for training pairs: what stage 3 learns to refine.
+
+Single samples with the prior's predicted embeddings, as at inference. The results lie in a folder
+named after the hash of the weights that made them, in chunks, so that an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pcdm_core.conditioning import PriorConditioning
+from pcdm_core.config import Preset, find_preset
+from pcdm_core.images import pose_canvas, right_half, source_canvas, to_uint8
+from pcdm_core.sampling import sample
+from pcdm_core.schedules import make_scheduler
+
+from . import counter
+from .components import Components, load_components
+from .config import CoarseRun, load_config
+from .pairs import PairOrder, ordered_pairs
+from .people import CoarsePictures, People, load_people, to_pixels
+
+PRIOR_STEPS = 20
+PRIOR_NOISE, CANVAS_NOISE = 16, 17  # streams of `counter`
+
+
+def weights_hash(*models: nn.Module) -> str:
+    """16 hex digits that change with any weight."""
+    digest = hashlib.sha256()
+    for model in models:
+        for name, tensor in sorted(model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().to("cpu", torch.float32).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+class CoarseRenderer:
+    """The first two stages over rows of `People`, on their device."""
+
+    def __init__(
+        self,
+        preset: Preset,
+        parts: Components,
+        run: CoarseRun,
+        seed: int,
+    ) -> None:
+        self.prior, self.inpainting = parts.prior.eval(), parts.inpainting.eval()
+        self.patch_encoder, self.autoencoder = parts.patch_encoder.eval(), parts.autoencoder
+        self.run, self.seed = run, seed
+        given = run.guidance_scale
+        self.guidance_scale = preset.guidance_scale if given is None else given
+
+    @torch.no_grad()
+    def predict_embeds(self, people: People, pairs: Tensor, samples: Tensor) -> Tensor:
+        """[B, E] target embeddings by the prior; noise by sample number."""
+        embeds, poses = people.embeds, people.pose_vectors
+        source, target = pairs.unbind(1)
+        cond = PriorConditioning(embeds[source], poses[source], poses[target])
+        width = self.prior.config.embedding_dim
+        noise = counter.normal(self.seed, PRIOR_NOISE, samples, (PRIOR_STEPS, width))
+        draws = noise.transpose(0, 1)
+        x0 = sample(
+            self.prior,
+            make_scheduler(self.prior.config.schedule),
+            draws[0],
+            cond,
+            steps=PRIOR_STEPS,
+            step_noise=draws[1:],
+        )
+        return self.prior.denormalise(x0)
+
+    @torch.no_grad()
+    def __call__(self, people: People, pairs: Tensor, samples: Tensor) -> np.ndarray:
+        """Rows [B, 2] -> uint8 [B, H, W, 3]."""
+        source_rows, target_rows = pairs.unbind(1)
+        source = to_pixels(people.pictures[source_rows])
+        skeletons = [to_pixels(people.skeletons[rows]) for rows in (source_rows, target_rows)]
+        latents = self.autoencoder.encode(source_canvas(source))
+        half = source.device.type == "cuda"
+        with torch.autocast(source.device.type, torch.bfloat16, enabled=half):
+            cond = self.inpainting.condition(
+                self.patch_encoder(people.patch_pixels(source_rows)),
+                self.predict_embeds(people, pairs, samples),
+                latents,
+                pose_canvas(*skeletons),
+            )
+            x0 = sample(
+                lambda x, t, c: self.inpainting(x, t, c).float(),
+                make_scheduler(self.inpainting.config.schedule),
+                counter.normal(self.seed, CANVAS_NOISE, samples, tuple(latents.shape[1:])),
+                cond,
+                self.inpainting.unconditional(cond),
+                steps=self.run.steps,
+                guidance_scale=self.guidance_scale,
+            )
+        return to_uint8(right_half(self.autoencoder.decode(x0)))
+
+
+def render_coarse(
+    renderer: CoarseRenderer, people: People, folder: Path, seed: int
+) -> CoarsePictures:
+    """Render `run.pairs` training pairs into `folder`, or read those that are there."""
+    run = renderer.run
+    folder.mkdir(parents=True, exist_ok=True)
+    table = ordered_pairs(people.identities.cpu())
+    numbers = torch.arange(min(run.pairs, len(table)))
+    pairs = table[PairOrder(len(table), seed + 1).pair_numbers(numbers)]
+    device = people.pictures.device
+    pictures: list[np.ndarray] = []
+    for start in tqdm(range(0, len(pairs), run.batch_size), desc="coarse", unit="batch"):
+        chunk = folder / f"{start:06d}.npy"
+        rows = slice(start, start + run.batch_size)
+        if not chunk.is_file():
+            drawn = renderer(people, pairs[rows].to(device), numbers[rows].to(device))
+            temporary = chunk.with_suffix(".tmp")
+            with temporary.open("wb") as file:
+                np.save(file, drawn.transpose(0, 3, 1, 2))
+            os.replace(temporary, chunk)
+        pictures.append(np.load(chunk))
+    return CoarsePictures(torch.from_numpy(np.concatenate(pictures)), pairs)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """`python -m training.render_coarse`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path("training/configs/mini.yaml"))
+    parser.add_argument("--data", type=Path, required=True, help="rendered people")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of trained parts")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args(arguments)
+    config = load_config(options.config)
+    preset = find_preset(config.preset)
+    parts = load_components(options.weights, options.device)
+    people = load_people(options.data, "train", preset, workers=config.render_workers)
+    people = people.to(options.device).with_embeds(parts.global_encoder)
+    renderer = CoarseRenderer(preset, parts, config.coarse, config.seed)
+    folder = options.out / weights_hash(parts.prior, parts.inpainting, parts.patch_encoder)
+    made = render_coarse(renderer, people, folder, config.seed)
+    print(f"{len(made.pictures)} coarse pictures in {folder}")
+
+
+if __name__ == "__main__":
+    main()
