@@ -201,7 +201,7 @@ _X0 = ScheduleConfig(prediction_type="sample")
 _MINI = Preset(
     name="mini",
     prior=PriorConfig(
-        num_layers=4,
+        num_layers=3,
         num_heads=6,
         head_dim=32,
         embedding_dim=128,
@@ -235,9 +235,9 @@ _MINI = Preset(
     ),
     refining=RefiningConfig(
         unet=UNetConfig(
-            block_out_channels=(64, 128, 128),
+            block_out_channels=(64, 64, 128),
             attention_levels=(False, True, True),
-            num_heads=(2, 4, 4),
+            num_heads=(2, 2, 4),
             layers_per_block=1,
             cross_attention_dim=128,
             sample_size=64,
