@@ -213,7 +213,7 @@ _MINI = Preset(
             beta_schedule="squaredcos_cap_v2",
             prediction_type="sample",
             sampler="unclip",
-            clip_sample_range=6.0,
+            clip_sample_range=20.0,
         ),
     ),
     inpainting=InpaintingConfig(

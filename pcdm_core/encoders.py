@@ -149,7 +149,7 @@ class GlobalImageEncoder(nn.Module):
 class LinearImageEncoder(nn.Module):
     """The closed-form encoder of the mini preset: whitened principal components of small pictures.
 
-    Embeddings have zero mean and unit variance a channel over the pictures given to `fit`.
+    Embeddings have zero mean, and unit variance averaged over channels, on the pictures of `fit`.
     """
 
     mean: Tensor  # [3 S S]
@@ -172,8 +172,13 @@ class LinearImageEncoder(nn.Module):
         return (pixels.flatten(1).to(self.mean) - self.mean) @ self.projection.T
 
     @torch.no_grad()
-    def fit(self, pixels: Tensor) -> None:
+    def fit(self, pixels: Tensor, whiten: float = 1.0) -> None:
         """Set the projection from normalised pixels [N, 3, S, S] (see `pixels`), N > E.
+
+        Args:
+            whiten: each component is divided by its deviation to this power (1 makes every
+                channel's variance one, 0 keeps the natural spectrum), then all by one common
+                scale that makes the channels' mean variance one.
 
         Raises:
             ValueError: another size, or fewer pictures than components.
@@ -199,7 +204,9 @@ class LinearImageEncoder(nn.Module):
         # A component's sign is arbitrary; this choice makes the fit the same everywhere.
         sign = basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
         self.mean.copy_(mean)
-        self.projection.copy_((basis * sign / variance.sqrt()).T)
+        gain = variance.pow(-whiten / 2)
+        gain = gain / (variance * gain.square()).mean().sqrt()
+        self.projection.copy_((basis * sign * gain).T)
 
 
 GlobalEncoder = GlobalImageEncoder | LinearImageEncoder

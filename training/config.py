@@ -16,8 +16,8 @@ TRAINED = ("autoencoder", "global_encoder", "prior", "inpainting", "refining")
 class StageRun:
     """How one stage is trained.
 
-    `minutes`, when set, replaces `steps`: the number of steps is fixed from the speed measured
-    over the first steps, so that a run ends in time on any machine.
+    `minutes`, when set, replaces `steps`: the number of steps follows the speed measured so far,
+    so that a run (its learning-rate schedule included) ends in time on any machine.
     """
 
     steps: int = 1000

@@ -44,7 +44,7 @@ from .train import PairSource, Trainer
 
 logger = logging.getLogger(__name__)
 
-GROWTH = 1.3  # with --follow, people are read again once there are this many times as many
+GROWTH = 1.6  # with --follow, people are read again once there are this many times as many
 
 
 class MiniRun:
@@ -134,7 +134,8 @@ class MiniRun:
         rows = slice(0, run.fit_pictures)
         if not self.has("global_encoder") and self.preset.global_encoder is not None:
             encoder = build_global_encoder(self.preset.global_encoder)
-            encoder.fit(people.global_pixels(rows).cpu())
+            # Half whitened: the prior's error then counts what is seen most, most.
+            encoder.fit(people.global_pixels(rows).cpu(), whiten=0.5)
             save_components({"global_encoder": encoder}, self.weights, self.preset, self.note())
         if not self.has("autoencoder"):
             model = build_autoencoder(self.preset.autoencoder)

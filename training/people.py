@@ -26,7 +26,7 @@ from pcdm_core.images import encoder_pixels, from_uint8, resize, to_uint8
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.pose.render import draw_people, people_of
 
-from .synthetic.keypoints import openpose_visibility
+from .synthetic.camera import openpose_visibility
 
 
 def to_pixels(pictures: Tensor) -> Tensor:

@@ -23,7 +23,6 @@ from .stages import StageModule
 
 logger = logging.getLogger(__name__)
 
-SPEED_STEPS = 40  # steps over which the speed is measured when a run is given in minutes
 LOG_STEPS = 25
 
 
@@ -73,7 +72,7 @@ class Trainer:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.parameters = [p for p in stage.parameters() if p.requires_grad]
-        stage.to(accelerator.device)
+        stage.to(accelerator.device, memory_format=torch.channels_last)  # faster convolutions
         optimizer = torch.optim.AdamW(
             self.parameters,
             lr=run.learning_rate,
@@ -87,7 +86,8 @@ class Trainer:
         self.ema = EMAModel(self.parameters, decay=run.ema_decay, foreach=True)
         self.ema.to(accelerator.device)
         self.step = 0
-        self.total = run.steps
+        self.seconds = 0.0
+        self.total = run.steps if run.minutes is None else LOG_STEPS
         self.checkpoint = folder / "state.pt"
 
     def resume(self) -> bool:
@@ -110,6 +110,7 @@ class Trainer:
                 f"again, or restore the file."
             ) from error
         self.step, self.total = int(state["step"]), int(state["total"])
+        self.seconds = float(state["seconds"])
         return True
 
     def save(self) -> None:
@@ -121,6 +122,7 @@ class Trainer:
                 "ema": self.ema.state_dict(),
                 "step": self.step,
                 "total": self.total,
+                "seconds": self.seconds,
             }
             _write(state, self.checkpoint)
 
@@ -155,27 +157,12 @@ class Trainer:
             refresh: asked now and then for a larger table of pairs (people still being rendered).
         """
         name = self.folder.name
-        started = last_saved = time.monotonic()
-        speed_start: float | None = None
-        deadline_known = self.run.minutes is None or self.step > 0
-        first_step = self.step
+        last_saved = last_read = time.monotonic()
         losses: list[Tensor] = []
         progress = tqdm(total=self.total, initial=self.step, desc=name, unit="step", mininterval=5)
         while self.step < self.total:
             losses.append(self.train_step(source))
             progress.update()
-            done = self.step - first_step
-            if not deadline_known and self.run.minutes is not None:
-                if done == 5:
-                    losses[-1].item()  # wait for the device before the clock starts
-                    speed_start = time.monotonic()
-                elif done == 5 + SPEED_STEPS and speed_start is not None:
-                    losses[-1].item()
-                    now = time.monotonic()
-                    left = self.run.minutes * 60 - (now - started)
-                    self.total = self.step + max(int(left * SPEED_STEPS / (now - speed_start)), 1)
-                    deadline_known = True
-                    progress.total = self.total
             if self.step % LOG_STEPS == 0 or self.step == self.total:
                 mean = float(torch.stack(losses).mean())
                 if mean != mean:
@@ -184,19 +171,30 @@ class Trainer:
                         f"Lower the learning rate, or resume from the last checkpoint."
                     )
                 losses = []
+                now = time.monotonic()
+                self._keep_time(now - last_read)
+                last_read = now
+                progress.total = self.total
                 progress.set_postfix(loss=f"{mean:.4f}")
-                self._log(mean, time.monotonic() - started)
+                self._log(mean)
                 larger = refresh() if refresh is not None else None
                 source = larger if larger is not None else source
-            if time.monotonic() - last_saved > self.run.checkpoint_minutes * 60:
-                self.save()
-                last_saved = time.monotonic()
+                if now - last_saved > self.run.checkpoint_minutes * 60:
+                    self.save()
+                    last_saved = now
         progress.close()
         self.save()
         self.ema.copy_to(self.parameters)
 
-    def _log(self, loss: float, seconds: float) -> None:
+    def _keep_time(self, seconds: float) -> None:
+        """For a run given in minutes: how many steps the time left is good for."""
+        self.seconds += seconds
+        if self.run.minutes is not None:
+            left = self.run.minutes * 60 - self.seconds
+            self.total = self.step + max(int(left * LOG_STEPS / seconds), 0)
+
+    def _log(self, loss: float) -> None:
         if self.accelerator.is_main_process:
-            row = {"step": self.step, "of": self.total, "loss": loss, "seconds": round(seconds, 2)}
+            row = {"step": self.step, "of": self.total, "loss": loss, "seconds": self.seconds}
             with (self.folder / "log.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
