@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import nn
 
+from pcdm_core.checkpoint_keys import Component
 from pcdm_core.checkpoints import load_component, save_model
 from pcdm_core.config import Preset
 from pcdm_core.encoders import GlobalEncoder, PatchImageEncoder
@@ -35,7 +36,7 @@ def load_components(folder: Path, device: torch.device | str) -> Components:
         pcdm_core.checkpoints.CheckpointError: a part is missing or damaged; it is named.
     """
 
-    def load(name: str) -> nn.Module:
+    def load(name: Component) -> nn.Module:
         return load_component(folder, name).to(device=device, dtype=torch.float32)
 
     return Components(
@@ -48,7 +49,7 @@ def load_components(folder: Path, device: torch.device | str) -> Components:
 
 
 def save_components(
-    components: Mapping[str, nn.Module], folder: Path, preset: Preset, note: Mapping[str, str]
+    components: Mapping[Component, nn.Module], folder: Path, preset: Preset, note: Mapping[str, str]
 ) -> None:
     """Write parts as fp16 safetensors with their configuration, as the pack ships them."""
     for name, module in components.items():

@@ -9,7 +9,15 @@ from typing import Any
 
 import yaml
 
-TRAINED = ("autoencoder", "global_encoder", "prior", "inpainting", "refining")
+from pcdm_core.checkpoint_keys import Component
+
+TRAINED: tuple[Component, ...] = (
+    "autoencoder",
+    "global_encoder",
+    "prior",
+    "inpainting",
+    "refining",
+)
 
 
 @dataclass(frozen=True)

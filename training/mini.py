@@ -20,9 +20,10 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
 
+from pcdm_core.checkpoint_keys import Component
 from pcdm_core.checkpoints import CheckpointError, load_component
 from pcdm_core.config import Preset, find_preset
-from pcdm_core.encoders import PatchImageEncoder, build_global_encoder
+from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
 from pcdm_core.vae import PatchAutoencoder, build_autoencoder
 
 from .components import load_components, save_components
@@ -95,13 +96,13 @@ class MiniRun:
 
     # --- parts -----------------------------------------------------------------------------------
 
-    def part(self, name: str) -> nn.Module:
+    def part(self, name: Component) -> nn.Module:
         """A finished part on the device, frozen."""
         module = load_component(self.weights, name)
         module = module.to(device=self.accelerator.device, dtype=torch.float32)
         return module.requires_grad_(False).eval()
 
-    def has(self, name: str) -> bool:
+    def has(self, name: Component) -> bool:
         """Whether a part is finished (whole or in shards)."""
         return any(self.weights.glob(f"{name}.safetensors*"))
 
@@ -118,7 +119,7 @@ class MiniRun:
             "data": "synthetic people of training/synthetic, rendered; no pretrained network",
         }
 
-    def earlier(self, name: str) -> dict[str, torch.Tensor] | None:
+    def earlier(self, name: Component) -> dict[str, torch.Tensor] | None:
         """Weights of an earlier run to start from (`--warm-start`)."""
         if self.start_from is None:
             return None
@@ -129,11 +130,13 @@ class MiniRun:
     # --- stages ----------------------------------------------------------------------------------
 
     def fit_encoders(self) -> None:
-        """The closed-form parts: autoencoder (then trained, if its run has steps) and global encoder."""
+        """The closed-form parts: global encoder and autoencoder (which may be trained further)."""
         people, run = self.read_people(), self.config.stage("autoencoder")
         rows = slice(0, run.fit_pictures)
         if not self.has("global_encoder") and self.preset.global_encoder is not None:
             encoder = build_global_encoder(self.preset.global_encoder)
+            if not isinstance(encoder, LinearImageEncoder):
+                raise ValueError(f"The preset {self.preset.name!r} has no closed-form encoder.")
             # Half whitened: the prior's error then counts what is seen most, most.
             encoder.fit(people.global_pixels(rows).cpu(), whiten=0.5)
             save_components({"global_encoder": encoder}, self.weights, self.preset, self.note())
@@ -149,7 +152,7 @@ class MiniRun:
         """All ordered pairs of the people in memory."""
         return PairSource(ordered_pairs(self.read_people().identities.cpu()), self.config.seed)
 
-    def train(self, name: str, stage: StageModule, source: Callable[[], PairSource]) -> None:
+    def train(self, name: Component, stage: StageModule, source: Callable[[], PairSource]) -> None:
         """Train one stage to its end and write its parts."""
         config = self.config
         trainer = Trainer(
@@ -185,7 +188,8 @@ class MiniRun:
         """Stage 2 and the patch encoder."""
         model = build_denoiser(self.preset, "inpainting")
         patch_encoder = PatchImageEncoder(self.preset.patch_encoder)
-        for name, module in (("inpainting", model), ("patch_encoder", patch_encoder)):
+        named: dict[Component, nn.Module] = {"inpainting": model, "patch_encoder": patch_encoder}
+        for name, module in named.items():
             if (state := self.earlier(name)) is not None:
                 warm_start(module, state)
         run, seed = self.config.stage("inpainting"), self.config.seed
@@ -253,7 +257,7 @@ class MiniRun:
 def ship(weights: Path, target: Path) -> None:
     """Copy finished parts over the shipped ones, each file whole or not at all."""
     target.mkdir(parents=True, exist_ok=True)
-    for name in TRAINED + ("patch_encoder",):
+    for name in (*TRAINED, "patch_encoder"):
         for old in target.glob(f"{name}*.safetensors*"):
             old.unlink()
     for path in sorted(weights.glob("*.safetensors*")):

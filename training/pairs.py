@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def ordered_pairs(identities: Tensor) -> Tensor:
-    """Identity of each picture [N] -> all ordered pairs of different pictures of one identity [P, 2]."""
+    """Identity of each picture [N] -> all ordered pairs of two pictures of one identity [P, 2]."""
     order = torch.argsort(identities, stable=True)
     _, counts = torch.unique_consecutive(identities[order], return_counts=True)
     pairs: list[Tensor] = []

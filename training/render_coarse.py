@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pcdm_core.conditioning import PriorConditioning
+from pcdm_core.conditioning import Conditioning, PriorConditioning
 from pcdm_core.config import Preset, find_preset
 from pcdm_core.images import pose_canvas, right_half, source_canvas, to_uint8
 from pcdm_core.sampling import sample
@@ -77,6 +77,10 @@ class CoarseRenderer:
         )
         return self.prior.denormalise(x0)
 
+    def _denoise(self, x_t: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
+        """The network in half precision, the sampler in full."""
+        return self.inpainting(x_t, timesteps, cond).float()
+
     @torch.no_grad()
     def __call__(self, people: People, pairs: Tensor, samples: Tensor) -> np.ndarray:
         """Rows [B, 2] -> uint8 [B, H, W, 3]."""
@@ -93,7 +97,7 @@ class CoarseRenderer:
                 pose_canvas(*skeletons),
             )
             x0 = sample(
-                lambda x, t, c: self.inpainting(x, t, c).float(),
+                self._denoise,
                 make_scheduler(self.inpainting.config.schedule),
                 counter.normal(self.seed, CANVAS_NOISE, samples, tuple(latents.shape[1:])),
                 cond,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from pcdm_core.checkpoint_keys import Component
 from pcdm_core.conditioning import Conditioning, PriorConditioning
 from pcdm_core.config import Preset
 from pcdm_core.encoders import PatchImageEncoder
@@ -49,8 +50,12 @@ class StageModule(nn.Module):
         self.seed = seed
 
     @property
-    def components(self) -> dict[str, nn.Module]:
+    def components(self) -> dict[Component, nn.Module]:
         raise TypeError(f"{type(self).__name__} names no components.")
+
+    def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
+        """Sample numbers [B] and rows [B, k] -> what `forward` takes; called without gradient."""
+        raise TypeError(f"{type(self).__name__} prepares nothing.")
 
     def _uniform(self, stream: int, samples: Tensor, count: int) -> Tensor:
         return counter.uniform(self.seed, stream, samples, count)
@@ -68,7 +73,7 @@ class AutoencoderStage(StageModule):
         self.people = people
 
     @property
-    def components(self) -> dict[str, nn.Module]:
+    def components(self) -> dict[Component, nn.Module]:
         return {"autoencoder": self.model}
 
     def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
@@ -82,6 +87,8 @@ class AutoencoderStage(StageModule):
 class PriorStage(StageModule):
     """Stage 1: x0-prediction of the target picture's embedding."""
 
+    table: Tensor
+
     def __init__(self, model: PosePrior, people: People, run: StageRun, seed: int) -> None:
         super().__init__(run, seed)
         self.model = model
@@ -90,7 +97,7 @@ class PriorStage(StageModule):
         self.register_buffer("table", alphas_cumprod(self.schedule), persistent=False)
 
     @property
-    def components(self) -> dict[str, nn.Module]:
+    def components(self) -> dict[Component, nn.Module]:
         return {"prior": self.model}
 
     def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
@@ -150,6 +157,8 @@ def keep_rows(
 class InpaintingStage(StageModule):
     """Stage 2, together with the patch encoder that it shares with stage 3."""
 
+    table: Tensor
+
     def __init__(
         self,
         model: InpaintingModel,
@@ -168,7 +177,7 @@ class InpaintingStage(StageModule):
         self.register_buffer("table", alphas_cumprod(self.schedule), persistent=False)
 
     @property
-    def components(self) -> dict[str, nn.Module]:
+    def components(self) -> dict[Component, nn.Module]:
         return {"inpainting": self.model, "patch_encoder": self.patch_encoder}
 
     def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
@@ -227,6 +236,8 @@ class InpaintingStage(StageModule):
 class RefiningStage(StageModule):
     """Stage 3, on stage 2's own results."""
 
+    table: Tensor
+
     def __init__(
         self,
         model: RefiningModel,
@@ -248,7 +259,7 @@ class RefiningStage(StageModule):
         self.register_buffer("table", alphas_cumprod(self.schedule), persistent=False)
 
     @property
-    def components(self) -> dict[str, nn.Module]:
+    def components(self) -> dict[Component, nn.Module]:
         return {"refining": self.model}
 
     def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:

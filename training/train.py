@@ -72,7 +72,8 @@ class Trainer:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.parameters = [p for p in stage.parameters() if p.requires_grad]
-        stage.to(accelerator.device, memory_format=torch.channels_last)  # faster convolutions
+        stage.to(accelerator.device)
+        stage.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
         optimizer = torch.optim.AdamW(
             self.parameters,
             lr=run.learning_rate,

@@ -1,0 +1,171 @@
+"""The whole recipe at the smallest size: resume, export, and what a second call does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from pcdm_core.checkpoints import load_component
+from pcdm_core.config import Preset
+from training.config import CoarseRun, StageRun, TrainConfig, load_config
+from training.mini import MiniRun, main, ship
+from training.people import People, load_people
+from training.stages import PriorStage, build_denoiser
+from training.train import PairSource, Trainer, learning_rate_at
+
+ONE = StageRun(steps=2, batch_size=2, checkpoint_minutes=0.0)
+CONFIG = TrainConfig(
+    preset="test",
+    identities=5,
+    views=4,
+    render_workers=1,
+    stages={
+        "autoencoder": StageRun(steps=0, fit_pictures=20),
+        "prior": ONE,
+        "inpainting": ONE,
+        "refining": ONE,
+    },
+    coarse=CoarseRun(pairs=4, batch_size=2, steps=2, guidance_scale=1.0),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(people_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder after the whole recipe."""
+    out = tmp_path_factory.mktemp("run")
+    MiniRun(CONFIG, people_folder, out).run_all()
+    return out
+
+
+def test_the_recipe_ends_with_every_part_that_the_pack_ships(finished: Path) -> None:
+    names = {path.name.split(".")[0] for path in (finished / "weights").iterdir()}
+    assert names == {
+        "autoencoder",
+        "global_encoder",
+        "patch_encoder",
+        "prior",
+        "inpainting",
+        "refining",
+    }
+    for name in names:
+        part = load_component(finished / "weights", name)
+        assert all(tensor.isfinite().all() for tensor in part.state_dict().values())
+
+
+def test_a_finished_recipe_does_nothing_again(finished: Path, people_folder: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (finished / "weights").iterdir()}
+    MiniRun(CONFIG, people_folder, finished).run_all()
+    assert {p: p.stat().st_mtime_ns for p in (finished / "weights").iterdir()} == before
+
+
+def test_a_lost_chunk_of_coarse_pictures_is_made_again_alike(
+    finished: Path, people_folder: Path
+) -> None:
+    run = MiniRun(CONFIG, people_folder, finished)
+    run.read_people()
+    before = run.coarse()
+    chunk = next((finished / "coarse").rglob("000002.npy"))
+    chunk.unlink()
+    again = run.coarse()
+    assert chunk.is_file()
+    assert torch.equal(before.pictures, again.pictures)
+    assert torch.equal(before.pairs, again.pairs)
+
+
+def test_shipping_replaces_the_weights_of_an_earlier_release(
+    finished: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "inpainting-00001-of-00002.safetensors").write_bytes(b"an earlier shard")
+    (tmp_path / "LICENSE").write_text("kept")
+    ship(finished / "weights", tmp_path)
+    expected = {p.name for p in (finished / "weights").iterdir()} | {"LICENSE"}
+    assert {p.name for p in tmp_path.iterdir()} == expected
+
+
+def prior_trainer(
+    preset: Preset, people: People, accelerator: Accelerator, folder: Path
+) -> tuple[Trainer, PairSource]:
+    torch.manual_seed(1)
+    generator = torch.Generator().manual_seed(2)
+    embeds = torch.randn(len(people), 16, generator=generator)
+    known = replace(people, embeds=embeds)
+    run = StageRun(steps=6, batch_size=4, warmup_steps=2)
+    stage = PriorStage(build_denoiser(preset, "prior"), known, run, seed=0)  # type: ignore[arg-type]
+    rows = torch.cartesian_prod(torch.arange(4), torch.arange(4, 8))
+    return Trainer(stage, run, accelerator, folder), PairSource(rows, seed=0)
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    preset: Preset, people: People, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    whole, source = prior_trainer(preset, people, accelerator, tmp_path / "whole")
+    whole.run_all(source)
+    first, source = prior_trainer(preset, people, accelerator, tmp_path / "parts")
+    for _ in range(3):
+        first.train_step(source)
+    first.save()
+    second, source = prior_trainer(preset, people, accelerator, tmp_path / "parts")
+    with torch.no_grad():
+        for parameter in second.parameters:
+            parameter.add_(1.0)  # nothing of the fresh model may survive
+    assert second.resume()
+    assert second.step == 3
+    second.run_all(source)
+    for ours, theirs in zip(second.parameters, whole.parameters, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_damaged_checkpoint_is_named_and_left_in_place(
+    preset: Preset, people: People, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    trainer, source = prior_trainer(preset, people, accelerator, tmp_path)
+    trainer.train_step(source)
+    trainer.save()
+    whole = trainer.checkpoint.read_bytes()
+    trainer.checkpoint.write_bytes(whole[: len(whole) // 2])
+    fresh, _ = prior_trainer(preset, people, accelerator, tmp_path)
+    with pytest.raises(ValueError, match=r"state\.pt: cannot be resumed"):
+        fresh.resume()
+    assert trainer.checkpoint.stat().st_size == len(whole) // 2
+
+
+def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
+    run = StageRun(learning_rate=1.0, warmup_steps=10, decay_fraction=0.4)
+    rates = [learning_rate_at(step, 100, run) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:61] == [1.0] * 52
+    assert rates[80] == pytest.approx(0.5)
+    assert rates[100] == 0.0
+
+
+def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("preset: mini\nstages: {prior: {stepz: 3}}\n")
+    with pytest.raises(ValueError, match="stepz"):
+        load_config(path)
+    path.write_text("preset: mini\nstages: {refiner: {steps: 3}}\n")
+    with pytest.raises(ValueError, match="refiner"):
+        load_config(path)
+
+
+def test_the_shipped_configuration_names_every_stage() -> None:
+    config = load_config(Path(__file__).parents[2] / "training/configs/mini.yaml")
+    assert {"autoencoder", "inpainting", "prior", "refining"} <= set(config.stages)
+
+
+def test_pictures_of_another_size_are_refused(people_folder: Path, preset: Preset) -> None:
+    with pytest.raises(ValueError, match=r"64x48.*32x24"):
+        load_people(people_folder, "train", replace(preset, height=32, width=24))
+
+
+def test_a_missing_folder_of_people_names_the_command_that_makes_it(
+    tmp_path: Path, preset: Preset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(FileNotFoundError, match=r"python -m training\.synthetic"):
+        load_people(tmp_path, "train", preset)
+    assert main(["--config", str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml" in capsys.readouterr().err

@@ -1,0 +1,163 @@
+"""Every stage learns, with real tiny models on real rendered people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from pcdm_core.config import Preset
+from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
+from pcdm_core.images import right_half
+from pcdm_core.vae import PatchAutoencoder
+from training.config import StageRun
+from training.pairs import ordered_pairs
+from training.people import CoarsePictures, People, to_pixels
+from training.stages import (
+    AutoencoderStage,
+    Frozen,
+    InpaintingStage,
+    PriorStage,
+    RefiningStage,
+    StageModule,
+    build_denoiser,
+    keep_rows,
+    warm_start,
+)
+from training.train import PairSource, Trainer
+
+RUN = StageRun(batch_size=6, learning_rate=2e-3, warmup_steps=1, ema_decay=0.9)
+
+
+def parts(preset: Preset, people: People) -> tuple[Frozen, People]:
+    torch.manual_seed(0)
+    autoencoder = PatchAutoencoder(preset.autoencoder)
+    autoencoder.fit(to_pixels(people.pictures))
+    assert preset.global_encoder is not None
+    encoder = build_global_encoder(preset.global_encoder)
+    assert isinstance(encoder, LinearImageEncoder)
+    encoder.fit(people.global_pixels(slice(None)), whiten=0.5)
+    patch_encoder = PatchImageEncoder(preset.patch_encoder)
+    return Frozen(autoencoder, encoder, patch_encoder), people.with_embeds(encoder)
+
+
+def build(name: str, preset: Preset, people: People) -> tuple[StageModule, Tensor]:
+    frozen, known = parts(preset, people)
+    pairs = ordered_pairs(known.identities)
+    if name == "autoencoder":
+        return AutoencoderStage(PatchAutoencoder(preset.autoencoder), known, RUN, 0), pairs
+    model = build_denoiser(preset, name)
+    if name == "prior":
+        return PriorStage(model, known, RUN, 0), pairs  # type: ignore[arg-type]
+    if name == "inpainting":
+        encoder = PatchImageEncoder(preset.patch_encoder)
+        return InpaintingStage(model, encoder, frozen, known, RUN, 0), pairs  # type: ignore[arg-type]
+    coarse = CoarsePictures(known.pictures[pairs[:, 1]], pairs)
+    rows = torch.cat([pairs, torch.arange(len(pairs))[:, None]], dim=1)
+    return RefiningStage(model, frozen, known, coarse, RUN, 0), rows  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "prior", "inpainting", "refining"])
+def test_a_few_steps_lower_the_loss_on_one_batch(
+    name: str, preset: Preset, people: People, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    stage, rows = build(name, preset, people)
+    trainer = Trainer(stage, RUN, accelerator, tmp_path / name)
+    samples = torch.arange(RUN.batch_size)
+
+    def loss() -> float:
+        with torch.no_grad():
+            return float(stage(stage.prepare(samples, rows[: RUN.batch_size])))
+
+    before = loss()
+    source = PairSource(rows[: RUN.batch_size], seed=0)
+    for _ in range(12):
+        trainer.step = 0  # the same sample numbers, hence the same batch and noise, each time
+        trainer.total = 100
+        trainer.train_step(source)
+    assert loss() < 0.9 * before
+
+
+@pytest.mark.parametrize("name", ["prior", "inpainting"])
+def test_a_gradient_reaches_every_trainable_tensor(
+    name: str, preset: Preset, people: People
+) -> None:
+    stage, rows = build(name, preset, people)
+    # A zero-initialised last convolution hides what lies before it until it has moved.
+    with torch.no_grad():
+        for parameter in stage.parameters():
+            if not parameter.any():
+                parameter.fill_(0.01)
+    stage(stage.prepare(torch.arange(16), rows[:16])).backward()
+    without = [n for n, p in stage.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+
+
+def test_stage_3_leaves_the_shared_patch_encoder_alone(
+    preset: Preset, people: People, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    stage, rows = build("refining", preset, people)
+    assert isinstance(stage, RefiningStage)
+    before = {n: p.clone() for n, p in stage.patch_encoder.named_parameters()}
+    trainer = Trainer(stage, RUN, accelerator, tmp_path)
+    trainer.total = 10
+    trainer.train_step(PairSource(rows, seed=0))
+    assert all(torch.equal(p, before[n]) for n, p in stage.patch_encoder.named_parameters())
+
+
+def test_dropped_rows_see_the_null_conditioning_of_sampling(preset: Preset, people: People) -> None:
+    stage, rows = build("inpainting", preset, people)
+    assert isinstance(stage, InpaintingStage)
+    batch = stage.prepare(torch.arange(3), rows[:3])
+    cond = stage.model.condition(
+        stage.patch_encoder(batch["patch_pixels"]),
+        batch["target_embeds"],
+        batch["source_latents"],
+        batch["pose_map"],
+    )
+    null = stage.model.unconditional(cond)
+    tokens = torch.tensor([True, False, False])
+    embeds = torch.tensor([True, True, False])
+    kept = keep_rows(cond, null, tokens, embeds)
+    assert kept.embed is not None
+    assert cond.embed is not None
+    assert torch.equal(kept.tokens[0], cond.tokens[0])
+    assert not kept.tokens[1, :-1].any()
+    assert torch.equal(kept.tokens[1, -1], cond.tokens[1, -1])
+    assert torch.equal(kept.tokens[2], null.tokens[2])
+    assert torch.equal(kept.embed[:2], cond.embed[:2])
+    assert not kept.embed[2].any()
+
+
+def test_stage_2_sees_the_source_left_and_must_make_the_target_right(
+    preset: Preset, people: People
+) -> None:
+    stage, rows = build("inpainting", preset, people)
+    assert isinstance(stage, InpaintingStage)
+    pair = rows[:1]
+    batch = stage.prepare(torch.arange(1), pair)
+    decode = stage.frozen.autoencoder.decode
+    target = to_pixels(people.pictures[pair[:, 1]])
+    source = to_pixels(people.pictures[pair[:, 0]])
+    made = decode(batch["x0"])
+    assert (right_half(made) - target).abs().mean() < 0.1
+    assert (made[..., : preset.width] - source).abs().mean() < 0.1
+    known = decode(batch["source_latents"])
+    assert (known[..., : preset.width] - source).abs().mean() < 0.1
+    assert (right_half(known) + 1).abs().mean() < 0.1  # black: nothing of the target leaks
+
+
+def test_stage_3_starts_from_the_tensors_that_it_shares_with_stage_2(preset: Preset) -> None:
+    inpainting, refining = build_denoiser(preset, "inpainting"), build_denoiser(preset, "refining")
+    fresh = {k: v.clone() for k, v in refining.state_dict().items()}
+    channels = preset.autoencoder.latent_channels
+    left = warm_start(refining, inpainting.state_dict(), shared_channels=channels)
+    given, state = inpainting.state_dict(), refining.state_dict()
+    assert left == []
+    conv = "unet.conv_in.weight"
+    assert torch.equal(state[conv][:, :channels], given[conv][:, :channels])
+    assert torch.equal(state[conv][:, channels:], fresh[conv][:, channels:])
+    assert torch.equal(state["unet.conv_out.weight"], given["unet.conv_out.weight"])
