@@ -137,8 +137,9 @@ def _read_identity(folder: Path, preset: Preset) -> dict[str, np.ndarray]:
             torch.from_numpy(xy[view])[None], torch.from_numpy(visible)[None], height, width
         )
         skeleton = draw_people(people_of(pose), height, width)
+        pixels = from_uint8(picture)
         for name, side in sides.items():
-            squashed = to_uint8(resize(from_uint8(picture), side, side))[0]
+            squashed = to_uint8(resize(pixels, side, side))[0]
             rows[name].append(squashed.transpose(2, 0, 1))
         rows["pictures"].append(picture.transpose(2, 0, 1))
         rows["skeletons"].append(skeleton.transpose(2, 0, 1))
@@ -194,7 +195,8 @@ def load_people(
     parts: list[dict[str, np.ndarray]] = []
     if workers > 1:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context) as pool:
+        # One thread a worker: on few cores, waiting threads cost more than they bring.
+        with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
             for part in pool.map(_read_identity, folders, [preset] * len(folders), chunksize=4):
                 parts.append(part)
                 progress.update()
