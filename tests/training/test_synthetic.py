@@ -202,9 +202,7 @@ def test_resuming_skips_whole_folders_and_remakes_partial_ones(tmp_path: Path) -
 def test_a_detector_never_reports_hidden_faces_and_mostly_reports_hidden_limbs() -> None:
     rng = np.random.default_rng(0)
     xy = np.zeros((18, 2), np.float32)
-    hidden = np.array(
-        [openpose_visibility(xy, np.full(18, 1, np.uint8), rng) for _ in range(200)]
-    )
+    hidden = np.array([openpose_visibility(xy, np.full(18, 1, np.uint8), rng) for _ in range(200)])
     face = [0, 14, 15, 16, 17]
     assert not hidden[:, face].any()
     assert 0.6 < np.delete(hidden, face, axis=1).mean() < 0.8
