@@ -99,7 +99,7 @@ def choose_case(options: argparse.Namespace) -> Case:
         return Case(options.image, options.source_pose, tuple(options.pose), (), title)
     if any(own):
         raise ValueError("A person of your own needs --image, --source-pose and --pose together.")
-    people = sorted(p for p in EXAMPLES.glob("*") if p.is_dir())
+    people = sorted(p for p in EXAMPLES.glob("*") if p.is_dir() and p.name.isdigit())
     if not people:
         raise FileNotFoundError(
             f"{EXAMPLES}: the example people are missing. Restore the folder from the repository, "
@@ -115,7 +115,7 @@ def choose_case(options: argparse.Namespace) -> Case:
         source_pose=views[first].with_suffix(".json"),
         poses=tuple(view.with_suffix(".json") for view in targets),
         truths=tuple(targets),
-        title=f"Unseen rendered person {person.name} in {_count(len(targets), 'other pose')}",
+        title=f"Unseen rendered person {int(person.name)} in {_count(len(targets), 'other pose')}",
     )
 
 

@@ -63,7 +63,18 @@ def ssim(
         ValueError: the sizes differ or the mask is empty.
         ImportError: scikit-image is missing.
     """
+    mean, similarity = ssim_map(picture, truth, protocol)
+    if mask is None:
+        return mean
     _check_pair(picture, truth, mask)
+    return float(similarity[mask].mean())
+
+
+def ssim_map(
+    picture: np.ndarray, truth: np.ndarray, protocol: SSIMProtocol = WANG_2004
+) -> tuple[float, np.ndarray]:
+    """The structural similarity of the picture, and its map float64 [H, W, 3]; see `ssim`."""
+    _check_pair(picture, truth, None)
     mean, similarity = _skimage("metrics").structural_similarity(
         truth.astype(np.float64),
         picture.astype(np.float64),
@@ -74,7 +85,7 @@ def ssim(
         channel_axis=2,
         full=True,
     )
-    return float(mean if mask is None else similarity[mask].mean())
+    return float(mean), similarity
 
 
 def psnr(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float:

@@ -39,7 +39,7 @@ def test_the_demo_draws_an_unseen_person_and_prints_where_the_sheet_is(
     printed = capsys.readouterr().out
     assert str(output.resolve()) in printed
     assert "rendered people only" in printed
-    assert "000003" in printed
+    assert "person 3 in 2 other poses" in printed
     with Image.open(output) as image:
         assert image.width > image.height > 300
 
@@ -54,7 +54,7 @@ def test_the_seed_picks_person_and_view(
         sheets.append(output.read_bytes())
     assert len(set(sheets)) == 3
     printed = capsys.readouterr().out
-    assert "000007" in printed
+    assert "person 7" in printed
 
 
 def test_an_own_person_has_no_truth_column(

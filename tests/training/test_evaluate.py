@@ -1,0 +1,151 @@
+"""Evaluation on rendered people and the export of examples, with tiny random weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
+
+from PIL import Image
+
+from pcdm_core import demo
+from pcdm_core.pose.formats import read_pose
+from tests.core.tiny_pipeline import TEST, save_tiny_weights
+from training import evaluate, export_examples
+from training.evaluation_cases import choose_pairs, clothed_regions, figures_of, shots_of
+from training.synthetic.dataset import Job, write_dataset
+
+SIZE = (TEST.height, TEST.width)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people of the test split with three views."""
+    folder = tmp_path_factory.mktemp("people")
+    write_dataset(Job(folder, "test", 3, SIZE, 0), range(5, 7), workers=1, quiet=True)
+    return folder
+
+
+def run(weights: Path, data: Path, output: Path, pairs: int, *more: str) -> int:
+    arguments = ["--weights", str(weights), "--data", str(data), "--json", str(output)]
+    arguments += ["--pairs", str(pairs), "--steps", "2", "--device", "cpu"]
+    return evaluate.main([*arguments, *more])
+
+
+def records(output: Path) -> list[dict[str, Any]]:
+    lines = output.with_suffix(".jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines][1:]
+
+
+def test_every_method_is_measured_and_reported(
+    weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    output = tmp_path / "a" / "report.json"
+    assert run(weights, data, output, 3, "--sheet", str(tmp_path / "sheet.png")) == 0
+    report = json.loads(output.read_text())
+    assert report["pairs"] == 3
+    assert report["people"] == 2
+    assert set(report["methods"]) == set(evaluate.METHODS)
+    for figures in report["methods"].values():
+        mean, low, high = figures["ssim_person"]
+        assert low <= mean <= high
+    coarse, copy = (report["methods"][name]["psnr"][0] for name in ("coarse", "copy"))
+    assert report["differences"]["coarse - copy"]["psnr"][0] == pytest.approx(coarse - copy)
+    printed = capsys.readouterr().out
+    assert "coarse, predicted embedding" in printed
+    assert "95 % interval" in printed
+    assert Image.open(tmp_path / "sheet.png").width > 1000
+
+
+def test_an_interrupted_run_goes_on_and_equals_an_undisturbed_one_in_any_batch(
+    weights: Path, data: Path, tmp_path: Path
+):
+    whole, parts = tmp_path / "whole.json", tmp_path / "parts.json"
+    assert run(weights, data, whole, 4, "--batch", "4") == 0
+    assert run(weights, data, parts, 2, "--batch", "1") == 0
+    with parts.with_suffix(".jsonl").open("a") as file:
+        file.write('{"pair": 2, "identity"')  # as a kill leaves it
+    assert run(weights, data, parts, 4, "--batch", "3") == 0
+    for a, b in zip(records(whole), records(parts), strict=True):
+        assert (a["pair"], a["identity"], a["views"]) == (b["pair"], b["identity"], b["views"])
+        for method, figures in a["figures"].items():
+            for figure, value in figures.items():
+                assert b["figures"][method][figure] == pytest.approx(value, rel=1e-2, abs=1e-3)
+
+
+def test_results_of_other_settings_are_not_mixed_in(
+    weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    output = tmp_path / "report.json"
+    assert run(weights, data, output, 1) == 0
+    before = output.with_suffix(".jsonl").read_text()
+    assert run(weights, data, output, 1, "--guidance-scale", "3") == 2
+    assert "guidance_scale differ" in capsys.readouterr().err
+    assert output.with_suffix(".jsonl").read_text() == before
+
+
+def test_people_and_pairs_follow_from_the_seed_and_leave_the_examples_out():
+    pairs = choose_pairs(3, 40, None, "test")
+    assert choose_pairs(3, 60, None, "test")[:40] == pairs
+    assert choose_pairs(4, 40, None, "test") != pairs
+    assert len({pair.identity for pair in pairs}) == 40
+    assert all(pair.source != pair.target and pair.identity >= 1000 for pair in pairs)
+
+
+def test_rendered_and_stored_people_give_the_same_pair(data: Path):
+    (pair,) = choose_pairs(0, 1, data, "test")
+    for mine, stored in zip(
+        shots_of(pair, None, "test", SIZE), shots_of(pair, data, "test", SIZE), strict=True
+    ):
+        assert np.array_equal(mine.picture, stored.picture)
+        assert np.array_equal(mine.mask, stored.mask)
+        assert np.array_equal(mine.found, stored.found)
+
+
+def test_the_truth_has_the_best_figures_and_recoloured_clothes_show_in_the_colour(data: Path):
+    (pair,) = choose_pairs(1, 1, data, "test")
+    _, truth = shots_of(pair, data, "test", SIZE)
+    assert clothed_regions(truth)
+    best = figures_of(truth.picture, truth)
+    assert best["ssim"] == pytest.approx(1.0)
+    assert best["colour"] == pytest.approx(0.0)
+    recoloured = truth.picture.copy()
+    for region in clothed_regions(truth):
+        recoloured[region] = 255 - recoloured[region]
+    worse = figures_of(recoloured, truth)
+    assert worse["colour"] > 10
+    assert worse["psnr_person"] < worse["psnr"]
+
+
+def test_pictures_of_another_size_are_refused_with_both_sizes(data: Path):
+    (pair,) = choose_pairs(1, 1, data, "test")
+    with pytest.raises(ValueError, match=r"64x48.*256x176"):
+        shots_of(pair, data, "test", (256, 176))
+
+
+def test_exported_examples_are_what_the_demo_takes(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "examples"
+    size = ["--height", str(SIZE[0]), "--width", str(SIZE[1])]
+    arguments = ["--out", str(folder), "--people", "1", "--views", "3", *size]
+    assert export_examples.main(arguments) == 0
+    person = folder / "000000"
+    assert sorted(p.name for p in person.iterdir()) == [
+        f"{view:02d}.{kind}" for view in range(3) for kind in ("json", "png")
+    ]
+    pose = read_pose(person / "00.json")
+    assert pose.visible.sum() > 10
+    assert ((pose.xy >= 0) & (pose.xy <= 1)).all()
+    monkeypatch.setattr(demo, "EXAMPLES", folder)
+    arguments = ["--weights", str(weights), "--output", str(tmp_path / "sheet.png"), "--steps", "1"]
+    assert demo.main([*arguments, "--device", "cpu"]) == 0
+    assert (tmp_path / "sheet.png").is_file()

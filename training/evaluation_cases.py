@@ -1,0 +1,171 @@
+"""Pairs of pictures of people that training never saw, and the figures of a result.
+
+Everything here is numpy and Pillow, so that worker processes start without torch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from pcdm_core.evaluation.metrics import colour_error, psnr, ssim_map
+
+from .synthetic import identity_seed, make_identity, render_view
+from .synthetic.camera import openpose_visibility
+
+FIGURES = ("ssim", "psnr", "ssim_person", "psnr_person", "colour")
+
+# People of the test split are numbered; those below are shipped as examples and looked at by hand.
+FIRST_PERSON = 1_000
+PEOPLE = 1_000_000
+VIEWS = 8
+DATA_SEED = 0  # of the generator of people, as in `python -m training.synthetic`
+
+
+@dataclass(frozen=True)
+class PairName:
+    """Which picture of a person is turned into which."""
+
+    number: int
+    identity: int
+    source: int
+    target: int
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture of a person with what is known about it."""
+
+    picture: np.ndarray  # uint8 [H, W, 3]
+    mask: np.ndarray  # bool [H, W], the person
+    xy: np.ndarray  # float32 [18, 2], pixels
+    inside: np.ndarray  # bool [18], joints within the frame
+    found: np.ndarray  # bool [18], joints that a detector would report
+
+
+def choose_pairs(seed: int, count: int, data: Path | None, split: str) -> list[PairName]:
+    """`count` pairs: one a person where there are people enough, as many rounds as it takes else.
+
+    The first pairs of a longer list are those of a shorter one.
+
+    Args:
+        data: a folder of rendered people to choose from; None chooses among a million to render.
+
+    Raises:
+        FileNotFoundError: the folder has no people.
+        ValueError: its people have only one view.
+    """
+    generator = np.random.default_rng([seed, 42])
+    if data is None:
+        people = FIRST_PERSON + generator.choice(PEOPLE - FIRST_PERSON, 20_000, replace=False)
+    else:
+        folders = sorted(p for p in (data / split).glob("[0-9]*") if p.is_dir())
+        if not folders:
+            raise FileNotFoundError(
+                f"{data / split}: no rendered people. Make some with "
+                f"`python -m training.synthetic --out {data} --split {split}`."
+            )
+        people = generator.permutation([int(folder.name) for folder in folders])
+    pairs: list[PairName] = []
+    for number in range(count):
+        identity = int(people[number % len(people)])
+        views = VIEWS if data is None else _count_views(data, split, identity)
+        draws = np.random.default_rng([seed, 43, number]).permutation(views)
+        pairs.append(PairName(number, identity, int(draws[0]), int(draws[1])))
+    return pairs
+
+
+def _count_views(data: Path, split: str, identity: int) -> int:
+    record = json.loads((data / split / f"{identity:06d}" / "identity.json").read_text("utf-8"))
+    views = len(record["views"])
+    if views < 2:
+        raise ValueError(f"{data / split}: a pair needs two views of a person; render --views 2.")
+    return views
+
+
+def shots_of(
+    pair: PairName, data: Path | None, split: str, size: tuple[int, int]
+) -> tuple[Shot, Shot]:
+    """Source and target, rendered or read.
+
+    Raises:
+        ValueError: the pictures on disk have another size.
+    """
+    if data is None:
+        person = make_identity(identity_seed(DATA_SEED, split, pair.identity))
+        return _rendered(person, pair, pair.source, size), _rendered(
+            person, pair, pair.target, size
+        )
+    folder = data / split / f"{pair.identity:06d}"
+    return _read(folder, pair, pair.source, size), _read(folder, pair, pair.target, size)
+
+
+def _rendered(person: Any, pair: PairName, number: int, size: tuple[int, int]) -> Shot:
+    view = render_view(person, number, *size)
+    return _shot(pair, number, view.picture, view.mask, view.xy, view.visible)
+
+
+def _read(folder: Path, pair: PairName, number: int, size: tuple[int, int]) -> Shot:
+    with Image.open(folder / f"{number:02d}.png") as image:
+        picture = np.asarray(image.convert("RGB"))
+    with Image.open(folder / f"{number:02d}_mask.png") as image:
+        mask = np.asarray(image.convert("L"))
+    if picture.shape[:2] != size:
+        raise ValueError(
+            f"{folder}: pictures are {picture.shape[0]}x{picture.shape[1]}, the weights work at "
+            f"{size[0]}x{size[1]}. Render the people at that size."
+        )
+    with np.load(folder / "people.npz") as table:
+        return _shot(pair, number, picture, mask, table["xy"][number], table["visible"][number])
+
+
+def _shot(
+    pair: PairName,
+    number: int,
+    picture: np.ndarray,
+    mask: np.ndarray,
+    xy: np.ndarray,
+    codes: np.ndarray,
+) -> Shot:
+    # The same joints are missing as when training reads this view of this person.
+    found = openpose_visibility(xy, codes, np.random.default_rng((pair.identity, number)))
+    return Shot(picture, mask > 127, xy, codes > 0, found)
+
+
+def figures_of(picture: np.ndarray, truth: Shot) -> dict[str, float]:
+    """The figures of a picture uint8 [H, W, 3]: see `FIGURES`; colour may be NaN."""
+    similarity, local = ssim_map(picture, truth.picture)
+    regions = clothed_regions(truth)
+    return {
+        "ssim": similarity,
+        "psnr": psnr(picture, truth.picture),
+        "ssim_person": float(local[truth.mask].mean()),
+        "psnr_person": psnr(picture, truth.picture, truth.mask),
+        "colour": colour_error(picture, truth.picture, regions),
+    }
+
+
+def clothed_regions(shot: Shot) -> list[np.ndarray]:
+    """Trunk and both thighs, as far as their joints lie in the frame: bool [H, W] each."""
+    height, width = shot.mask.shape
+    xy = [tuple(point) for point in shot.xy.tolist()]
+
+    def region(joints: tuple[int, ...], thickness: int) -> np.ndarray | None:
+        if not shot.inside[list(joints)].all():
+            return None
+        canvas = Image.new("L", (width, height))
+        pen = ImageDraw.Draw(canvas)
+        if thickness:
+            pen.line([xy[joint] for joint in joints], fill=255, width=thickness)
+        else:
+            pen.polygon([xy[joint] for joint in joints], fill=255)
+        return (np.asarray(canvas) > 0) & shot.mask
+
+    across = max(round(0.03 * height), 1)
+    found = (region((2, 5, 11, 8), 0), region((8, 9), across), region((11, 12), across))
+    return [one for one in found if one is not None and one.any()]
