@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from pcdm_core import demo
+from pcdm_core.config import PRESETS
+from pcdm_core.pose.formats import read_pose
 from pcdm_core.sheet import GROUND, contact_sheet
 from tests.core.tiny_pipeline import save_person, save_tiny_weights
 
@@ -137,3 +139,18 @@ def test_every_picture_lies_whole_on_the_sheet(rows: int):
 def test_a_row_that_does_not_fit_the_columns_is_refused():
     with pytest.raises(ValueError, match="Target pose, Result"):
         contact_sheet([], ["Target pose", "Result"], [[flat((0, 0, 0))]], title="")
+
+
+def test_the_shipped_examples_fit_the_shipped_preset():
+    people = sorted(p for p in demo.EXAMPLES.iterdir() if p.is_dir())
+    assert len(people) >= 10
+    preset = PRESETS["mini"]
+    for person in people:
+        views = sorted(person.glob("*.png"))
+        assert len(views) == 5
+        for view in views:
+            with Image.open(view) as image:
+                assert (image.mode, image.size) == ("RGB", (preset.width, preset.height))
+            pose = read_pose(view.with_suffix(".json"))
+            assert int(pose.visible.sum()) >= 6
+            assert bool(((pose.xy >= 0) & (pose.xy <= 1)).all())
