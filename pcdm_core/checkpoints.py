@@ -250,7 +250,7 @@ def shipped_weights(preset: str = "mini") -> Path:
     folder = WEIGHTS_FOLDER / preset
     if folder.is_dir():
         return folder
-    names = sorted(p.name for p in WEIGHTS_FOLDER.glob("*") if p.is_dir())
+    names = sorted(p.name for p in WEIGHTS_FOLDER.glob("*") if p.name in PRESETS)
     raise CheckpointError(
         f"{folder} does not exist: no weights ship for the preset {preset!r}. "
         f"With the pack come: {', '.join(names) or 'none; install it again'}."

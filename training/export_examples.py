@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pcdm_core.config import find_preset
 from pcdm_core.images import from_uint8, save_picture
 from pcdm_core.pose.formats import write_openpose
 from pcdm_core.pose.keypoints import Keypoints
@@ -33,10 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--people", type=int, default=12)
     parser.add_argument("--first", type=int, default=0, help="number of the first person")
     parser.add_argument("--views", type=int, default=5)
-    parser.add_argument("--height", type=int, default=256)
-    parser.add_argument("--width", type=int, default=176)
+    parser.add_argument("--preset", default="mini", help="whose picture size they get")
     options = parser.parse_args(argv)
-    size = (options.height, options.width)
+    preset = find_preset(options.preset)
+    size = (preset.height, preset.width)
     for number in range(options.first, options.first + options.people):
         folder = export_person(options.out / f"{number:06d}", number, options.views, size)
         print(folder)

@@ -135,8 +135,7 @@ def test_exported_examples_are_what_the_demo_takes(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     folder = tmp_path / "examples"
-    size = ["--height", str(SIZE[0]), "--width", str(SIZE[1])]
-    arguments = ["--out", str(folder), "--people", "1", "--views", "3", *size]
+    arguments = ["--out", str(folder), "--people", "1", "--views", "3", "--preset", "test"]
     assert export_examples.main(arguments) == 0
     person = folder / "000000"
     assert sorted(p.name for p in person.iterdir()) == [
