@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 # typing.Self is newer than the oldest Python that the pack supports.
-Rows = TypeVar("Rows", bound="_Rows")
+R = TypeVar("R", bound="Rows")
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
     """Tensors that share their first axis (one row a picture)."""
 
-    def _map(self: Rows, function: Callable[[Tensor], Tensor]) -> Rows:
+    def _map(self: R, function: Callable[[Tensor], Tensor]) -> R:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return type(self)(**{k: None if v is None else function(v) for k, v in values.items()})
 
@@ -30,20 +30,30 @@ class _Rows:
         return max(len(v) for f in fields(self) if (v := getattr(self, f.name)) is not None)
 
     def to(
-        self: Rows, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> Rows:
+        self: R, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> R:
         """The same rows on another device or in another floating type."""
         return self._map(lambda v: v.to(device=device, dtype=dtype))
 
-    def expand(self: Rows, batch: int) -> Rows:
-        """One row repeated to `batch` rows; `batch` rows stay as they are."""
-        return self._map(lambda v: v if len(v) == batch else v.expand(batch, *v.shape[1:]))
+    def expand(self: R, batch: int) -> R:
+        """One row repeated to `batch` rows; `batch` rows stay as they are.
 
-    def select(self: Rows, rows: Tensor | slice) -> Rows:
+        Raises:
+            ValueError: some tensor has neither 1 nor `batch` rows.
+        """
+
+        def widen(v: Tensor) -> Tensor:
+            if len(v) not in (1, batch):
+                raise ValueError(f"Conditioning of {len(v)} rows does not fit a batch of {batch}.")
+            return v.expand(batch, *v.shape[1:])
+
+        return self._map(widen)
+
+    def select(self: R, rows: Tensor | slice) -> R:
         """Some of the rows."""
-        return self._map(lambda v: v[rows])
+        return self.expand(len(self))._map(lambda v: v[rows])
 
-    def cat(self: Rows, other: Rows) -> Rows:
+    def cat(self: R, other: R) -> R:
         """The rows of `self`, then those of `other`."""
         batch, other_batch = len(self), len(other)
         mine, theirs = self.expand(batch), other.expand(other_batch)
@@ -57,7 +67,7 @@ class _Rows:
 
 
 @dataclass(frozen=True)
-class Conditioning(_Rows):
+class Conditioning(Rows):
     """All that a stage-2 or stage-3 UNet sees besides x_t and t."""
 
     tokens: Tensor  # [B, L, D]      image tokens (+1 target embedding in stage 2)
@@ -67,9 +77,9 @@ class Conditioning(_Rows):
 
 
 @dataclass(frozen=True)
-class PriorConditioning(_Rows):
+class PriorConditioning(Rows):
     """All that the prior sees besides the noisy target embedding and t."""
 
-    image_embeds: Tensor  # [B, E]      source picture, in the prior's normalised space
+    image_embeds: Tensor  # [B, E]      source picture, as the encoder gives it
     source_pose: Tensor  # [B, 1, 36]  x, y interleaved, in [0, 1]; missing joints by code
     target_pose: Tensor  # [B, 1, 36]

@@ -8,10 +8,10 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from .conditioning import Conditioning, PriorConditioning
+from .conditioning import Rows
 from .schedules import UnCLIPWithNoise
 
-C = TypeVar("C", Conditioning, PriorConditioning)
+C = TypeVar("C", bound=Rows)
 C_in = TypeVar("C_in", contravariant=True)
 
 
@@ -87,10 +87,9 @@ def sample(
         raise ValueError(f"steps is {steps}; sampling needs at least 1.")
     scheduler.set_timesteps(steps)
     guided = uncond is not None and guidance_scale != 1.0
-    batch = len(noise)
-    joint = cond.expand(batch)
+    joint = cond.expand(len(noise))
     if guided and uncond is not None:
-        joint = uncond.expand(batch).cat(joint)
+        joint = uncond.expand(len(noise)).cat(joint)
     x = noise
     for index, t in enumerate(scheduler.timesteps.tolist()):
         x_in = torch.cat([x, x]) if guided else x

@@ -9,7 +9,7 @@ from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedd
 from torch import Tensor, nn
 
 from ..conditioning import Conditioning
-from ..config import InpaintingConfig
+from ..config import InpaintingConfig, NullConditioning
 from ..images import known_mask
 from .layers import ImageProjection
 from .unet import build_unet, run_unet
@@ -31,6 +31,12 @@ def check_latents(name: str, latents: Tensor, channels: int) -> None:
             f"Expected {name} [B, {channels}, h, w], got {list(latents.shape)}. "
             f"Load the autoencoder of the same preset."
         )
+
+
+def check_null_tokens(kind: NullConditioning) -> None:
+    """Refuse null conditioning that a model cannot make by itself."""
+    if kind != "zeros":
+        raise ValueError(f"This model cannot make null tokens of the kind {kind!r}; use 'zeros'.")
 
 
 class InpaintingModel(nn.Module):
@@ -57,7 +63,7 @@ class InpaintingModel(nn.Module):
         source_latents: Tensor,
         pose_map: Tensor,
     ) -> Conditioning:
-        """Assemble what the UNet sees.
+        """Assemble what the UNet sees; one source (B = 1) goes with any number of targets.
 
         Args:
             patch_tokens: [B, L, P] DINOv2 tokens of the source, CLS first.
@@ -91,7 +97,14 @@ class InpaintingModel(nn.Module):
                     f"Load the prior of the same preset."
                 )
             # As published: the embedding joins the context unprojected.
-            tokens = torch.cat([tokens, target_embeds[:, None].to(tokens.dtype)], dim=1)
+            rows = max(len(tokens), len(target_embeds))
+            tokens = torch.cat(
+                [
+                    tokens.expand(rows, -1, -1),
+                    target_embeds[:, None].to(tokens).expand(rows, -1, -1),
+                ],
+                dim=1,
+            )
         batch, _, height, width = source_latents.shape
         mask = known_mask(batch, height, width).to(source_latents)  # [B, 1, h, 2w], 1 = known
         pose = self.pose_encoder(pose_map)  # [B, C0, h, 2w]
@@ -117,6 +130,7 @@ class InpaintingModel(nn.Module):
             batch, length, _ = cond.tokens.shape
             zeros = cond.tokens.new_zeros(batch, length, self.config.patch_dim)
             return replace(cond, tokens=self.image_projection(zeros))
+        check_null_tokens(self.config.null_tokens)
         embed = None if cond.embed is None else torch.zeros_like(cond.embed)
         return replace(cond, tokens=torch.zeros_like(cond.tokens), embed=embed)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..conditioning import Conditioning
 from ..config import RefiningConfig
-from .inpainting import check_latents, check_tokens
+from .inpainting import check_latents, check_null_tokens, check_tokens
 from .layers import ImageProjection
 from .unet import build_unet, run_unet
 
@@ -37,6 +37,7 @@ class RefiningModel(nn.Module):
 
     def unconditional(self, cond: Conditioning) -> Conditioning:
         """As published: zero tokens and zero coarse latents."""
+        check_null_tokens(self.config.null_tokens)
         return replace(
             cond, tokens=torch.zeros_like(cond.tokens), concat=torch.zeros_like(cond.concat)
         )
