@@ -202,11 +202,11 @@ def _read_pickle(path: Path) -> WeightsFile:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f" ({name[1]})" if name else ""
+        what = f"({name[1]})" if name else f"or damaged ({size} bytes)"
         raise CheckpointError(
-            f"{path} is a pickle with more than plain tensors{what}; loading it could run code, "
-            f"so it is refused. Where you trust its origin, load it there once and save the "
-            f"dictionary of tensors alone as safetensors."
+            f"{path} is a pickle with more than plain tensors {what}; loading such a file could "
+            f"run code, so it is refused. Copy or download it again; where you trust its origin, "
+            f"load it there once and save the dictionary of tensors alone as safetensors."
         ) from error
     except Exception as error:  # a damaged pickle fails in whatever way its bytes lead to
         raise CheckpointError(

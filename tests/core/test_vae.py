@@ -1,0 +1,123 @@
+"""Pixels to latents and back."""
+
+import pytest
+import torch
+from torch import nn
+
+from pcdm_core.config import PRESETS, AutoencoderConfig
+from pcdm_core.vae import KLAutoencoder, PatchAutoencoder, build_autoencoder
+from tests.core.tiny_stages import draw
+
+KL = AutoencoderConfig(
+    block_out_channels=(8, 8), downscale=2, layers_per_block=1, norm_num_groups=4
+)
+
+
+def patch_code(latent_channels: int = 6, scaling_factor: float = 1.0) -> PatchAutoencoder:
+    config = AutoencoderConfig(
+        kind="patch",
+        latent_channels=latent_channels,
+        downscale=4,
+        scaling_factor=scaling_factor,
+    )
+    code = build_autoencoder(config)
+    assert isinstance(code, PatchAutoencoder)
+    return code
+
+
+def pictures(count: int = 16) -> torch.Tensor:
+    coarse = draw(count, 3, 4, 4).clamp(-2, 2) / 2
+    return nn.functional.interpolate(coarse, (32, 24), mode="bicubic")
+
+
+# --- the patch code ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scaling_factor", [1.0, 0.5])
+def test_a_fitted_patch_code_reconstructs_smooth_pictures(scaling_factor: float) -> None:
+    code = patch_code(12, scaling_factor)
+    pixels = pictures()
+    code.fit(pixels)
+    latents = code.encode(pixels)
+    assert latents.shape == (16, 12, 8, 6)
+    error = (code.decode(latents) - pixels).square().mean() / pixels.var()
+    assert error < 0.02
+    assert latents.std().item() == pytest.approx(scaling_factor, rel=0.05)
+
+
+def test_more_channels_reconstruct_better() -> None:
+    pixels = pictures()
+    errors = []
+    for channels in (1, 3, 12):
+        code = patch_code(channels)
+        code.fit(pixels)
+        errors.append((code.decode(code.encode(pixels)) - pixels).square().mean().item())
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_full_whitening_makes_every_channel_equally_strong() -> None:
+    pixels = pictures()
+    spreads = {}
+    for whiten in (0.0, 1.0):
+        code = patch_code()
+        code.fit(pixels, whiten=whiten)
+        deviation = code.encode(pixels).std(dim=(0, 2, 3))
+        spreads[whiten] = (deviation.max() / deviation.min()).item()
+    assert spreads[1.0] == pytest.approx(1.0, abs=0.05)
+    assert spreads[0.0] > 2
+
+
+def test_whitening_does_not_change_the_reconstruction() -> None:
+    pixels = pictures()
+    decoded = []
+    for whiten in (0.0, 1.0):
+        code = patch_code()
+        code.fit(pixels, whiten=whiten)
+        decoded.append(code.decode(code.encode(pixels)))
+    torch.testing.assert_close(decoded[0], decoded[1], rtol=1e-3, atol=1e-3)
+
+
+def test_a_patch_code_sees_no_neighbouring_patch() -> None:
+    code = patch_code()
+    pixels = pictures(1)
+    changed = pixels.clone()
+    changed[..., 12:] = -1.0
+    before, after = code.encode(pixels), code.encode(changed)
+    assert torch.equal(before[..., :3], after[..., :3])
+    assert not torch.equal(before[..., 3:], after[..., 3:])
+
+
+# --- diffusers' autoencoder ----------------------------------------------------------------------
+
+
+def test_the_mean_of_the_posterior_is_the_default() -> None:
+    vae = KLAutoencoder(KL).eval()
+    pixels = draw(1, 3, 16, 12)
+    with torch.no_grad():
+        mean = vae.encode(pixels)
+        posterior = vae.vae.encode(pixels).latent_dist
+        noise = draw(1, 4, 8, 6, seed=2)
+        sampled = vae.encode(pixels, posterior="sample", noise=noise)
+    torch.testing.assert_close(mean, posterior.mean * KL.scaling_factor)
+    expected = (posterior.mean + posterior.std * noise) * KL.scaling_factor
+    torch.testing.assert_close(sampled, expected)
+
+
+def test_sampling_the_posterior_asks_for_its_noise() -> None:
+    with pytest.raises(ValueError, match="noise"):
+        KLAutoencoder(KL).encode(draw(1, 3, 16, 12), posterior="sample")
+
+
+def test_decoding_takes_the_scale_back() -> None:
+    vae = KLAutoencoder(KL).eval()
+    latents = draw(1, 4, 8, 6)
+    with torch.no_grad():
+        direct = vae.vae.decode(latents / KL.scaling_factor, return_dict=False)[0]
+        torch.testing.assert_close(vae.decode(latents), direct)
+
+
+def test_the_published_autoencoder_has_the_published_size() -> None:
+    with torch.device("meta"):
+        vae = build_autoencoder(PRESETS["published"].autoencoder)
+    assert sum(p.numel() for p in vae.parameters()) == 83_653_863
+    assert PRESETS["published"].autoencoder.scaling_factor == 0.18215
