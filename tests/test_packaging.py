@@ -163,6 +163,15 @@ def test_the_folder_offers_no_nodes_where_comfyui_is_absent() -> None:
     assert result.stdout.strip() == "False"
 
 
+def test_every_command_of_the_readme_exists() -> None:
+    commands = set(re.findall(r"python run\.py ([a-z][a-z-]*)", text("README.md")))
+    assert {"demo", "test"} <= commands
+    usage = subprocess.run(
+        [sys.executable, "run.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert not {name for name in commands if f"\n  {name} " not in usage}
+
+
 def test_continuous_integration_calls_the_readmes_test_command() -> None:
     assert text(".ci/run").splitlines()[-1] == "python3 run.py test"
     assert "python run.py test" in text("README.md")

@@ -151,9 +151,7 @@ def _low_rank(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     return steps.reshape(RANK, -1, 3), coefficients.astype(np.float32), mean
 
 
-def _skin_weights(
-    table: dict[str, list[list[float]]], count: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _skin_weights(table: dict[str, list[list[float]]], count: int) -> tuple[np.ndarray, np.ndarray]:
     rows = _skeleton()
     names = [row[0] for row in rows]
     dense = np.zeros((count, len(rows)))
@@ -225,9 +223,7 @@ def build(wheel: Path, out: Path = ASSET) -> None:
         "detail_step": np.float32(DETAIL_STEP),
         "joint_names": np.array(joints),
         "bone_names": np.array(names),
-        "bone_parents": np.array(
-            [names.index(r[1]) if r[1] else -1 for r in rows], dtype=np.int16
-        ),
+        "bone_parents": np.array([names.index(r[1]) if r[1] else -1 for r in rows], dtype=np.int16),
         "bone_joints": np.array(
             [[joints.index(r[2][0]), joints.index(r[2][-1])] for r in rows], dtype=np.int16
         ),

@@ -163,9 +163,7 @@ def _decal(out: Floats, a: Floats, picture: Floats, material: Material, front: b
     u = (side * (a[:, 0] - (cx if front else 0.0)) / size + 0.5) * 64
     v = (0.5 - (a[:, 1] - cy) / size) * 64
     facing = (a[:, 2] > 0.3) if front else (a[:, 2] < 0.1)
-    mine = np.flatnonzero(
-        (u >= 0) & (u < 64) & (v >= 0) & (v < 64) & facing & (a[:, 4] < 0.4)
-    )
+    mine = np.flatnonzero((u >= 0) & (u < 64) & (v >= 0) & (v < 64) & facing & (a[:, 4] < 0.4))
     texel = picture[v[mine].astype(int), u[mine].astype(int)]
     out[mine] = mix(out[mine], texel[:, :3], texel[:, 3])
     return out

@@ -142,9 +142,7 @@ def occlusion(depth: Floats, radius: int, reach: float) -> Floats:
     return np.where(solid, np.clip((depth - mean) / reach, 0, 1), 0).astype(np.float32)
 
 
-def shade(
-    colour: Floats, normal: Floats, gloss: Floats, ambient: Floats, light: Floats
-) -> Floats:
+def shade(colour: Floats, normal: Floats, gloss: Floats, ambient: Floats, light: Floats) -> Floats:
     """Light the samples.
 
     Args:

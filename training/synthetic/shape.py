@@ -83,16 +83,12 @@ def _hats(value: float) -> dict[str, float]:
 
 def macro_target_names() -> list[str]:
     """Paths, relative to the folder of targets and without ending, in the order of the asset."""
-    names = [
-        f"macrodetails/{o}-{g}-{a}" for o, g, a in product(ORIGINS, GENDERS, AGES)
-    ]
+    names = [f"macrodetails/{o}-{g}-{a}" for o, g, a in product(ORIGINS, GENDERS, AGES)]
     for g, a, m, w in product(GENDERS, AGES, LEVELS, LEVELS):
         build = f"{g}-{a}-{m}muscle-{w}weight"
         names.append(f"macrodetails/universal-{build}")
         names += [f"macrodetails/height/{build}-{h}height" for h in ("min", "max")]
-        names += [
-            f"macrodetails/proportions/{build}-{p}proportions" for p in ("uncommon", "ideal")
-        ]
+        names += [f"macrodetails/proportions/{build}-{p}proportions" for p in ("uncommon", "ideal")]
         if g == "female":
             names += [f"breast/{build}-{c}cup-averagefirmness" for c in ("min", "max")]
     return names

@@ -121,9 +121,7 @@ def render_view(identity: Identity, view: int, height: int = 256, width: int = 1
     camera = Camera(yaw, elevation, camera[0], camera[1], float(sway * width))
     rows, columns = height * SAMPLES, width * SAMPLES
     screen, distance = camera.project(points, rows, columns)
-    hits = rasterise(
-        screen, distance, scene.faces, scene.cut, scene.behind, rows, columns
-    )
+    hits = rasterise(screen, distance, scene.faces, scene.cut, scene.behind, rows, columns)
     values = interpolate(
         np.concatenate([scene.attributes, normals @ camera.axes.T], axis=1), scene.faces, hits
     )

@@ -256,7 +256,10 @@ def wardrobe(
     add(
         shoes,
         Garment(
-            Cut("shoe", waist=shaft), "tights", 0.14 if not over_leg else 0.2, len(materials),
+            Cut("shoe", waist=shaft),
+            "tights",
+            0.14 if not over_leg else 0.2,
+            len(materials),
             over=tuple(bottoms) if over_leg and not skirted else (),
         ),
         Material("shoe", (upper, sole, mark), values=values),
