@@ -30,6 +30,9 @@ RENDERED_ONLY = (
 )
 
 
+SKELETON_HEIGHT = 256
+
+
 @dataclass(frozen=True)
 class Case:
     """What the demo draws: files of one source and its targets, and the truth where it is known."""
@@ -67,7 +70,7 @@ def draw_demo(options: argparse.Namespace) -> None:
     source = load_picture(case.image)
     poses = load_poses(source, case.source_pose, case.poses)
     pipeline = load_pipeline(options)
-    print(f"{case.title}; {_count(len(poses.targets), 'target pose')} in one batch.")
+    print(f"{case.title}, all in one batch.")
     with StageBars() as bars:
         result = pipeline(
             source,
@@ -136,8 +139,11 @@ def draw_sheet(
     fitted, fit = images.fit(source, height, width, preset.fit)
 
     def skeletons(pose: Keypoints) -> list[Image.Image]:
+        # Larger than the models see them: lines have one width in pixels at every size.
+        factor = -(-SKELETON_HEIGHT // height)
         hands = preset.inpainting.draws_hands
-        return images.to_pil(render_pose(fit.apply(pose), height, width, draw_hands=hands))
+        drawn = render_pose(fit.apply(pose), factor * height, factor * width, draw_hands=hands)
+        return images.to_pil(drawn)
 
     columns = {"Target pose": skeletons(poses.targets), "Coarse": images.to_pil(result.coarse)}
     if pipeline.refining is not None:

@@ -59,7 +59,8 @@ def contact_sheet(
         lead: what all rows share (source, source pose). With one row they stand at its left; with
             more rows they stand enlarged above each other, as high as the rows together.
         columns: names of the columns of `rows`.
-        rows: one picture a column, all pictures of one size.
+        rows: one picture a column, all of one shape; the smallest gives the cells' size, which is
+            a whole multiple of it.
         title: one line above.
         note: one line below, wrapped at the sheet's width.
 
@@ -71,7 +72,7 @@ def contact_sheet(
     """
     if not rows or any(len(row) != len(columns) for row in rows):
         raise ValueError(f"A sheet needs rows of {len(columns)} pictures: {', '.join(columns)}.")
-    width, height = rows[0][0].size
+    width, height = min(picture.size for row in rows for picture in row)
     factor = max(1, -(-SMALLEST_CELL // height))
     size = _Measures(height * factor, width * factor)
     lead_boxes, left = _place_lead(lead, len(rows), size)

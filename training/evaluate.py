@@ -250,7 +250,9 @@ def write_sheet(
         pose = Keypoints.from_pixels(
             torch.from_numpy(target.xy), torch.from_numpy(target.found), height, width
         )
-        row = [Image.fromarray(source.picture), *images.to_pil(render_pose(pose, height, width))]
+        # Larger than the models see it: lines have one width in pixels at every size.
+        skeleton = render_pose(pose, 3 * height, 3 * width)
+        row = [Image.fromarray(source.picture), *images.to_pil(skeleton)]
         row += [Image.fromarray(pictures[name][number]) for name in shown]
         rows.append([*row, Image.fromarray(target.picture)])
     columns = ["Source", "Target pose", *(METHODS[name].capitalize() for name in shown), "Truth"]
