@@ -21,7 +21,7 @@ LAYERS = {
     "nodes": "host",
     "workflows": "workflows",
 }
-NO_NODES = "the ComfyUI nodes are not part of this version"
+REASON = "reason: "
 
 
 def main(arguments: list[str]) -> int:
@@ -67,14 +67,26 @@ def count(report: Path) -> dict[str, Counter[str]]:
         kinds = {child.tag for child in case}
         outcome = next((k for k in ("failure", "error", "skipped") if k in kinds), "passed")
         outcomes.setdefault(layer, Counter())[outcome] += 1
+        for skipped in case.iter("skipped"):
+            outcomes[layer][f"{REASON}{skipped.get('message')}"] += 1
     return outcomes
+
+
+def only_reason(found: Counter[str]) -> str:
+    """Why a whole layer was skipped, if it was and all its tests say the same."""
+    reasons = [key.removeprefix(REASON) for key in found if key.startswith(REASON)]
+    ran = found["passed"] + found["failure"] + found["error"]
+    return "" if ran or len(reasons) != 1 else reasons[0]
 
 
 def layer_rows(outcomes: dict[str, Counter[str]], *, selected: bool) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for folder, layer in LAYERS.items():
         found = outcomes.get(folder)
-        if found:
+        reason = "" if found is None else only_reason(found)
+        if reason:
+            result = f"skipped: {reason}"
+        elif found:
             result = f"ran {found['passed'] + found['failure'] + found['error']} tests"
             if bad := found["failure"] + found["error"]:
                 result += f", FAILED {bad}"
@@ -82,8 +94,6 @@ def layer_rows(outcomes: dict[str, Counter[str]], *, selected: bool) -> list[tup
                 result += f", {found['skipped']} skipped (pytest's summary says why)"
         elif selected:
             result = "skipped: not selected by the arguments"
-        elif layer in ("host", "workflows") and not (ROOT / "nodes").is_dir():
-            result = f"skipped: {NO_NODES}"
         else:
             result = f"skipped: tests/{folder} holds no tests"
         rows.append((layer, result))

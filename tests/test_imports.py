@@ -37,7 +37,8 @@ def files_of(*folders: str) -> list[Path]:
 
 
 def own_files() -> list[Path]:
-    return [ROOT / "run.py", ROOT / "__init__.py", *files_of("pcdm_core", "training", "tests")]
+    folders = files_of("nodes", "pcdm_core", "training", "tests")
+    return [ROOT / "run.py", ROOT / "__init__.py", *folders]
 
 
 def parse(path: Path) -> ast.Module:
@@ -72,6 +73,22 @@ def test_the_core_knows_no_host_no_training_and_no_torchvision_or_opencv() -> No
         for name, line in imports(path)
         if name.split(".")[0] in banned
     ]
+    assert not found
+
+
+def test_the_nodes_reach_the_pack_relatively_and_nothing_but_the_core() -> None:
+    # In ComfyUI `nodes` is the host's own module, and the pack's folder has any name.
+    found = []
+    for path in files_of("nodes"):
+        for node in ast.walk(parse(path)):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [str(node.module)]
+            inside = {"nodes", "pcdm_core", "training", "tests"}
+            found += [place(path, node.lineno) for n in names if n.split(".")[0] in inside]
+            if isinstance(node, ast.ImportFrom) and node.level > 1:
+                core = node.level == 2 and str(node.module).split(".")[0] == "pcdm_core"
+                found += [] if core else [place(path, node.lineno)]
     assert not found
 
 

@@ -1,0 +1,274 @@
+"""The inpainting and refining models inside ComfyUI's own UNet and model classes.
+
+Our UNets are stock diffusers networks, and ComfyUI's key table maps all of their weights onto its
+`UNetModel`. So the host's memory management, attention back ends, patches, guiders, previews and
+samplers treat these models like any other. What a UNet sees besides x_t and t comes in by the ways
+that ComfyUI has for it:
+
+| `Conditioning` | CONDITIONING                    | in the network                    |
+| -------------- | ------------------------------- | --------------------------------- |
+| tokens         | first element (cross attention) | context                           |
+| concat         | `noise_concat`                  | channels after the noisy latents  |
+| embed          | `pooled_output`                 | class embedding                   |
+| pose           | `pcdm_pose`                     | added after the first convolution |
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.model_sampling
+import comfy.supported_models_base
+import comfy.utils
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from torch import Tensor
+
+from ..pcdm_core.config import AutoencoderConfig, InpaintingConfig, RefiningConfig
+from ..pcdm_core.models import InpaintingModel, RefiningModel
+from ..pcdm_core.schedules import alphas_cumprod
+from ..pcdm_core.vae import PatchAutoencoder
+
+StageModel = InpaintingModel | RefiningModel
+
+
+# --- the network ---------------------------------------------------------------------------------
+
+
+def unet_config(config: InpaintingConfig | RefiningConfig) -> dict[str, Any]:
+    """The keywords of ComfyUI's `UNetModel` for a stage.
+
+    Raises:
+        ValueError: widths that `UNetModel` cannot build; the field is named.
+    """
+    unet = config.unet
+    widths, first = unet.block_out_channels, unet.block_out_channels[0]
+    head_widths = {w // h for w, h in zip(widths, unet.num_heads, strict=True)}
+    if any(width % first for width in widths) or unet.norm_num_groups != 32:
+        raise ValueError(
+            f"ComfyUI's UNet has 32 norm groups and widths that are multiples of the first, got "
+            f"{unet.norm_num_groups} groups and widths {widths}. Change the configuration."
+        )
+    if len(head_widths) != 1:
+        raise ValueError(
+            f"ComfyUI's UNet has heads of one width, got {sorted(head_widths)} "
+            f"(widths {widths}, heads {unet.num_heads}). Change the configuration."
+        )
+    layers = unet.layers_per_block
+    native: dict[str, Any] = {
+        "image_size": unet.sample_size,
+        "in_channels": config.in_channels,
+        "out_channels": config.latent_channels,
+        "model_channels": first,
+        "channel_mult": [width // first for width in widths],
+        "num_res_blocks": [layers] * len(widths),
+        "transformer_depth": [int(a) for a in unet.attention_levels for _ in range(layers)],
+        "transformer_depth_output": [
+            int(a) for a in unet.attention_levels for _ in range(layers + 1)
+        ],
+        "transformer_depth_middle": 1,
+        "context_dim": unet.cross_attention_dim,
+        "num_heads": -1,
+        "num_head_channels": head_widths.pop(),
+        "use_spatial_transformer": True,
+        "use_linear_in_transformer": True,
+        "use_temporal_attention": False,
+        "legacy": False,
+        # As the host does for the SD 2 family, whose attention overflows in half precision.
+        "attn_precision": torch.float32,
+    }
+    if isinstance(config, InpaintingConfig) and config.embedding_dim is not None:
+        native |= {"num_classes": "sequential", "adm_in_channels": config.embedding_dim}
+    return native
+
+
+def native_state_dict(state: dict[str, Tensor], native: dict[str, Any]) -> dict[str, Tensor]:
+    """A diffusers UNet's tensors under the names of `UNetModel(**native)`.
+
+    Raises:
+        RuntimeError: ComfyUI's own table has no name for a tensor; the first are listed.
+    """
+    names = comfy.utils.unet_to_diffusers(native)
+    unknown = [key for key in state if key not in names]
+    if unknown:
+        raise RuntimeError(
+            f"This ComfyUI has no place for {len(unknown)} tensors of the model "
+            f"({', '.join(unknown[:3])}). Use a ComfyUI version that docs/nodes.md names."
+        )
+    return {names[key]: tensor for key, tensor in state.items()}
+
+
+class PoseUNet(UNetModel):
+    """ComfyUI's UNet, with a pose map added to what the first convolution gives."""
+
+    def forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor | None = None,
+        context: Tensor | None = None,
+        y: Tensor | None = None,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        pcdm_pose: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """As `UNetModel.forward`; `pcdm_pose` is [B, C0, h, w]."""
+        options = {} if transformer_options is None else transformer_options
+        if pcdm_pose is not None:
+            options = _with_pose(options, pcdm_pose)
+        return super().forward(
+            x, timesteps, context, y, control=control, transformer_options=options, **kwargs
+        )
+
+
+def _with_pose(options: dict[str, Any], pose: Tensor) -> dict[str, Any]:
+    """The options with one more patch, before those that users add; the given ones stay as is."""
+
+    def add(h: Tensor, now: dict[str, Any]) -> Tensor:
+        return h + pose.to(h) if now["block"] == ("input", 0) else h
+
+    patches = dict(options.get("patches", {}))
+    patches["input_block_patch"] = [add, *patches.get("input_block_patch", [])]
+    return {**options, "patches": patches}
+
+
+# --- the model around it -------------------------------------------------------------------------
+
+
+class PatchLatents(comfy.latent_formats.LatentFormat):
+    """Latents of the patch code; a preview shows the mean colour of every patch, exactly."""
+
+    def __init__(self, config: AutoencoderConfig, decoder: PatchAutoencoder | None = None) -> None:
+        self.latent_channels = config.latent_channels
+        self.spacial_downscale_ratio = config.downscale  # read by newer hosts alone
+        self.scale_factor = config.scaling_factor
+        if decoder is not None:
+            # Previews get latents as the model sees them, the decoder gets them unscaled.
+            colours = decoder.decoder.weight.detach().float().mean((2, 3)) / config.scaling_factor
+            self.latent_rgb_factors = colours.tolist()  # [C, 3], for pixels in [-1, 1]
+            bias = decoder.decoder.bias
+            self.latent_rgb_factors_bias = None if bias is None else bias.detach().float().tolist()
+
+
+def latent_format(
+    config: AutoencoderConfig, decoder: PatchAutoencoder | None = None
+) -> comfy.latent_formats.LatentFormat:
+    """ComfyUI's name for the latents of an autoencoder; without `decoder`, no previews."""
+    if config.kind == "kl":
+        return comfy.latent_formats.SD15(config.scaling_factor)
+    return PatchLatents(config, decoder)
+
+
+class _HostConfig(comfy.supported_models_base.BASE):
+    unet_extra_config: dict[str, Any] = {}  # noqa: RUF012 (the host's own field)
+    memory_usage_factor = 1.0
+
+
+class _SampleTable(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.X0):
+    """A discrete noise table for a network that predicts x0."""
+
+
+class PCDMModel(comfy.model_base.BaseModel):
+    """ComfyUI's model of one stage.
+
+    Attributes:
+        core: our model without its UNet: configuration, projection and pose encoder, from which
+            the conditioning nodes make what the UNet sees. No submodule, because the host moves
+            those in parts, and these know nothing of that.
+    """
+
+    def __init__(
+        self,
+        core: StageModel,
+        latents: comfy.latent_formats.LatentFormat,
+        *,
+        dtype: torch.dtype,
+        manual_cast_dtype: torch.dtype | None,
+        device: torch.device,
+    ) -> None:
+        schedule = core.config.schedule
+        host_config = _HostConfig(unet_config(core.config))
+        host_config.latent_format = latents
+        host_config.set_inference_dtype(dtype, manual_cast_dtype)
+        kinds = comfy.model_base.ModelType
+        kind = kinds.V_PREDICTION if schedule.prediction_type == "v_prediction" else kinds.EPS
+        super().__init__(host_config, model_type=kind, device=device, unet_model=PoseUNet)
+        if schedule.prediction_type == "sample":
+            self.model_sampling = _SampleTable(host_config)
+        table = alphas_cumprod(schedule).double()
+        self.model_sampling.set_sigmas(((1 - table) / table).sqrt())
+        self.__dict__["core"] = core
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """What the host hands to the network for one CONDITIONING entry.
+
+        Raises:
+            ValueError: the entry is not of this stage, or of another picture size.
+        """
+        self._check(kwargs)
+        conds = super().extra_conds(**kwargs)
+        if self.adm_channels:
+            conds["y"] = comfy.conds.CONDRegular(kwargs["pooled_output"])
+        if kwargs.get("pcdm_pose") is not None:
+            conds["pcdm_pose"] = comfy.conds.CONDNoiseShape(kwargs["pcdm_pose"])
+        return conds
+
+    def _check(self, entry: dict[str, Any]) -> None:
+        concat, pose = entry.get("noise_concat"), entry.get("pcdm_pose")
+        core: StageModel = self.core
+        stage = "Inpainting" if isinstance(core, InpaintingModel) else "Refining"
+        channels = core.config.in_channels - core.config.latent_channels
+        fits = concat is not None and concat.shape[1] == channels
+        fits &= (pose is not None) == (stage == "Inpainting")
+        fits &= not self.adm_channels or entry.get("pooled_output") is not None
+        if not fits:
+            raise ValueError(
+                f"This CONDITIONING was not made for this MODEL. Connect positive and negative of "
+                f"PCDM {stage} Conditioning, with this very MODEL connected to it."
+            )
+        noise = entry.get("noise")
+        if noise is not None and noise.shape[-2:] != concat.shape[-2:]:
+            raise ValueError(
+                f"The LATENT is {noise.shape[-2]}x{noise.shape[-1]}, but the conditioning was made "
+                f"for {concat.shape[-2]}x{concat.shape[-1]}. Connect the latent output of "
+                f"PCDM {stage} Conditioning to the sampler."
+            )
+
+
+def make_model(
+    core: StageModel,
+    latents: comfy.latent_formats.LatentFormat,
+    *,
+    dtype: torch.dtype | None = None,
+) -> comfy.model_patcher.ModelPatcher:
+    """A MODEL with the weights of `core`, whose UNet is taken out of it.
+
+    Args:
+        dtype: of the UNet's weights; None lets ComfyUI choose, as for its own models.
+    """
+    management = comfy.model_management
+    device, offload = management.get_torch_device(), management.unet_offload_device()
+    state = core.unet.state_dict()
+    if dtype is None:
+        count = sum(tensor.numel() for tensor in state.values())
+        stored = next(iter(state.values())).dtype
+        dtype = management.unet_dtype(model_params=count, weight_dtype=stored)
+    model = PCDMModel(
+        core,
+        latents,
+        dtype=dtype,
+        manual_cast_dtype=management.unet_manual_cast(dtype, device),
+        device=offload,
+    )
+    native = native_state_dict(state, model.model_config.unet_config)
+    model.diffusion_model.load_state_dict(native, strict=True)
+    model.diffusion_model.eval().requires_grad_(False)
+    core.unet = torch.nn.Identity()  # the weights live in one place
+    # Newer hosts put a class with finer memory management under this name.
+    patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    return patcher(model, load_device=device, offload_device=offload)
