@@ -64,10 +64,13 @@ def _plain(value: Any) -> Any:
 
 def unet(stated: Values) -> UNetConfig:
     """A diffusers UNet configuration."""
+    widths, heads = stated["block_out_channels"], stated["attention_head_dim"]
+    if stated.get("use_linear_projection") is not True:
+        raise BadFolderError("The pack's UNets have linear projections around attention.")
     return UNetConfig(
-        block_out_channels=tuple(stated["block_out_channels"]),
+        block_out_channels=tuple(widths),
         attention_levels=tuple("CrossAttn" in block for block in stated["down_block_types"]),
-        num_heads=tuple(stated["attention_head_dim"]),
+        num_heads=(heads,) * len(widths) if isinstance(heads, int) else tuple(heads),
         layers_per_block=stated["layers_per_block"],
         cross_attention_dim=stated["cross_attention_dim"],
         norm_num_groups=stated["norm_num_groups"],
