@@ -149,8 +149,9 @@ class MiniRun:
         self.people = people.with_embeds(self.part("global_encoder"))
 
     def pairs(self) -> PairSource:
-        """All ordered pairs of the people in memory."""
-        return PairSource(ordered_pairs(self.read_people().identities.cpu()), self.config.seed)
+        """All ordered pairs of the people in memory (not of those rendered since)."""
+        people = self.read_people() if self.people is None else self.people
+        return PairSource(ordered_pairs(people.identities.cpu()), self.config.seed)
 
     def train(self, name: Component, stage: StageModule, source: Callable[[], PairSource]) -> None:
         """Train one stage to its end and write its parts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,6 +85,21 @@ def test_shipping_replaces_the_weights_of_an_earlier_release(
     ship(finished / "weights", tmp_path)
     expected = {p.name for p in (finished / "weights").iterdir()} | {"LICENSE"}
     assert {p.name for p in tmp_path.iterdir()} == expected
+
+
+def test_people_rendered_since_the_last_reading_take_no_part_yet(
+    people_folder: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "people"
+    shutil.copytree(people_folder / "train", data / "train")
+    run = MiniRun(CONFIG, data, tmp_path / "run", follow=True)
+    late = data / "train" / "000004"
+    late.rename(tmp_path / "late")
+    known = len(run.read_people())
+    (tmp_path / "late").rename(late)
+    assert int(run.pairs().rows.max()) < known
+    assert len(run.read_people()) == known + CONFIG.views
+    assert int(run.pairs().rows.max()) == known + CONFIG.views - 1
 
 
 def prior_trainer(
