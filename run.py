@@ -26,7 +26,7 @@ PYTHON_MIN = (3, 10)
 TORCH_PIN = "2.13.0"
 # What diffusers and transformers accept; an interpreter's torch in here is used as it is.
 TORCH_MIN, TORCH_BELOW = (2, 6), (3, 0)
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+CPU_INDEX = "the address that pytorch.org/get-started gives for CPU"
 
 
 class Command(NamedTuple):
@@ -270,8 +270,8 @@ def download_size(torch_index: str | None) -> str:
     if sys.platform == "linux":
         return (
             "The default Linux build brings several GB of CUDA libraries. For a CPU build of about "
-            f"200 MB stop this (Ctrl-C) and add: --torch-index {CPU_INDEX} (or name an index in "
-            "pip's own configuration)."
+            f"200 MB stop this (Ctrl-C) and add --torch-index with {CPU_INDEX} (or name an index "
+            "in pip's own configuration)."
         )
     return "The download is about 200 MB; --torch-index URL chooses another build."
 

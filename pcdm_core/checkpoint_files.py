@@ -281,6 +281,7 @@ def write_state_dict(
             content = json.dumps({"metadata": described, "weight_map": where}, indent=1)
             _temporary(index, temporary).write_text(content + "\n", encoding="utf-8")
         for final, written in temporary.items():
+            os.chmod(written, 0o644)  # the library makes files for their owner alone
             os.replace(written, final)
     finally:
         for written in temporary.values():
