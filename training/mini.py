@@ -51,8 +51,18 @@ GROWTH = 1.6  # with --follow, people are read again once there are this many ti
 class MiniRun:
     """One run folder: `weights/` (finished parts), a folder a stage (state, log), `coarse/`."""
 
-    def __init__(self, config: TrainConfig, data: Path, out: Path, follow: bool = False) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Path,
+        out: Path,
+        *,
+        follow: bool = False,
+        start_from: Path | None = None,
+    ) -> None:
+        """`follow` trains while people are being rendered; `start_from` holds earlier weights."""
         self.config, self.data, self.out = config, data, out
+        self.start_from = start_from
         self.preset: Preset = find_preset(config.preset)
         self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
         self.weights = out / "weights"
@@ -124,8 +134,6 @@ class MiniRun:
         if self.start_from is None:
             return None
         return load_component(self.start_from, name).float().state_dict()
-
-    start_from: Path | None = None
 
     # --- stages ----------------------------------------------------------------------------------
 
@@ -285,8 +293,13 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         config = load_config(options.config)
-        run = MiniRun(config, options.data, options.out, follow=options.follow is not None)
-        run.start_from = options.warm_start
+        run = MiniRun(
+            config,
+            options.data,
+            options.out,
+            follow=options.follow is not None,
+            start_from=options.warm_start,
+        )
         run.run_all(options.follow)
         if options.ship is not None:
             ship(run.weights, options.ship)

@@ -185,3 +185,18 @@ def test_a_missing_folder_of_people_names_the_command_that_makes_it(
         load_people(tmp_path, "train", preset)
     assert main(["--config", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml" in capsys.readouterr().err
+
+
+def test_a_warm_start_begins_with_the_exported_weights(
+    finished: Path, people_folder: Path, tmp_path: Path
+) -> None:
+    still = StageRun(steps=1, batch_size=2, learning_rate=0.0)
+    stages = {**CONFIG.stages, "prior": still, "inpainting": still, "refining": still}
+    run = MiniRun(
+        replace(CONFIG, stages=stages), people_folder, tmp_path, start_from=finished / "weights"
+    )
+    run.run_all()
+    for name in ("prior", "inpainting", "patch_encoder", "refining"):
+        ours = load_component(tmp_path / "weights", name).state_dict()
+        theirs = load_component(finished / "weights", name).state_dict()
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs), name

@@ -1,0 +1,1 @@
+"""The tests, and the comparison with reference tensors (`python -m tests.parity`)."""
