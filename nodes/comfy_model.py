@@ -29,10 +29,11 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
 
-from ..pcdm_core.config import AutoencoderConfig, InpaintingConfig, RefiningConfig
+from ..pcdm_core.config import AutoencoderConfig, InpaintingConfig, Preset, RefiningConfig
 from ..pcdm_core.models import InpaintingModel, RefiningModel
 from ..pcdm_core.schedules import alphas_cumprod
 from ..pcdm_core.vae import PatchAutoencoder
+from .memory import Resident
 
 StageModel = InpaintingModel | RefiningModel
 
@@ -177,10 +178,14 @@ class PCDMModel(comfy.model_base.BaseModel):
     """ComfyUI's model of one stage.
 
     Attributes:
-        core: our model without its UNet: configuration, projection and pose encoder, from which
-            the conditioning nodes make what the UNet sees. No submodule, because the host moves
-            those in parts, and these know nothing of that.
+        preset: whose model it is.
+        conditioner: our model without its UNet: configuration, projection and pose encoder, from
+            which the conditioning nodes make what the UNet sees. No submodule, because the host
+            moves those in parts, and these know nothing of that.
     """
+
+    preset: Preset
+    conditioner: Resident
 
     def __init__(
         self,
@@ -202,7 +207,7 @@ class PCDMModel(comfy.model_base.BaseModel):
             self.model_sampling = _SampleTable(host_config)
         table = alphas_cumprod(schedule).double()
         self.model_sampling.set_sigmas(((1 - table) / table).sqrt())
-        self.__dict__["core"] = core
+        self.core_config = core.config
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """What the host hands to the network for one CONDITIONING entry.
@@ -220,9 +225,9 @@ class PCDMModel(comfy.model_base.BaseModel):
 
     def _check(self, entry: dict[str, Any]) -> None:
         concat, pose = entry.get("noise_concat"), entry.get("pcdm_pose")
-        core: StageModel = self.core
-        stage = "Inpainting" if isinstance(core, InpaintingModel) else "Refining"
-        channels = core.config.in_channels - core.config.latent_channels
+        config = self.core_config
+        stage = "Inpainting" if isinstance(config, InpaintingConfig) else "Refining"
+        channels = config.in_channels - config.latent_channels
         fits = concat is not None and concat.shape[1] == channels
         fits &= (pose is not None) == (stage == "Inpainting")
         fits &= not self.adm_channels or entry.get("pooled_output") is not None
@@ -242,13 +247,15 @@ class PCDMModel(comfy.model_base.BaseModel):
 
 def make_model(
     core: StageModel,
-    latents: comfy.latent_formats.LatentFormat,
+    preset: Preset,
+    decoder: PatchAutoencoder | None = None,
     *,
     dtype: torch.dtype | None = None,
 ) -> comfy.model_patcher.ModelPatcher:
     """A MODEL with the weights of `core`, whose UNet is taken out of it.
 
     Args:
+        decoder: of the preset's latents, for previews; None goes without them.
         dtype: of the UNet's weights; None lets ComfyUI choose, as for its own models.
     """
     management = comfy.model_management
@@ -260,7 +267,7 @@ def make_model(
         dtype = management.unet_dtype(model_params=count, weight_dtype=stored)
     model = PCDMModel(
         core,
-        latents,
+        latent_format(preset.autoencoder, decoder),
         dtype=dtype,
         manual_cast_dtype=management.unet_manual_cast(dtype, device),
         device=offload,
@@ -269,6 +276,25 @@ def make_model(
     model.diffusion_model.load_state_dict(native, strict=True)
     model.diffusion_model.eval().requires_grad_(False)
     core.unet = torch.nn.Identity()  # the weights live in one place
+    model.preset = preset
+    model.conditioner = Resident(core.float())
     # Newer hosts put a class with finer memory management under this name.
     patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     return patcher(model, load_device=device, offload_device=offload)
+
+
+def stage_model(
+    model: comfy.model_patcher.ModelPatcher, *kinds: type[InpaintingModel] | type[RefiningModel]
+) -> PCDMModel:
+    """The model inside a MODEL, which must be of one of these stages.
+
+    Raises:
+        ValueError: it is another one; the loader to connect is named.
+    """
+    inner = getattr(model, "model", None)
+    if isinstance(inner, PCDMModel) and isinstance(inner.conditioner.module, kinds):
+        return inner
+    found = "PCDM's for the other stage" if isinstance(inner, PCDMModel) else "of another family"
+    names = {InpaintingModel: "Inpainting", RefiningModel: "Refining"}
+    loaders = " or ".join(f"PCDM Load {names[kind]} Model" for kind in kinds)
+    raise ValueError(f"This MODEL is {found}. Connect {loaders}; patches may lie between.")

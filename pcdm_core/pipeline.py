@@ -13,14 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import images
+from . import images, stages
 from .components import PathLike, load_components
 from .config import Preset
 from .encoders import GlobalEncoder, PatchImageEncoder
 from .inputs import Seed, SourceFeatures, check_poses, draw_rows
 from .models import InpaintingModel, PosePrior, RefiningModel
 from .pose.keypoints import Keypoints
-from .pose.render import render_pose
 from .sampling import sample
 from .schedules import make_scheduler
 from .vae import Autoencoder
@@ -156,24 +155,18 @@ class PCDMsPipeline:
         embeds = features.expand(batch).image_embeds
         if embeds is None:
             raise ValueError("These source features were made without the prior's image encoder.")
-        cond = self.prior.condition(
-            embeds, features.fit.apply(source_pose).expand(batch), features.fit.apply(target_pose)
-        )
-        steps = max(steps, 2)  # the first and the last timestep; the sampler cannot do with one
-        guided = guidance_scale not in (0.0, 1.0)
-        noise = draw_rows(embeds.shape[1:], seed, batch, batch_index, draws=steps).to(embeds)
-        x = sample(
+        steps = max(steps, 2)  # as the stage does, for the callback's count
+        return stages.predict_embedding(
             self.prior,
-            make_scheduler(self.prior.config.schedule),
-            noise[0],
-            cond,
-            self.prior.unconditional(cond) if guided else None,
+            embeds,
+            features.fit.apply(source_pose),
+            features.fit.apply(target_pose),
+            seed=seed,
             steps=steps,
-            guidance_scale=guidance_scale if guided else 1.0,
-            step_noise=noise[1:],
+            guidance_scale=guidance_scale,
+            batch_index=batch_index,
             callback=_report(callback, "prior", steps),
         )
-        return self.prior.denormalise(x)
 
     @torch.no_grad()
     def inpaint(
@@ -200,20 +193,15 @@ class PCDMsPipeline:
         preset, model = self.preset, self.inpainting
         batch = len(target_pose)
         features = features.expand(batch)
-        maps = [
-            render_pose(
-                features.fit.apply(pose),
-                preset.height,
-                preset.width,
-                draw_hands=model.config.draws_hands,
-            )
-            for pose in (source_pose, target_pose)
-        ]
-        cond = model.condition(
+        cond = stages.condition_inpainting(
+            model,
             features.patch_tokens,
-            target_embeds,
             features.canvas_latents,
-            images.pose_canvas(*maps).to(self.device, self.dtype),
+            features.fit.apply(source_pose),
+            features.fit.apply(target_pose),
+            target_embeds,
+            height=preset.height,
+            width=preset.width,
         )
         known = features.canvas_latents
         noise = draw_rows(known.shape[1:], seed, batch, batch_index)[0].to(known)

@@ -19,7 +19,7 @@ ORDER = (
     {"models", "encoders", "vae", "schedules"},
     {"checkpoint_files", "checkpoint_keys", "checkpoint_detection"},
     {"sampling", "losses", "checkpoints"},
-    {"inputs", "components", "pipeline", "evaluation", "sheet"},
+    {"inputs", "components", "stages", "pipeline", "evaluation", "sheet"},
     {"cli", "demo"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

@@ -1,6 +1,7 @@
 """What is installed and published: dependencies, pins, the built distribution, the documents."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -189,3 +190,15 @@ def test_the_links_of_the_documents_lead_to_files() -> None:
             if not (ROOT / name).parent.joinpath(target).exists():
                 missing.append(f"{name}: {target}")
     assert not missing
+
+
+def test_the_document_of_the_nodes_lists_every_node_and_socket() -> None:
+    sections = {
+        part.split("\n")[0].strip("` "): part for part in text("docs/nodes.md").split("### ")
+    }
+    for name, sockets in json.loads(text("tests/golden/nodes.json")).items():
+        names = [pair[0] for kind in sockets["inputs"].values() for pair in kind]
+        names += [pair[0] for pair in sockets["outputs"]]
+        assert name in sections, f"docs/nodes.md has no section for {name}"
+        absent = [socket for socket in names if f"`{socket}`" not in sections[name]]
+        assert not absent, f"{name}: docs/nodes.md says nothing about {absent}"

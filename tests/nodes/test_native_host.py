@@ -43,8 +43,8 @@ def build_core(host: Host, config: Any, seed: int = 7) -> Any:
 
 def build_host_model(host: Host, core: Any, preset: str = "test") -> Any:
     native = host.pack("nodes.comfy_model")
-    autoencoder = host.pack("pcdm_core.config").PRESETS[preset].autoencoder
-    return native.make_model(core, native.latent_format(autoencoder), dtype=torch.float32)
+    chosen = host.pack("pcdm_core.config").PRESETS[preset]
+    return native.make_model(core, chosen, dtype=torch.float32)
 
 
 def inputs(host: Host, config: Any, height: int, width: int, batch: int = 2) -> tuple[Any, ...]:
@@ -199,7 +199,7 @@ def test_every_weight_of_the_network_can_be_streamed(host: Host) -> None:
         if list(module.parameters(recurse=False)) and not hasattr(module, "comfy_cast_weights")
     ]
     assert not bare
-    assert not [name for name, _ in model.model.named_modules() if name.startswith("core")]
+    assert all(name.startswith("diffusion_model") for name, _ in model.model.named_parameters())
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_conditioning_of_another_stage_or_size_is_refused(host: Host) -> None:
 def test_the_core_keeps_what_conditions_and_gives_its_unet_away(host: Host) -> None:
     core = build_core(host, stage_config(host, "test", "inpainting"))
     model = build_host_model(host, core).model
-    assert model.core is core
+    assert model.conditioner.module is core
     assert not list(core.unet.parameters())
     kept = {name.split(".")[0] for name, _ in core.named_parameters()}
     assert kept == {"image_projection", "pose_encoder"}

@@ -1,0 +1,53 @@
+"""What does not belong together is refused in one sentence that names both sides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..pcdm_core.config import Preset
+from .types import LoadedEncoders, TargetEmbedding
+
+
+def check_encoders(preset: Preset, encoders: LoadedEncoders) -> None:
+    """Refuse encoders whose tokens or latents the preset's models cannot read."""
+    own, other = encoders.preset, preset
+    if own.patch_encoder != other.patch_encoder or own.autoencoder != other.autoencoder:
+        raise ValueError(
+            f"The model is of the {preset.name} preset, the encoders of the {own.name} preset. "
+            f"Load both of one preset."
+        )
+
+
+def check_embedding(preset: Preset, embedding: TargetEmbedding | None) -> None:
+    """Refuse a target embedding that is missing, superfluous or of another preset."""
+    needs = preset.inpainting.embedding_dim is not None
+    if needs and embedding is None:
+        raise ValueError(
+            f"The {preset.name} inpainting model needs a target embedding. Connect PCDM Predict "
+            f"Target Embedding, with the prior of the same preset."
+        )
+    if not needs and embedding is not None:
+        raise ValueError(
+            f"The {preset.name} inpainting model takes no target embedding. Disconnect it; this "
+            f"preset works without a prior."
+        )
+    if embedding is not None and embedding.preset.name != preset.name:
+        raise ValueError(
+            f"The model is of the {preset.name} preset, the target embedding of the "
+            f"{embedding.preset.name} preset. Load both of one preset."
+        )
+
+
+def check_rows(what: str, rows: int, wanted: int) -> None:
+    """Refuse batches that do not go with each other."""
+    if rows not in (1, wanted):
+        raise ValueError(
+            f"There are {rows} {what} for {wanted} target poses. Give one, or as many as poses."
+        )
+
+
+def note_hands(preset: Preset, *poses: Any) -> str:
+    """What to tell a user whose hands are left out."""
+    if preset.inpainting.draws_hands or not any(pose.has_hands for pose in poses):
+        return ""
+    return f"The {preset.name} preset does not draw hands: hand key points were left out."

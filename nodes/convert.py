@@ -1,0 +1,59 @@
+"""ComfyUI's tensors and the core's: IMAGE, MASK, LATENT and CONDITIONING."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+from torch import Tensor
+
+from ..pcdm_core.conditioning import Conditioning
+from ..pcdm_core.images import right_half
+
+
+def picture_of(image: Tensor) -> Tensor:
+    """IMAGE [B, H, W, 1, 3 or 4] in [0, 1] as pictures [B, 3, H, W] in [-1, 1].
+
+    Greyscale becomes RGB; transparency lies on white, as in the core's reader of files.
+    """
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
+        raise ValueError(
+            f"An IMAGE is [B, H, W, C] with 1, 3 or 4 channels, got {list(image.shape)}."
+        )
+    pixels = image.float().clamp(0, 1)
+    if image.shape[-1] == 4:
+        alpha = pixels[..., 3:]
+        pixels = pixels[..., :3] * alpha + (1 - alpha)
+    return pixels.expand(*pixels.shape[:3], 3).movedim(-1, 1) * 2 - 1
+
+
+def image_of(picture: Tensor) -> Tensor:
+    """Pictures [B, 3, H, W] in [-1, 1] as IMAGE [B, H, W, 3] in [0, 1]."""
+    pixels = ((picture.float() + 1) / 2).clamp(0, 1).movedim(1, -1)
+    return pixels.contiguous().to(comfy.model_management.intermediate_device())
+
+
+def mask_of(mask: Tensor) -> Tensor:
+    """[B, 1, H, W] in [0, 1] as MASK [B, H, W]."""
+    return mask[:, 0].to(comfy.model_management.intermediate_device())
+
+
+def target_of(canvas: Tensor) -> Tensor:
+    """The right half of a canvas IMAGE [B, H, 2W, C], as a picture [B, 3, H, W] in [-1, 1]."""
+    return right_half(picture_of(canvas))
+
+
+def conditioning_of(cond: Conditioning) -> list[list[Any]]:
+    """CONDITIONING with the keys that `comfy_model` reads."""
+    cond = cond.to(device=comfy.model_management.intermediate_device())
+    values = {"noise_concat": cond.concat, "pooled_output": cond.embed, "pcdm_pose": cond.pose}
+    return [[cond.tokens, {key: value for key, value in values.items() if value is not None}]]
+
+
+def latent_of(samples: Tensor) -> dict[str, Any]:
+    """LATENT whose rows all draw the seed's first noise.
+
+    So a pose in a batch gives the same picture as the same pose alone.
+    """
+    samples = samples.to(comfy.model_management.intermediate_device())
+    return {"samples": samples, "batch_index": [0] * len(samples)}

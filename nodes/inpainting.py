@@ -1,0 +1,264 @@
+"""Stage 2: the person of the source in the target pose, beside the source on one canvas."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..pcdm_core.images import Fit, body_mask, source_canvas
+from ..pcdm_core.inputs import check_poses
+from ..pcdm_core.models import InpaintingModel
+from ..pcdm_core.pose.keypoints import Keypoints
+from ..pcdm_core.stages import condition_inpainting
+from .checks import check_embedding, check_encoders, check_rows, note_hands
+from .comfy_model import stage_model
+from .convert import conditioning_of, image_of, latent_of, mask_of, target_of
+from .samplers import run_sampler, sampling_inputs
+from .types import (
+    EmbeddingSocket,
+    EncodersSocket,
+    LoadedEncoders,
+    PoseSocket,
+    TargetEmbedding,
+    fitted,
+)
+
+CATEGORY = "PCDM"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the stock samplers take, and how to come back from it."""
+
+    positive: Any
+    negative: Any
+    latent: dict[str, Any]
+    fit: Fit
+    picture: Tensor  # [S, 3, H, W], the fitted source
+
+
+def patch_tokens(encoders: LoadedEncoders, picture: Tensor) -> Tensor:
+    """Fitted pictures [S, 3, H, W] in [-1, 1] -> patch tokens [S, L, P]."""
+    modules = encoders.resident.load()
+    dtype = next(modules.patch_encoder.parameters()).dtype
+    pixels = modules.patch_encoder.pixels(picture)
+    return modules.patch_encoder(pixels.to(encoders.resident.device, dtype))
+
+
+def encode(model: Any, encoders: LoadedEncoders, picture: Tensor) -> Tensor:
+    """Pictures [S, 3, H, W] in [-1, 1] -> latents as the model sees them."""
+    return model.process_latent_in(encoders.vae.encode(image_of(picture)))
+
+
+@torch.no_grad()
+def prepare(
+    model: Any,
+    encoders: LoadedEncoders,
+    source: Tensor,
+    source_pose: Keypoints,
+    target_pose: Keypoints,
+    target_embedding: TargetEmbedding | None,
+) -> Prepared:
+    """Conditioning and an empty LATENT [B, C, h, 2w] for B target poses."""
+    inner = stage_model(model, InpaintingModel)
+    preset, batch = inner.preset, len(target_pose)
+    check_encoders(preset, encoders)
+    check_embedding(preset, target_embedding)
+    check_poses(source_pose, target_pose)
+    check_rows("source pictures", len(source), batch)
+    if note := note_hands(preset, source_pose, target_pose):
+        logging.getLogger(__name__).warning(note)
+    picture, fit = fitted(source, preset)
+    tokens = patch_tokens(encoders, picture)
+    known = encode(inner, encoders, source_canvas(picture))
+    embeds = None if target_embedding is None else target_embedding.embeds
+    if embeds is not None:
+        check_rows("target embeddings", len(embeds), batch)
+    core, device = inner.conditioner.load(), inner.conditioner.device
+    cond = condition_inpainting(
+        core,
+        tokens.to(device, torch.float32),
+        known.to(device, torch.float32),
+        fit.apply(source_pose),
+        fit.apply(target_pose),
+        None if embeds is None else embeds.to(device),
+        height=preset.height,
+        width=preset.width,
+    )
+    return Prepared(
+        conditioning_of(cond.expand(batch)),
+        conditioning_of(core.unconditional(cond).expand(batch)),
+        latent_of(torch.zeros(batch, *known.shape[1:])),
+        fit,
+        picture,
+    )
+
+
+def _inputs() -> list[io.Input]:
+    return [
+        io.Model.Input("model", tooltip="From PCDM Load Inpainting Model."),
+        EncodersSocket.Input("encoders", tooltip="From PCDM Load Encoders, of the same preset."),
+        io.Image.Input("source", tooltip="The person; one picture, or one for each pose."),
+        PoseSocket.Input("source_pose", tooltip="The pose in the source picture."),
+        PoseSocket.Input("target_pose", tooltip="The pose or poses asked for."),
+        EmbeddingSocket.Input(
+            "target_embedding",
+            optional=True,
+            tooltip="From PCDM Predict Target Embedding. The simplified preset takes none; the "
+            "others need it.",
+        ),
+    ]
+
+
+class PCDMInpaintingConditioning(io.ComfyNode):
+    """CONDITIONING and LATENT for the stock samplers."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PCDMInpaintingConditioning",
+            display_name="PCDM Inpainting Conditioning",
+            category=CATEGORY,
+            description="Stage 2 for the stock samplers: connect the same MODEL, positive, "
+            "negative and latent to a KSampler, then VAE Decode and PCDM Crop Target.",
+            inputs=_inputs(),
+            outputs=[
+                io.Conditioning.Output(
+                    "positive", display_name="positive", tooltip="For the sampler."
+                ),
+                io.Conditioning.Output(
+                    "negative",
+                    display_name="negative",
+                    tooltip="For the sampler; published as zeros.",
+                ),
+                io.Latent.Output(
+                    "latent", display_name="latent", tooltip="Empty, of the canvas source|target."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        encoders: LoadedEncoders,
+        source: Tensor,
+        source_pose: Keypoints,
+        target_pose: Keypoints,
+        target_embedding: TargetEmbedding | None = None,
+    ) -> io.NodeOutput:
+        made = prepare(model, encoders, source, source_pose, target_pose, target_embedding)
+        return io.NodeOutput(made.positive, made.negative, made.latent)
+
+
+class PCDMInpaintingSampler(io.ComfyNode):
+    """Stage 2 in one node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PCDMInpaintingSampler",
+            display_name="PCDM Inpainting Sampler",
+            category=CATEGORY,
+            description="Stage 2: draws the person of the source in the target poses. "
+            "Conditioning, sampling, decoding and cropping in one.",
+            inputs=[
+                *_inputs(),
+                io.Latent.Input(
+                    "start",
+                    optional=True,
+                    tooltip="Canvas latents that a run with denoise below 1 starts from; without "
+                    "them it starts from the source picture on both sides.",
+                ),
+                *sampling_inputs(),
+                io.Boolean.Input(
+                    "restore_size",
+                    default=False,
+                    tooltip="Gives picture and mask at the source's size and aspect. Leave it off "
+                    "before the refining stage.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "image", display_name="image", tooltip="The coarse pictures, one for each pose."
+                ),
+                io.Latent.Output("latent", display_name="latent", tooltip="Of the whole canvas."),
+                io.Image.Output(
+                    "canvas", display_name="canvas", tooltip="Source and target side by side."
+                ),
+                io.Mask.Output(
+                    "mask",
+                    display_name="mask",
+                    tooltip="The area of the body in the target picture.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        encoders: LoadedEncoders,
+        source: Tensor,
+        source_pose: Keypoints,
+        target_pose: Keypoints,
+        restore_size: bool,
+        target_embedding: TargetEmbedding | None = None,
+        start: dict[str, Any] | None = None,
+        **sampling: Any,
+    ) -> io.NodeOutput:
+        made = prepare(model, encoders, source, source_pose, target_pose, target_embedding)
+        latent = dict(made.latent)
+        if sampling["denoise"] < 1.0:
+            latent["samples"] = _start(encoders, made, start)
+        samples = run_sampler(model, made.positive, made.negative, latent, **sampling)
+        canvas = encoders.vae.decode(samples)
+        picture, pose = target_of(canvas), made.fit.apply(target_pose)
+        if restore_size:
+            picture, pose = made.fit.undo(picture), target_pose
+        mask = mask_of(body_mask(pose, *picture.shape[-2:]))
+        latent = {**made.latent, "samples": samples}
+        return io.NodeOutput(image_of(picture), latent, canvas, mask)
+
+
+def _start(encoders: LoadedEncoders, made: Prepared, start: dict[str, Any] | None) -> Tensor:
+    empty = made.latent["samples"]
+    if start is None:
+        both = torch.cat([made.picture, made.picture], dim=-1)
+        return encoders.vae.encode(image_of(both)).expand(len(empty), -1, -1, -1)
+    samples = start["samples"]
+    if samples.shape[1:] != empty.shape[1:]:
+        raise ValueError(
+            f"start is {list(samples.shape)}, but this canvas has latents {list(empty.shape)}. "
+            f"Connect the latent output of another PCDM inpainting run."
+        )
+    check_rows("start latents", len(samples), len(empty))
+    return samples.expand(len(empty), -1, -1, -1)
+
+
+class PCDMCropTarget(io.ComfyNode):
+    """The target out of a canvas."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PCDMCropTarget",
+            display_name="PCDM Crop Target",
+            category=CATEGORY,
+            description="The right half of a decoded canvas: the target picture.",
+            inputs=[
+                io.Image.Input("canvas", tooltip="What VAE Decode makes of the inpainting latents.")
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="The target pictures.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, canvas: Tensor) -> io.NodeOutput:
+        return io.NodeOutput(image_of(target_of(canvas)))

@@ -1,0 +1,223 @@
+"""Poses: from key points, from the example people, and as pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+from comfy_api.latest import io
+
+from ..pcdm_core.checkpoints import WEIGHTS_FOLDER
+from ..pcdm_core.images import load_picture
+from ..pcdm_core.pose.formats import PoseError, read_pose
+from ..pcdm_core.pose.keypoints import Keypoints
+from ..pcdm_core.pose.render import render_pose
+from .convert import image_of
+from .types import KeypointSocket, PoseSocket
+
+CATEGORY = "PCDM/pose"
+EXAMPLES = WEIGHTS_FOLDER / "examples"
+NO_FILE = "none"
+ALL_OTHERS = "all others"
+VIEWS = tuple(str(number) for number in range(5))
+
+
+def pose_files() -> list[str]:
+    """Pose files of ComfyUI's input folder."""
+    folder = Path(folder_paths.get_input_directory())
+    files = [path for kind in ("*.json", "*.txt") for path in folder.glob(kind)]
+    return sorted(path.name for path in files if path.is_file())
+
+
+def people() -> list[str]:
+    """The example people that ship with the pack."""
+    return sorted(path.name for path in EXAMPLES.glob("*") if path.name.isdigit())
+
+
+class PCDMPoseFromKeypoints(io.ComfyNode):
+    """PCDM_POSE from POSE_KEYPOINT, JSON text or a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PCDMPoseFromKeypoints",
+            display_name="PCDM Pose from Key Points",
+            category=CATEGORY,
+            description="Reads a pose: connect a detector's POSE_KEYPOINT, or paste OpenPose JSON, "
+            "or choose a file. Several frames give a batch of poses.",
+            inputs=[
+                KeypointSocket.Input(
+                    "keypoints",
+                    optional=True,
+                    tooltip="POSE_KEYPOINT of a detector (OpenPose, DWPose).",
+                ),
+                io.String.Input(
+                    "text",
+                    default="",
+                    multiline=True,
+                    tooltip="OpenPose JSON: an object with people, or a list of them.",
+                ),
+                io.Combo.Input(
+                    "file",
+                    options=[NO_FILE, *pose_files()],
+                    default=NO_FILE,
+                    tooltip="A .json or .txt file of ComfyUI's input folder.",
+                ),
+                io.Int.Input(
+                    "person",
+                    default=-1,
+                    min=-1,
+                    max=99,
+                    tooltip="Which person of each frame, counted from 0; -1 takes the largest.",
+                ),
+                io.Int.Input(
+                    "picture_height",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    tooltip="Of the picture that the pose belongs to, for key points in pixels "
+                    "that do not say it themselves; 0: they do.",
+                ),
+                io.Int.Input(
+                    "picture_width",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    tooltip="As picture_height.",
+                ),
+            ],
+            outputs=[
+                PoseSocket.Output("pose", display_name="pose", tooltip="One row for each frame.")
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        text: str,
+        file: str,
+        person: int,
+        picture_height: int,
+        picture_width: int,
+        keypoints: Any = None,
+    ) -> io.NodeOutput:
+        source = _one_source(keypoints, text.strip(), file)
+        size = (picture_height, picture_width) if picture_height and picture_width else None
+        pose = read_pose(source, size=size, person="largest" if person < 0 else person)
+        return io.NodeOutput(pose)
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str = NO_FILE, **_: Any) -> float:
+        """A file that was saved again is read again."""
+        path = Path(folder_paths.get_input_directory()) / file
+        return path.stat().st_mtime if file != NO_FILE and path.is_file() else 0.0
+
+
+def _one_source(keypoints: Any, text: str, file: str) -> Any:
+    given = [keypoints is not None, bool(text), file != NO_FILE]
+    if sum(given) != 1:
+        found = "none of them is" if not any(given) else "several are"
+        raise PoseError(
+            f"A pose comes from keypoints, from text or from a file, and {found} given. "
+            f"Connect, paste or choose exactly one."
+        )
+    if file != NO_FILE:
+        return Path(folder_paths.get_annotated_filepath(file))
+    if keypoints is not None:
+        return keypoints
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PoseError(f"The text is no JSON ({error}). Paste OpenPose JSON.") from error
+
+
+class PCDMRenderPose(io.ComfyNode):
+    """IMAGE of skeletons."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PCDMRenderPose",
+            display_name="PCDM Render Pose",
+            category=CATEGORY,
+            description="Draws poses as the skeletons that the models were trained on. The PCDM "
+            "nodes draw them by themselves; this shows them.",
+            inputs=[
+                PoseSocket.Input("pose", tooltip="One or more poses."),
+                io.Int.Input(
+                    "height", default=96, min=8, max=4096, step=8, tooltip="Of the picture."
+                ),
+                io.Int.Input(
+                    "width", default=64, min=8, max=4096, step=8, tooltip="Of the picture."
+                ),
+                io.Boolean.Input(
+                    "draw_hands", default=True, tooltip="Whether hands with key points are drawn."
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="One picture for each pose.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, pose: Keypoints, height: int, width: int, draw_hands: bool) -> io.NodeOutput:
+        return io.NodeOutput(image_of(render_pose(pose, height, width, draw_hands)))
+
+
+class PCDMExamplePerson(io.ComfyNode):
+    """A person of the test split: picture and poses."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PCDMExamplePerson",
+            display_name="PCDM Example Person",
+            category=CATEGORY,
+            description="A rendered person that the shipped models never saw, with the key points "
+            "of every view.",
+            inputs=[
+                io.Combo.Input("person", options=people(), tooltip="Which of the people."),
+                io.Combo.Input(
+                    "source_view", options=list(VIEWS), default="0", tooltip="The view given."
+                ),
+                io.Combo.Input(
+                    "target_view",
+                    options=[ALL_OTHERS, *VIEWS],
+                    default="1",
+                    tooltip="The view asked for; 'all others' gives them as one batch.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "image", display_name="image", tooltip="The person in the source view."
+                ),
+                PoseSocket.Output(
+                    "source_pose", display_name="source_pose", tooltip="Of the source view."
+                ),
+                PoseSocket.Output(
+                    "target_pose",
+                    display_name="target_pose",
+                    tooltip="Of the target view or views.",
+                ),
+                io.Image.Output(
+                    "truth", display_name="truth", tooltip="How the target views really look."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, person: str, source_view: str, target_view: str) -> io.NodeOutput:
+        others = [view for view in VIEWS if view != source_view]
+        targets = others if target_view == ALL_OTHERS else [target_view]
+        files = [EXAMPLES / person / f"{int(view):02d}.png" for view in (source_view, *targets)]
+        pictures = [load_picture(file) for file in files]
+        poses = [read_pose(file.with_suffix(".json")) for file in files]
+        return io.NodeOutput(
+            image_of(pictures[0]),
+            poses[0],
+            Keypoints.cat(poses[1:]),
+            image_of(torch.cat(pictures[1:])),
+        )

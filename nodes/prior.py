@@ -1,0 +1,129 @@
+"""Stage 1: what the target picture looks like to the image encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..pcdm_core.inputs import check_poses
+from ..pcdm_core.pose.keypoints import Keypoints
+from ..pcdm_core.stages import predict_embedding
+from .checks import check_encoders, check_rows
+from .types import (
+    EmbeddingSocket,
+    EncodersSocket,
+    LoadedEncoders,
+    LoadedPrior,
+    PoseSocket,
+    PriorSocket,
+    TargetEmbedding,
+    fitted,
+)
+
+CATEGORY = "PCDM"
+
+
+class PCDMPredictTargetEmbedding(io.ComfyNode):
+    """PCDM_EMBEDDING of the person in the target poses."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PCDMPredictTargetEmbedding",
+            display_name="PCDM Predict Target Embedding",
+            category=CATEGORY,
+            description="Stage 1: predicts the embedding of the target picture from the source "
+            "picture and both poses.",
+            inputs=[
+                PriorSocket.Input("prior", tooltip="From PCDM Load Prior."),
+                EncodersSocket.Input("encoders", tooltip="From PCDM Load Encoders."),
+                io.Image.Input("source", tooltip="The person; one picture, or one for each pose."),
+                PoseSocket.Input("source_pose", tooltip="The pose in the source picture."),
+                PoseSocket.Input("target_pose", tooltip="The pose or poses asked for."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Another seed gives another prediction.",
+                ),
+                io.Int.Input("steps", default=20, min=2, max=1000, tooltip="How many steps."),
+                io.Float.Input(
+                    "guidance_scale",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="0, as published, and 1 are without guidance.",
+                ),
+            ],
+            outputs=[
+                EmbeddingSocket.Output(
+                    "target_embedding",
+                    display_name="target_embedding",
+                    tooltip="For the inpainting nodes.",
+                )
+            ],
+        )
+
+    @classmethod
+    @torch.no_grad()
+    def execute(
+        cls,
+        prior: LoadedPrior,
+        encoders: LoadedEncoders,
+        source: Tensor,
+        source_pose: Keypoints,
+        target_pose: Keypoints,
+        seed: int,
+        steps: int,
+        guidance_scale: float,
+    ) -> io.NodeOutput:
+        check_encoders(prior.preset, encoders)
+        check_poses(source_pose, target_pose)
+        check_rows("source pictures", len(source), len(target_pose))
+        picture, fit = fitted(source, prior.preset)
+        embeds = embed(encoders, picture).expand(len(target_pose), -1)
+        module, device = prior.resident.load(), prior.resident.device
+        predicted = predict_embedding(
+            module,
+            embeds.to(device, next(module.parameters()).dtype),
+            fit.apply(source_pose),
+            fit.apply(target_pose),
+            seed=seed,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            callback=_progress(steps),
+        )
+        result = predicted.float().to(comfy.model_management.intermediate_device())
+        return io.NodeOutput(TargetEmbedding(prior.preset, result))
+
+
+def embed(encoders: LoadedEncoders, picture: Tensor) -> Tensor:
+    """Fitted pictures [S, 3, H, W] in [-1, 1] -> embeddings [S, E] for the prior."""
+    if encoders.resident.module.global_encoder is None:
+        raise ValueError(
+            "These encoders have no global encoder, which the prior needs. Choose one in PCDM Load "
+            "Encoders, or put global_encoder.safetensors beside the patch encoder."
+        )
+    modules = encoders.resident.load()
+    dtype = next(modules.patch_encoder.parameters()).dtype
+    pixels = modules.global_encoder.pixels(picture)
+    return modules.global_encoder(pixels.to(encoders.resident.device, dtype))
+
+
+def _progress(steps: int) -> Any:
+    bar = comfy.utils.ProgressBar(steps)
+
+    def step(index: int, _: Tensor) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(index + 1, steps)
+
+    return step

@@ -1,0 +1,142 @@
+"""Stage 3: texture of the source for the coarse picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..pcdm_core.images import fit as fit_picture
+from ..pcdm_core.models import RefiningModel
+from .checks import check_encoders
+from .comfy_model import stage_model
+from .convert import conditioning_of, image_of, latent_of, picture_of
+from .inpainting import Prepared, encode, patch_tokens
+from .samplers import run_sampler, sampling_inputs
+from .types import EncodersSocket, LoadedEncoders, fitted
+
+CATEGORY = "PCDM"
+
+
+@torch.no_grad()
+def prepare(
+    model: Any, encoders: LoadedEncoders, source: Tensor, coarse: Tensor
+) -> tuple[Prepared, Tensor]:
+    """Conditioning, an empty LATENT [B, C, h, w], and the coarse pictures' latents."""
+    inner = stage_model(model, RefiningModel)
+    preset, batch = inner.preset, len(coarse)
+    check_encoders(preset, encoders)
+    if len(source) not in (1, batch):
+        raise ValueError(
+            f"There are {len(source)} source pictures for {batch} coarse pictures. Give one, or as "
+            f"many as coarse pictures."
+        )
+    picture, fit = fitted(source, preset)
+    tokens = patch_tokens(encoders, picture)
+    draft, _ = fit_picture(picture_of(coarse), preset.height, preset.width, preset.fit)
+    latents = encode(inner, encoders, draft)
+    core, device = inner.conditioner.load(), inner.conditioner.device
+    cond = core.condition(tokens.to(device, torch.float32), latents.to(device, torch.float32))
+    made = Prepared(
+        conditioning_of(cond.expand(batch)),
+        conditioning_of(core.unconditional(cond).expand(batch)),
+        latent_of(torch.zeros_like(latents)),
+        fit,
+        picture,
+    )
+    return made, inner.process_latent_out(latents)
+
+
+def _inputs() -> list[io.Input]:
+    return [
+        io.Model.Input("model", tooltip="From PCDM Load Refining Model."),
+        EncodersSocket.Input("encoders", tooltip="From PCDM Load Encoders, of the same preset."),
+        io.Image.Input("source", tooltip="The person whose texture is taken."),
+        io.Image.Input("coarse", tooltip="The pictures of the inpainting stage."),
+    ]
+
+
+class PCDMRefiningConditioning(io.ComfyNode):
+    """CONDITIONING and LATENT for the stock samplers."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PCDMRefiningConditioning",
+            display_name="PCDM Refining Conditioning",
+            category=CATEGORY,
+            description="Stage 3 for the stock samplers: connect the same MODEL, positive, "
+            "negative and latent to a KSampler, then VAE Decode.",
+            inputs=_inputs(),
+            outputs=[
+                io.Conditioning.Output(
+                    "positive", display_name="positive", tooltip="For the sampler."
+                ),
+                io.Conditioning.Output(
+                    "negative",
+                    display_name="negative",
+                    tooltip="For the sampler; published as zeros.",
+                ),
+                io.Latent.Output(
+                    "latent", display_name="latent", tooltip="Empty, of the preset's picture size."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any, encoders: LoadedEncoders, source: Tensor, coarse: Tensor
+    ) -> io.NodeOutput:
+        made, _ = prepare(model, encoders, source, coarse)
+        return io.NodeOutput(made.positive, made.negative, made.latent)
+
+
+class PCDMRefiningSampler(io.ComfyNode):
+    """Stage 3 in one node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PCDMRefiningSampler",
+            display_name="PCDM Refining Sampler",
+            category=CATEGORY,
+            description="Stage 3: draws the coarse pictures again with the texture of the source. "
+            "Conditioning, sampling and decoding in one.",
+            inputs=[
+                *_inputs(),
+                *sampling_inputs(),
+                io.Boolean.Input(
+                    "restore_size",
+                    default=False,
+                    tooltip="Gives the pictures at the source's size and aspect.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="The refined pictures."),
+                io.Latent.Output(
+                    "latent", display_name="latent", tooltip="Of the refined pictures."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        encoders: LoadedEncoders,
+        source: Tensor,
+        coarse: Tensor,
+        restore_size: bool,
+        **sampling: Any,
+    ) -> io.NodeOutput:
+        made, draft = prepare(model, encoders, source, coarse)
+        latent = dict(made.latent)
+        if sampling["denoise"] < 1.0:
+            latent["samples"] = draft
+        samples = run_sampler(model, made.positive, made.negative, latent, **sampling)
+        picture = picture_of(encoders.vae.decode(samples))
+        if restore_size:
+            picture = made.fit.undo(picture)
+        return io.NodeOutput(image_of(picture), {**made.latent, "samples": samples})

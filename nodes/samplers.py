@@ -1,0 +1,301 @@
+"""The published samplers as ComfyUI's SAMPLER and SIGMAS, and the run of the sampler nodes.
+
+No stock sampler is UniPC of order 2 on evenly spaced timesteps that ends at the smallest sigma of
+the table, so the scheduler of the core is put behind ComfyUI's interface.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import comfy.k_diffusion.sampling
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+from tqdm.auto import trange
+
+from ..pcdm_core.config import ScheduleConfig
+from ..pcdm_core.models import InpaintingModel, RefiningModel
+from ..pcdm_core.sampling import guide
+from ..pcdm_core.schedules import alphas_cumprod, make_scheduler
+from .comfy_model import PCDMModel, stage_model
+
+CATEGORY = "PCDM/sampling"
+PUBLISHED = "published"
+
+
+def sigmas_of(config: ScheduleConfig, steps: int, denoise: float = 1.0) -> Tensor:
+    """SIGMAS [steps + 1] of the published timesteps; the last is that of timestep 0.
+
+    With `denoise` below 1 a longer run's last `steps` steps, as the stock samplers do it.
+    """
+    if denoise <= 0.0:
+        return torch.zeros(0)
+    scheduler = make_scheduler(config)
+    scheduler.set_timesteps(max(int(steps / denoise), steps))
+    table = alphas_cumprod(config).double()
+    timesteps = torch.cat([scheduler.timesteps.long().cpu(), torch.zeros(1, dtype=torch.long)])
+    sigmas = ((1 - table) / table).sqrt().float()[timesteps]
+    return sigmas[-(steps + 1) :]
+
+
+def published_sampler(config: ScheduleConfig) -> comfy.samplers.KSAMPLER:
+    """The sampler that a stage was published with, on any SIGMAS."""
+    function = _sample_unipc if config.sampler == "unipc" else _sample_ddim
+    return comfy.samplers.KSAMPLER(function, {"config": config})
+
+
+@torch.no_grad()
+def _sample_unipc(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Any = None,
+    disable: bool | None = None,
+    *,
+    config: ScheduleConfig,
+) -> Tensor:
+    # ComfyUI's models give x0 for x = x0 + sigma * noise; the scheduler's x has unit variance.
+    scheduler = make_scheduler(replace(config, prediction_type="sample", sampler="unipc"))
+    steps = len(sigmas) - 1
+    if steps < 1:
+        return x
+    scheduler.set_timesteps(steps)
+    scheduler.sigmas = sigmas.float().cpu()
+    scheduler.timesteps = torch.arange(steps, 0, -1)  # names of the steps; sigmas say the rest
+    rows = x.new_ones(len(x))
+    shrink = (1 + sigmas.double() ** 2).rsqrt().to(x)
+    for i in trange(steps, disable=disable):
+        denoised = model(x, sigmas[i] * rows, **(extra_args or {}))
+        if callback is not None:
+            callback(
+                {"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised}
+            )
+        t = scheduler.timesteps[i]
+        stepped = scheduler.step(denoised, t, x * shrink[i], return_dict=False)[0]
+        x = stepped / shrink[i + 1]
+    return _ended(x, sigmas, config)
+
+
+@torch.no_grad()
+def _sample_ddim(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Any = None,
+    disable: bool | None = None,
+    *,
+    config: ScheduleConfig,
+) -> Tensor:
+    # DDIM without noise is Euler's method in these variables.
+    x = comfy.k_diffusion.sampling.sample_euler(
+        model, x, sigmas, extra_args=extra_args, callback=callback, disable=disable
+    )
+    return _ended(x, sigmas, config)
+
+
+def _ended(x: Tensor, sigmas: Tensor, config: ScheduleConfig) -> Tensor:
+    """As published: the run ends at the table's first sigma, in the scheduler's scale."""
+    first = float(alphas_cumprod(config)[0])
+    last = float(sigmas[-1])
+    at_end = abs(last - ((1 - first) / first) ** 0.5) < 1e-4
+    return x * first**0.5 if at_end else x
+
+
+def with_rescaled_guidance(model: Any, guidance_rescale: float) -> Any:
+    """A MODEL whose guidance is the core's, on the network's own prediction."""
+    if guidance_rescale == 0.0:
+        return model
+    kind = model.model.core_config.schedule.prediction_type
+    if kind == "v_prediction":
+        raise ValueError("guidance_rescale is not there for v-prediction; use RescaleCFG instead.")
+
+    def rescaled(arguments: dict[str, Any]) -> Tensor:
+        x, cond, uncond = (arguments[k] for k in ("input", "cond_denoised", "uncond_denoised"))
+        # x0, or the noise: the prediction is x0 seen from x, in units of sigma.
+        unit = arguments["sigma"].reshape(-1, 1, 1, 1) if kind == "epsilon" else None
+        if unit is not None:
+            cond, uncond = (x - cond) / unit, (x - uncond) / unit
+        guided = guide(uncond, cond, arguments["cond_scale"], guidance_rescale)
+        return guided * unit if unit is not None else x - guided
+
+    patched = model.clone()
+    patched.set_model_sampler_cfg_function(rescaled)
+    return patched
+
+
+def run_sampler(
+    model: Any,
+    positive: Any,
+    negative: Any,
+    latent: dict[str, Any],
+    *,
+    seed: int,
+    steps: int,
+    guidance_scale: float,
+    sampler_name: str,
+    scheduler: str,
+    denoise: float,
+    guidance_rescale: float,
+) -> Tensor:
+    """LATENT samples after one run, with previews and cancelling as in the stock samplers."""
+    inner: PCDMModel = model.model
+    schedule = inner.core_config.schedule
+    chosen = published_sampler(schedule)
+    if sampler_name != PUBLISHED:
+        chosen = comfy.samplers.sampler_object(sampler_name)
+    if scheduler == PUBLISHED:
+        sigmas = sigmas_of(schedule, steps, denoise)
+    else:
+        name = "euler" if sampler_name == PUBLISHED else sampler_name
+        sigmas = comfy.samplers.KSampler(
+            model,
+            steps=steps,
+            device=model.load_device,
+            sampler=name,
+            scheduler=scheduler,
+            denoise=denoise,
+            model_options=model.model_options,
+        ).sigmas
+    samples = latent["samples"]
+    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    return comfy.sample.sample_custom(
+        with_rescaled_guidance(model, guidance_rescale),
+        noise,
+        guidance_scale,
+        chosen,
+        sigmas,
+        positive,
+        negative,
+        samples,
+        noise_mask=latent.get("noise_mask"),
+        callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+
+
+def sampling_inputs(steps: int = 20, guidance: float = 1.5) -> list[io.Input]:
+    """The widgets of the sampler nodes, in the order and with the names that artists know."""
+    stock = comfy.samplers.KSampler
+    return [
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=0xFFFFFFFFFFFFFFFF,
+            control_after_generate=True,
+            tooltip="Another seed gives another picture. All rows of a batch share its noise.",
+        ),
+        io.Int.Input(
+            "steps", default=steps, min=1, max=1000, tooltip="How many times the model is called."
+        ),
+        io.Float.Input(
+            "guidance_scale",
+            default=guidance,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            round=0.01,
+            tooltip="How strongly source and pose are followed; 1 is without guidance. The "
+            "published models use 2, the shipped ones 1.5.",
+        ),
+        io.Combo.Input(
+            "sampler_name",
+            options=[PUBLISHED, *stock.SAMPLERS],
+            default=PUBLISHED,
+            tooltip="'published' is the sampler of the preset (UniPC, order 2).",
+        ),
+        io.Combo.Input(
+            "scheduler",
+            options=[PUBLISHED, *stock.SCHEDULERS],
+            default=PUBLISHED,
+            tooltip="'published' is the preset's own spacing of the steps.",
+        ),
+        io.Float.Input(
+            "denoise",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="1 starts from noise. Less keeps more of the picture that the run starts from.",
+        ),
+        io.Float.Input(
+            "guidance_rescale",
+            default=0.0,
+            min=0.0,
+            max=4.0,
+            step=0.05,
+            tooltip="Brings the contrast of guided pictures back; 0 is off. The published script "
+            "of stage 3 uses 2.",
+        ),
+    ]
+
+
+class PCDMPublishedSampler(io.ComfyNode):
+    """SAMPLER for SamplerCustomAdvanced."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PCDMPublishedSampler",
+            display_name="PCDM Published Sampler",
+            category=CATEGORY,
+            description="The sampler that a stage was published with, for SamplerCustomAdvanced.",
+            inputs=[io.Model.Input("model", tooltip="A PCDM inpainting or refining model.")],
+            outputs=[
+                io.Sampler.Output(
+                    "sampler", display_name="sampler", tooltip="Use it with PCDM Published Sigmas."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: Any) -> io.NodeOutput:
+        return io.NodeOutput(published_sampler(_schedule(model)))
+
+
+class PCDMPublishedSigmas(io.ComfyNode):
+    """SIGMAS for SamplerCustomAdvanced."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PCDMPublishedSigmas",
+            display_name="PCDM Published Sigmas",
+            category=CATEGORY,
+            description="The steps that a stage was published with, for SamplerCustomAdvanced.",
+            inputs=[
+                io.Model.Input("model", tooltip="A PCDM inpainting or refining model."),
+                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="How many steps."),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Below 1: the last steps of a longer run.",
+                ),
+            ],
+            outputs=[
+                io.Sigmas.Output(
+                    "sigmas", display_name="sigmas", tooltip="From much noise to almost none."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, steps: int, denoise: float) -> io.NodeOutput:
+        return io.NodeOutput(sigmas_of(_schedule(model), steps, denoise))
+
+
+def _schedule(model: Any) -> ScheduleConfig:
+    return stage_model(model, InpaintingModel, RefiningModel).core_config.schedule

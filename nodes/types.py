@@ -1,0 +1,59 @@
+"""The pack's own sockets and what travels through them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor, nn
+
+from ..pcdm_core.config import Preset
+from ..pcdm_core.images import Fit, fit
+from .convert import picture_of
+from .memory import Resident
+
+PoseSocket = io.Custom("PCDM_POSE")  # carries the core's `Keypoints`
+PriorSocket = io.Custom("PCDM_PRIOR")
+EncodersSocket = io.Custom("PCDM_ENCODERS")
+EmbeddingSocket = io.Custom("PCDM_EMBEDDING")
+KeypointSocket = io.Custom("POSE_KEYPOINT")  # as the pose detectors of other packs give it
+
+
+@dataclass(frozen=True)
+class LoadedPrior:
+    """A prior and the preset that it belongs to."""
+
+    preset: Preset
+    resident: Resident
+
+
+class EncoderModules(nn.Module):
+    """The image encoders of a preset as one module, so that they move together."""
+
+    def __init__(self, patch_encoder: nn.Module, global_encoder: nn.Module | None) -> None:
+        super().__init__()
+        self.patch_encoder = patch_encoder
+        self.global_encoder = global_encoder
+
+
+@dataclass(frozen=True)
+class LoadedEncoders:
+    """The image encoders and the autoencoder (a VAE of ComfyUI's kind) of a preset."""
+
+    preset: Preset
+    resident: Resident
+    vae: Any
+
+
+@dataclass(frozen=True)
+class TargetEmbedding:
+    """Predicted embeddings [B, E] of the target pictures, and the preset of their prior."""
+
+    preset: Preset
+    embeds: Tensor
+
+
+def fitted(image: Tensor, preset: Preset) -> tuple[Tensor, Fit]:
+    """An IMAGE of any size as pictures at the preset's size, and how they came there."""
+    return fit(picture_of(image), preset.height, preset.width, preset.fit)

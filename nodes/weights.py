@@ -1,0 +1,81 @@
+"""Which weights there are: files of `models/pcdm`, and the set that ships with the pack."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+
+from ..pcdm_core.checkpoints import CheckpointError, Component, inspect, shipped_weights
+from ..pcdm_core.config import PRESETS, Preset
+
+FOLDER = "pcdm"
+SHIPPED = "mini (shipped)"
+_PART = re.compile(r"-\d{5}-of-\d{5}(?=\.safetensors$)")
+
+
+def register_folder() -> None:
+    """Let ComfyUI know `models/pcdm`, beside what the user's own configuration says of it."""
+    known = folder_paths.folder_names_and_paths
+    own = os.path.join(folder_paths.models_dir, FOLDER)
+    paths, extensions = known.get(FOLDER, ([own], set()))
+    known[FOLDER] = (paths, set(extensions) | folder_paths.supported_pt_extensions)
+
+
+def choices() -> list[str]:
+    """What the drop-downs of the loaders offer; the parts of a split file count as one."""
+    register_folder()
+    files = {_PART.sub("", name) for name in folder_paths.get_filename_list(FOLDER)}
+    return [SHIPPED, *sorted(files)]
+
+
+def path_of(choice: str, component: Component) -> Path:
+    """The file behind a choice; for the shipped set, that of the component.
+
+    Raises:
+        CheckpointError: it is gone; the folders that were searched are named.
+    """
+    if choice == SHIPPED:
+        return shipped_weights() / f"{component}.safetensors"
+    register_folder()
+    folders = folder_paths.get_folder_paths(FOLDER)
+    for folder in folders:
+        path = Path(folder) / choice
+        if exists(path):
+            return path
+    raise CheckpointError(
+        f"{choice} is not in {', '.join(folders)}. Put the file there, or choose another one."
+    )
+
+
+def exists(path: Path) -> bool:
+    """Whether a weights file is there, whole or in parts."""
+    return path.is_file() or path.with_name(f"{path.name}.index.json").is_file()
+
+
+def sibling(path: Path, component: Component) -> Path | None:
+    """The component's file in the same folder, if it is there."""
+    found = path.with_name(f"{component}.safetensors")
+    return found if exists(found) else None
+
+
+def preset_of(component: Component, config: Any, path: Path) -> Preset:
+    """The preset that a loaded component belongs to, with the component's own configuration.
+
+    Raises:
+        CheckpointError: neither its configuration nor its file tells.
+    """
+    for preset in PRESETS.values():
+        if getattr(preset, component) == config:
+            return preset
+    name = inspect(path).metadata.get("preset", "")
+    if name in PRESETS:
+        return replace(PRESETS[name], **{component: config})
+    raise CheckpointError(
+        f"{path}: its configuration is that of no preset ({', '.join(PRESETS)}) and its metadata "
+        f"names none, so picture size and fit are unknown. Choose a file of a known preset."
+    )

@@ -1,0 +1,89 @@
+"""What the stages are given and how the prior runs: the steps that every host shares.
+
+`pipeline.py` strings them together with its own sampling loop; a host with samplers of its own
+calls them one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from . import images
+from .conditioning import Conditioning
+from .inputs import Seed, draw_rows
+from .models import InpaintingModel, PosePrior
+from .pose.keypoints import Keypoints
+from .pose.render import render_pose
+from .sampling import sample
+from .schedules import make_scheduler
+
+
+def predict_embedding(
+    prior: PosePrior,
+    image_embeds: Tensor,
+    source_pose: Keypoints,
+    target_pose: Keypoints,
+    *,
+    seed: Seed,
+    steps: int = 20,
+    guidance_scale: float = 0.0,
+    batch_index: Sequence[int] | None = None,
+    callback: Callable[[int, Tensor], None] | None = None,
+) -> Tensor:
+    """Stage 1: the target picture's embedding [B, E] in encoder space, B target poses.
+
+    Args:
+        image_embeds: [B, E] of the source picture.
+        source_pose: 1 or B rows, in the frame of the fitted picture, as `target_pose`.
+        guidance_scale: As published: 0, which means unguided here, as does 1.
+        callback: called after each step with its index and the sample.
+    """
+    batch = len(target_pose)
+    cond = prior.condition(image_embeds, source_pose.expand(batch), target_pose)
+    steps = max(steps, 2)  # the first and the last timestep; the sampler cannot do with one
+    guided = guidance_scale not in (0.0, 1.0)
+    shape = image_embeds.shape[1:]
+    noise = draw_rows(shape, seed, batch, batch_index, draws=steps).to(image_embeds)
+    x = sample(
+        prior,
+        make_scheduler(prior.config.schedule),
+        noise[0],
+        cond,
+        prior.unconditional(cond) if guided else None,
+        steps=steps,
+        guidance_scale=guidance_scale if guided else 1.0,
+        step_noise=noise[1:],
+        callback=callback,
+    )
+    return prior.denormalise(x)
+
+
+def condition_inpainting(
+    model: InpaintingModel,
+    patch_tokens: Tensor,
+    canvas_latents: Tensor,
+    source_pose: Keypoints,
+    target_pose: Keypoints,
+    target_embeds: Tensor | None,
+    *,
+    height: int,
+    width: int,
+) -> Conditioning:
+    """Stage 2: draw both skeletons at the picture's size and assemble what the UNet sees.
+
+    Args:
+        patch_tokens: [1 or B, L, P] of the source.
+        canvas_latents: [1 or B, C, h, 2w] of source|black.
+        source_pose: 1 or B rows, in the frame of the fitted picture, as `target_pose`.
+        target_embeds: [B, E], or None for a preset without a prior.
+        height: of one picture in pixels.
+        width: of one picture in pixels.
+    """
+    hands = model.config.draws_hands
+    maps = [
+        render_pose(pose, height, width, draw_hands=hands) for pose in (source_pose, target_pose)
+    ]
+    pose_map = images.pose_canvas(*maps).to(patch_tokens)
+    return model.condition(patch_tokens, target_embeds, canvas_latents, pose_map)

@@ -1,0 +1,140 @@
+"""What workflows rely on: ids, sockets and their order. Frozen; a change breaks saved graphs."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from tests.nodes.conftest import ROOT, Host
+from tests.nodes.graph import Graph, make_graph
+
+GOLDEN = ROOT / "tests" / "golden" / "nodes.json"
+STANDING = [[0.5, 0.1 + 0.04 * joint] for joint in range(18)]
+
+
+@pytest.fixture(scope="module")
+def graph(host: Host) -> Graph:
+    return make_graph(host)
+
+
+@pytest.fixture(scope="module")
+def nodes(host: Host) -> list[Any]:
+    async def listed() -> list[Any]:
+        extension = await host.pack("nodes").comfy_entrypoint()
+        return await extension.get_node_list()
+
+    found = asyncio.run(listed())
+    assert found
+    return found
+
+
+def interface(node: Any) -> dict[str, Any]:
+    """Names and types of a node, without what differs between hosts (options, defaults)."""
+    info = node.GET_NODE_INFO_V1()
+    inputs = {
+        kind: [[name, info["input"][kind][name][0]] for name in names]
+        for kind, names in info["input_order"].items()
+    }
+    outputs = [list(pair) for pair in zip(info["output_name"], info["output"], strict=True)]
+    return {"inputs": inputs, "outputs": outputs}
+
+
+def test_ids_and_sockets_are_the_frozen_ones(nodes: list[Any]) -> None:
+    found = {node.GET_SCHEMA().node_id: interface(node) for node in nodes}
+    assert found == json.loads(GOLDEN.read_text(encoding="utf-8"))
+
+
+def test_every_node_input_and_output_explains_itself(nodes: list[Any]) -> None:
+    for node in nodes:
+        schema = node.GET_SCHEMA()
+        assert schema.node_id.startswith("PCDM")
+        assert schema.display_name.startswith("PCDM ")
+        assert schema.description
+        for socket in (*schema.inputs, *schema.outputs):
+            assert socket.tooltip, f"{schema.node_id}: {socket.id} has no tooltip"
+
+
+def test_weights_of_the_models_folder_and_the_shipped_set_are_offered(graph: Graph) -> None:
+    offered = graph.host.pack("nodes.weights").choices()
+    assert offered[0] == "mini (shipped)"
+    assert "test/inpainting.safetensors" in offered
+
+
+def test_a_wrong_or_missing_weights_file_gives_a_sentence(graph: Graph) -> None:
+    error = graph.host.pack("pcdm_core.checkpoints").CheckpointError
+    with pytest.raises(error, match="is a stage-1 model"):
+        graph.run("PCDMLoadInpainting", weights="test/prior.safetensors")
+    with pytest.raises(error, match=r"gone\.safetensors is not in .*pcdm.*Put the file there"):
+        graph.run("PCDMLoadRefining", weights="gone.safetensors")
+
+
+def pose_document(visible: int = 18) -> dict[str, Any]:
+    points = [
+        value
+        for joint, (x, y) in enumerate(STANDING)
+        for value in ((x * 200, y * 100, 1.0) if joint < visible else (0, 0, 0))
+    ]
+    return {"people": [{"pose_keypoints_2d": points}], "canvas_height": 100, "canvas_width": 200}
+
+
+def read(graph: Graph, **inputs: Any) -> Any:
+    blank = {"text": "", "file": "none", "person": -1, "picture_height": 0, "picture_width": 0}
+    return graph.run("PCDMPoseFromKeypoints", **{**blank, **inputs})[0]
+
+
+def test_a_pose_comes_from_a_socket_from_text_or_from_a_file(graph: Graph) -> None:
+    document = pose_document(visible=12)
+    folder = graph.host.base / "input"
+    folder.mkdir(exist_ok=True)
+    (folder / "pose.json").write_text(json.dumps(document), encoding="utf-8")
+    for given in (
+        {"keypoints": [document]},
+        {"text": json.dumps(document)},
+        {"file": "pose.json"},
+    ):
+        pose = read(graph, **given)
+        assert pose.visible.sum() == 12
+        expected = torch.tensor(STANDING, dtype=torch.float64)[:12]
+        torch.testing.assert_close(pose.xy[0, :12], expected)
+    assert "pose.json" in graph.host.pack("nodes.pose").pose_files()
+    assert len(read(graph, keypoints=[document, pose_document()])) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "none of them is given"),
+        ({"text": "{", "file": "pose.json"}, "several are given"),
+        ({"text": "{"}, "is no JSON"),
+        ({"text": '{"people": []}'}, "nobody is in it"),
+        ({"text": json.dumps(pose_document(visible=0))}, "all 18 joints are missing"),
+        ({"text": json.dumps(pose_document()), "person": 3}, "person 3 was asked for"),
+    ],
+)
+def test_a_pose_that_cannot_be_used_gives_a_sentence(
+    graph: Graph, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(graph, **given)
+
+
+def test_a_rendered_pose_is_the_cores_skeleton(graph: Graph) -> None:
+    pose = read(graph, text=json.dumps(pose_document()))
+    (image,) = graph.run("PCDMRenderPose", pose=pose, height=64, width=48, draw_hands=True)
+    drawn = graph.host.pack("pcdm_core.pose.render").render_pose(pose, 64, 48)
+    assert image.shape == (1, 64, 48, 3)
+    torch.testing.assert_close(image.movedim(-1, 1), (drawn + 1) / 2)
+    assert image.max() > 0.5
+
+
+def test_an_example_person_has_a_picture_and_a_pose_for_every_view(graph: Graph) -> None:
+    image, source, targets, truth = graph.run(
+        "PCDMExamplePerson", person="000000", source_view="2", target_view="all others"
+    )
+    assert image.shape[0] == len(source) == 1
+    assert len(targets) == len(truth) == 4
+    one = graph.run("PCDMExamplePerson", person="000000", source_view="0", target_view="2")
+    torch.testing.assert_close(one[3], image)
+    torch.testing.assert_close(one[2].xy, source.xy)

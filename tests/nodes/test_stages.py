@@ -1,0 +1,210 @@
+"""The three stages through the nodes, against the Python pipeline and the stock samplers."""
+
+import gc
+import weakref
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from pcdm_core.pipeline import PCDMsPipeline
+from tests.core.tiny_pipeline import poses
+from tests.nodes.conftest import Host
+from tests.nodes.graph import SETTINGS, Graph, image, inpainting_inputs, make_graph
+
+PICTURE = 2 / 255
+LATENT = 5e-4  # of the latents' deviation
+
+
+@pytest.fixture(scope="module")
+def graph(host: Host) -> Graph:
+    return make_graph(host)
+
+
+@pytest.fixture(scope="module")
+def loaded(graph: Graph) -> dict[str, Any]:
+    with torch.inference_mode():
+        return graph.load()
+
+
+@torch.inference_mode()
+def test_three_stages_in_a_batch_equal_the_python_pipeline(
+    graph: Graph, loaded: dict[str, Any]
+) -> None:
+    target = graph.pose(2, first=5)
+    inputs = inpainting_inputs(graph, loaded, target)
+    coarse, latent, canvas, mask = graph.run(
+        "PCDMInpaintingSampler", **inputs, **SETTINGS, restore_size=False
+    )
+    refined, _ = graph.run(
+        "PCDMRefiningSampler",
+        model=loaded["refining"],
+        encoders=loaded["encoders"],
+        source=image(),
+        coarse=coarse,
+        **SETTINGS,
+        restore_size=False,
+    )
+    expected = PCDMsPipeline.from_folder(graph.folder)(
+        image().movedim(-1, 1) * 2 - 1,
+        poses(1),
+        poses(2, 5),
+        seed=SETTINGS["seed"],
+        steps=SETTINGS["steps"],
+        guidance_scale=SETTINGS["guidance_scale"],
+    )
+    embeds = inputs["target_embedding"].embeds
+    torch.testing.assert_close(embeds, expected.target_embeds, rtol=1e-4, atol=1e-4)
+    for made, reference in ((coarse, expected.coarse), (refined, expected.image)):
+        pixels = (reference + 1) / 2
+        assert made.shape == (2, 64, 48, 3)
+        assert float((made.movedim(-1, 1) - pixels).abs().max()) <= PICTURE
+    torch.testing.assert_close(mask, expected.mask[:, 0])
+    assert canvas.shape == (2, 64, 96, 3)
+    assert latent["samples"].shape == (2, 12, 16, 24)
+
+
+@torch.inference_mode()
+def test_the_stock_samplers_give_what_the_sampler_node_gives(
+    graph: Graph, loaded: dict[str, Any]
+) -> None:
+    """SamplerCustom with the published sampler; KSampler with a stock one."""
+    inputs = inpainting_inputs(graph, loaded, graph.pose(2, first=5))
+    positive, negative, empty = graph.run("PCDMInpaintingConditioning", **inputs)
+    model = loaded["inpainting"]
+    _, whole, _, _ = graph.run("PCDMInpaintingSampler", **inputs, **SETTINGS, restore_size=False)
+    (sampler,) = graph.run("PCDMPublishedSampler", model=model)
+    (sigmas,) = graph.run("PCDMPublishedSigmas", model=model, steps=4, denoise=1.0)
+    custom = graph.host.comfy("comfy_extras.nodes_custom_sampler").SamplerCustom()
+    out = custom.sample(model, True, 11, 2.0, positive, negative, sampler, sigmas, empty)
+    torch.testing.assert_close(out[0]["samples"], whole["samples"], rtol=0, atol=1e-6)
+    stock = {**SETTINGS, "sampler_name": "dpmpp_2m", "scheduler": "karras"}
+    _, ours, _, _ = graph.run("PCDMInpaintingSampler", **inputs, **stock, restore_size=False)
+    sample = graph.host.comfy("comfy.sample")
+    noise = sample.prepare_noise(empty["samples"], 11, empty["batch_index"])
+    theirs = sample.sample(
+        model, noise, 4, 2.0, "dpmpp_2m", "karras", positive, negative, empty["samples"], seed=11
+    )
+    torch.testing.assert_close(ours["samples"], theirs, rtol=0, atol=1e-6)
+    assert not torch.equal(ours["samples"], whole["samples"])
+
+
+@torch.inference_mode()
+def test_a_pose_in_a_batch_equals_the_same_pose_alone(graph: Graph, loaded: dict[str, Any]) -> None:
+    def latents(target: Any) -> torch.Tensor:
+        inputs = inpainting_inputs(graph, loaded, target)
+        return graph.run("PCDMInpaintingSampler", **inputs, **SETTINGS, restore_size=False)[1][
+            "samples"
+        ]
+
+    target = graph.pose(3, first=5)
+    together = latents(target)
+    alone = latents(target.select(2))
+    assert float((together[2:] - alone).abs().max() / alone.std()) <= LATENT
+    assert not torch.allclose(together[0], together[2])
+
+
+@torch.inference_mode()
+def test_guidance_rescale_equals_the_cores(graph: Graph, loaded: dict[str, Any]) -> None:
+    target = graph.pose(1, first=5)
+    inputs = inpainting_inputs(graph, loaded, target)
+    settings = {**SETTINGS, "guidance_rescale": 0.7}
+    coarse = graph.run("PCDMInpaintingSampler", **inputs, **settings, restore_size=False)[0]
+    plain = graph.run("PCDMInpaintingSampler", **inputs, **SETTINGS, restore_size=False)[0]
+    expected = PCDMsPipeline.from_folder(graph.folder)(
+        image().movedim(-1, 1) * 2 - 1,
+        poses(1),
+        poses(1, 5),
+        seed=SETTINGS["seed"],
+        steps=SETTINGS["steps"],
+        guidance_scale=SETTINGS["guidance_scale"],
+        guidance_rescale=0.7,
+        with_refining=False,
+    )
+    pixels = (expected.coarse + 1) / 2
+    assert float((coarse.movedim(-1, 1) - pixels).abs().max()) <= PICTURE
+    assert not torch.allclose(coarse, plain, atol=PICTURE)
+
+
+@torch.inference_mode()
+def test_a_partial_run_keeps_the_start(graph: Graph, loaded: dict[str, Any]) -> None:
+    inputs = inpainting_inputs(graph, loaded, graph.pose(1, first=5))
+
+    def canvas(denoise: float, **more: Any) -> torch.Tensor:
+        settings = {**SETTINGS, "denoise": denoise}
+        return graph.run("PCDMInpaintingSampler", **inputs, **settings, restore_size=False, **more)[
+            2
+        ]
+
+    doubled = torch.cat([image(), image()], dim=2)
+    kept = loaded["vae"].decode(loaded["vae"].encode(doubled))
+    assert float((canvas(0.02) - kept).abs().mean()) < float((canvas(1.0) - kept).abs().mean())
+    other = {"samples": torch.full((1, 12, 16, 24), 0.5)}
+    assert not torch.allclose(canvas(0.5), canvas(0.5, start=other))
+
+
+@torch.inference_mode()
+def test_pictures_of_any_size_and_channel_count_come_back_at_their_size(
+    graph: Graph, loaded: dict[str, Any]
+) -> None:
+    target = graph.pose(1, first=5)
+    inputs = inpainting_inputs(graph, loaded, target)
+    for channels in (1, 3, 4):
+        inputs["source"] = image(0, 75, 101)[..., :1].expand(-1, -1, -1, channels)
+        made, _, canvas, mask = graph.run(
+            "PCDMInpaintingSampler", **inputs, **SETTINGS, restore_size=True
+        )
+        assert made.shape == (1, 75, 101, 3)
+        assert mask.shape == (1, 75, 101)
+        (cropped,) = graph.run("PCDMCropTarget", canvas=canvas)
+        assert cropped.shape == (1, 64, 48, 3)
+
+
+@torch.inference_mode()
+def test_what_does_not_belong_together_is_refused_naming_both(
+    graph: Graph, loaded: dict[str, Any]
+) -> None:
+    target = graph.pose(1, first=5)
+    inputs = inpainting_inputs(graph, loaded, target)
+    published = graph.host.pack("pcdm_core.config").PRESETS["published"]
+    embedding = inputs["target_embedding"]
+    cases = {
+        "test preset.*published preset": {
+            "encoders": replace(inputs["encoders"], preset=published)
+        },
+        "for the other stage.*PCDM Load Inpainting Model": {"model": loaded["refining"]},
+        "another family": {"model": object()},
+        "needs a target embedding": {"target_embedding": None},
+        "embedding of the published": {"target_embedding": replace(embedding, preset=published)},
+        "2 source pictures for 1 target": {"source": torch.cat([image(), image(1)])},
+        "2 source poses for 1 target": {"source_pose": graph.pose(2)},
+    }
+    for message, change in cases.items():
+        with pytest.raises(ValueError, match=message):
+            graph.run("PCDMInpaintingConditioning", **{**inputs, **change})
+
+
+def test_while_nodes_run_the_host_knows_our_modules_and_can_drop_them(graph: Graph) -> None:
+    management = graph.host.comfy("comfy.model_management")
+    with torch.inference_mode():
+        loaded = graph.load()
+        inputs = inpainting_inputs(graph, loaded, graph.pose(1, first=5))
+        graph.run("PCDMInpaintingSampler", **inputs, **SETTINGS, restore_size=False)
+    model = loaded["inpainting"]
+    ours = [
+        model,
+        model.model.conditioner.patcher,
+        loaded["prior"].resident.patcher,
+        loaded["encoders"].resident.patcher,
+        loaded["vae"].patcher,
+    ]
+    known = [entry.model.model for entry in management.current_loaded_models]
+    assert all(any(patcher.model is module for module in known) for patcher in ours)
+    assert all(patcher.model_size() > 0 for patcher in ours)
+    management.unload_all_models()
+    assert not management.current_loaded_models
+    references = [weakref.ref(patcher.model) for patcher in ours]
+    del ours, model, inputs, loaded, known
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 5
