@@ -1,0 +1,155 @@
+"""The shipped workflows: whole in themselves, and run by a real host over HTTP."""
+
+import asyncio
+import importlib
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pcdm_core.checkpoints import WEIGHTS_FOLDER
+from pcdm_core.images import load_picture, to_uint8
+from pcdm_core.pipeline import PCDMsPipeline
+from pcdm_core.pose.formats import read_pose
+from pcdm_core.pose.keypoints import Keypoints
+from tests.nodes.conftest import ROOT
+from tests.workflows.conftest import Server
+
+API = sorted((ROOT / "workflows" / "api").glob("*.json"))
+SHIPPED = "mini (shipped)"
+COMPONENTS = {
+    "PCDMLoadPrior": "prior",
+    "PCDMLoadInpainting": "inpainting",
+    "PCDMLoadRefining": "refining",
+    "PCDMLoadEncoders": "patch_encoder",
+}
+WITHOUT_WIDGETS = ("Note", "LoadImage")
+STEPS = 4
+
+
+def prompt(path: Path, **settings: Any) -> dict[str, Any]:
+    """The API form; on random weights where the shipped ones are not in the checkout."""
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    for node in graph.values():
+        inputs = node["inputs"]
+        if node["class_type"] in COMPONENTS and not has_shipped():
+            inputs["weights"] = f"test/{COMPONENTS[node['class_type']]}.safetensors"
+        inputs |= {key: value for key, value in settings.items() if key in inputs}
+    return graph
+
+
+def has_shipped() -> bool:
+    return (WEIGHTS_FOLDER / "mini").is_dir()
+
+
+def only(graph: dict[str, Any], kind: str) -> tuple[str, dict[str, Any]]:
+    ((key, node),) = ((k, n) for k, n in graph.items() if n["class_type"] == kind)
+    return key, node["inputs"]
+
+
+@pytest.mark.parametrize("path", API, ids=[path.stem for path in API])
+def test_a_workflow_and_its_api_form_say_the_same(path: Path) -> None:
+    drawn = json.loads((ROOT / "workflows" / path.name).read_text(encoding="utf-8"))
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    links = {link[0]: link for link in drawn["links"]}
+    live = {str(n["id"]): n for n in drawn["nodes"] if n["type"] not in WITHOUT_WIDGETS}
+    assert {key: node["type"] for key, node in live.items()} == {
+        key: node["class_type"] for key, node in graph.items()
+    }
+    for key, node in live.items():
+        inputs = graph[key]["inputs"]
+        connected = {i["name"]: links[i["link"]] for i in node["inputs"] if i["link"] is not None}
+        for name, (_, source, slot, target, place, kind) in connected.items():
+            assert inputs[name] == [str(source), slot]
+            assert str(target) == key
+            assert node["inputs"][place]["name"] == name
+            assert live[str(source)]["outputs"][slot]["type"] == kind
+        widgets = [v for name, v in inputs.items() if name not in connected]
+        values = [v for v in node["widgets_values"] if v != "fixed"]
+        assert sorted(map(str, values)) == sorted(map(str, widgets))
+
+
+@pytest.mark.parametrize("path", API, ids=[path.stem for path in API])
+def test_a_workflow_runs_in_the_host(server: Server, path: Path) -> None:
+    graph = prompt(path, steps=STEPS)
+    outputs = server.run(graph)
+    shown = {graph[key]["_meta"]["title"]: value["images"] for key, value in outputs.items()}
+    poses = 4 if "many" in path.stem else 1
+    for title in ("Source pose drawn", "Target pose drawn", "Coarse", "Refined", "Truth"):
+        expected = 1 if title == "Source pose drawn" else poses
+        assert len(shown[title]) == expected, title
+    for image in shown["Refined"]:
+        pixels = np.asarray(Image.open(io.BytesIO(server.picture(image))).convert("RGB"))
+        assert pixels.std() > 1
+
+
+def test_the_refined_pictures_are_those_of_the_python_pipeline(server: Server) -> None:
+    path = ROOT / "workflows" / "api" / "pcdm_many_poses.json"
+    graph = prompt(path, steps=STEPS)
+    outputs = server.run(graph)
+    key, _ = only(graph, "SaveImage")
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(server.picture(image))).convert("RGB"))
+        for image in outputs[key]["images"]
+    ]
+    folder = None if has_shipped() else server.base / "models" / "pcdm" / "test"
+    _, person = only(graph, "PCDMExamplePerson")
+    views = [WEIGHTS_FOLDER / "examples" / person["person"] / f"{v:02d}.png" for v in range(5)]
+    poses = [read_pose(view.with_suffix(".json")) for view in views]
+    expected = PCDMsPipeline.from_folder(folder)(
+        load_picture(views[0]),
+        poses[0],
+        Keypoints.cat(poses[1:]),
+        seed=0,
+        steps=STEPS,
+        guidance_scale=1.5,
+    )
+    # ComfyUI cuts pixels off where the core rounds them: one step of 8 bits more.
+    difference = np.stack(pictures).astype(int) - to_uint8(expected.image).astype(int)
+    assert np.abs(difference).max() <= 2 + 1
+
+
+def test_a_cancelled_run_stops_and_the_next_one_works(server: Server) -> None:
+    path = ROOT / "workflows" / "api" / "pcdm_three_stage.json"
+    long = prompt(path, steps=1000, seed=5)
+    prompt_id = server.queue(long)
+    inpainting, _ = only(long, "PCDMInpaintingSampler")
+    asyncio.run(wait_for_preview(server, inpainting))
+    began = time.monotonic()
+    server.call("/interrupt", {})
+    entry = server.wait(prompt_id)
+    assert time.monotonic() - began < 20  # generous, for a busy machine
+    events = [message[0] for message in entry["status"]["messages"]]
+    assert "execution_interrupted" in events
+    assert server.run(prompt(path, steps=2, seed=6))
+
+
+async def wait_for_preview(server: Server, node: str) -> None:
+    """Return at the first preview picture of a node."""
+    aiohttp = importlib.import_module("aiohttp")  # every ComfyUI has it
+    url = f"ws://{server.address}/ws?clientId=tests"
+    async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
+        running = ""
+        while True:
+            message = await asyncio.wait_for(socket.receive(), 300)
+            if message.type == aiohttp.WSMsgType.TEXT:
+                data = json.loads(message.data)
+                running = data["data"].get("node") or running if data["type"] else running
+            elif message.type == aiohttp.WSMsgType.BINARY and running == node:
+                return
+
+
+def test_what_cannot_run_is_said_before_or_in_one_sentence(server: Server) -> None:
+    path = ROOT / "workflows" / "api" / "pcdm_three_stage.json"
+    gone = prompt(path)
+    only(gone, "PCDMLoadInpainting")[1]["weights"] = "gone.safetensors"
+    assert "gone.safetensors" in server.failure(gone)
+    wrong = prompt(path, steps=2)
+    only(wrong, "PCDMInpaintingSampler")[1]["model"] = [only(wrong, "PCDMLoadRefining")[0], 0]
+    assert "Connect PCDM Load Inpainting Model" in server.failure(wrong)
+    assert server.run(prompt(path, steps=2, seed=8))
