@@ -3,12 +3,17 @@
 import gc
 import weakref
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 
+from pcdm_core.inputs import draw_rows
 from pcdm_core.pipeline import PCDMsPipeline
+from pcdm_core.sampling import guide, sample
+from pcdm_core.schedules import alphas_cumprod, make_scheduler
+from pcdm_core.stages import condition_inpainting
 from tests.core.tiny_pipeline import poses
 from tests.nodes.conftest import Host
 from tests.nodes.graph import SETTINGS, Graph, image, inpainting_inputs, make_graph
@@ -63,6 +68,54 @@ def test_three_stages_in_a_batch_equal_the_python_pipeline(
     torch.testing.assert_close(mask, expected.mask[:, 0])
     assert canvas.shape == (2, 64, 96, 3)
     assert latent["samples"].shape == (2, 12, 16, 24)
+
+
+def euler(denoise: Any, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
+    """Euler's method on x = x0 + sigma * noise, for a model of unit variance that gives x0."""
+    x = noise * (1 + sigmas[0] ** 2).sqrt()
+    for now, after in pairwise(sigmas):
+        x0 = denoise(x / (1 + now**2).sqrt(), now)
+        x = x + (x - x0) / now * (after - now)
+    return x
+
+
+@pytest.mark.parametrize("name", ["published", "euler"])
+@torch.inference_mode()
+def test_latents_after_20_steps_equal_those_of_the_cores_network(
+    graph: Graph, loaded: dict[str, Any], name: str
+) -> None:
+    inputs = inpainting_inputs(graph, loaded, graph.pose(2, first=5))
+    settings = {**SETTINGS, "steps": 20, "sampler_name": name}
+    _, made, _, _ = graph.run("PCDMInpaintingSampler", **inputs, **settings, restore_size=False)
+    pipeline = PCDMsPipeline.from_folder(graph.folder)
+    model, config = pipeline.inpainting, pipeline.inpainting.config.schedule
+    features = pipeline.encode_source(image().movedim(-1, 1) * 2 - 1).expand(2)
+    cond = condition_inpainting(
+        model,
+        features.patch_tokens,
+        features.canvas_latents,
+        poses(1),
+        poses(2, 5),
+        inputs["target_embedding"].embeds,
+        height=64,
+        width=48,
+    )
+    uncond, shape = model.unconditional(cond), features.canvas_latents.shape[1:]
+    noise = draw_rows(shape, 11, 2)[0]
+    if name == "published":
+        expected = sample(
+            model, make_scheduler(config), noise, cond, uncond, steps=20, guidance_scale=2.0
+        )
+    else:
+        table = ((1 - alphas_cumprod(config)) / alphas_cumprod(config)).sqrt()
+
+        def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+            t = (table - sigma).abs().argmin().expand(2)
+            return guide(model(x, t, uncond), model(x, t, cond), 2.0)
+
+        sigmas = graph.run("PCDMPublishedSigmas", model=inputs["model"], steps=20, denoise=1.0)[0]
+        expected = euler(denoise, noise, sigmas)
+    assert float((made["samples"] - expected).abs().max() / expected.std()) <= LATENT
 
 
 @torch.inference_mode()

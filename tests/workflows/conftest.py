@@ -92,7 +92,8 @@ def server(comfyui_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """The host on a free port, ended with the tests."""
     base = tmp_path_factory.mktemp("server")
     (base / "custom_nodes").mkdir()
-    (base / "custom_nodes" / "a-pack-of-any-name").symlink_to(ROOT, target_is_directory=True)
+    for name in ("a-pack-of-any-name", "second-copy"):
+        (base / "custom_nodes" / name).symlink_to(ROOT, target_is_directory=True)
     weights = base / "models" / "pcdm" / "test"
     weights.mkdir(parents=True)
     save_tiny_weights(weights)
