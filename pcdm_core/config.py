@@ -7,7 +7,7 @@ count, a width, a prediction type or a latent format. Sizes are written height x
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar, get_type_hints
 
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
@@ -198,24 +198,41 @@ _SIMPLIFIED = Preset(
 
 _X0 = ScheduleConfig(prediction_type="sample")
 
+_MINI_PRIOR = PriorConfig(
+    num_layers=3,
+    num_heads=6,
+    head_dim=32,
+    embedding_dim=128,
+    pose_hidden_dim=128,
+    pose_dim=128,
+    embedding_mean=0.0,
+    embedding_std=1.0,
+    schedule=ScheduleConfig(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="sample",
+        sampler="unclip",
+        clip_sample_range=20.0,
+    ),
+)
+
+_MINI_REFINING = RefiningConfig(
+    unet=UNetConfig(
+        block_out_channels=(64, 64, 128),
+        attention_levels=(False, True, True),
+        num_heads=(2, 2, 4),
+        layers_per_block=1,
+        cross_attention_dim=128,
+        sample_size=64,
+    ),
+    latent_channels=12,
+    patch_dim=128,
+    patch_hidden_dim=128,
+    schedule=_X0,
+)
+
 _MINI = Preset(
     name="mini",
-    prior=PriorConfig(
-        num_layers=3,
-        num_heads=6,
-        head_dim=32,
-        embedding_dim=128,
-        pose_hidden_dim=128,
-        pose_dim=128,
-        embedding_mean=0.0,
-        embedding_std=1.0,
-        schedule=ScheduleConfig(
-            beta_schedule="squaredcos_cap_v2",
-            prediction_type="sample",
-            sampler="unclip",
-            clip_sample_range=20.0,
-        ),
-    ),
+    prior=_MINI_PRIOR,
     inpainting=InpaintingConfig(
         unet=UNetConfig(
             block_out_channels=(64, 128, 192),
@@ -233,20 +250,7 @@ _MINI = Preset(
         draws_hands=False,
         schedule=_X0,
     ),
-    refining=RefiningConfig(
-        unet=UNetConfig(
-            block_out_channels=(64, 64, 128),
-            attention_levels=(False, True, True),
-            num_heads=(2, 2, 4),
-            layers_per_block=1,
-            cross_attention_dim=128,
-            sample_size=64,
-        ),
-        latent_channels=12,
-        patch_dim=128,
-        patch_hidden_dim=128,
-        schedule=_X0,
-    ),
+    refining=_MINI_REFINING,
     autoencoder=AutoencoderConfig(
         kind="patch", latent_channels=12, downscale=4, scaling_factor=1.0
     ),
@@ -274,34 +278,24 @@ _TEST_UNET = UNetConfig(
     cross_attention_dim=16,
     sample_size=8,
 )
+_TEST_PATCHES: dict[str, Any] = {"unet": _TEST_UNET, "patch_dim": 24, "patch_hidden_dim": 16}
 
-_TEST = Preset(
+_TEST = replace(
+    _MINI,
     name="test",
-    prior=PriorConfig(
+    prior=replace(
+        _MINI_PRIOR,
         num_layers=2,
         num_heads=2,
         head_dim=8,
         embedding_dim=16,
         pose_hidden_dim=16,
         pose_dim=16,
-        embedding_mean=0.0,
-        embedding_std=1.0,
-        schedule=_MINI.prior.schedule if _MINI.prior else ScheduleConfig(),
     ),
-    inpainting=InpaintingConfig(
-        unet=_TEST_UNET,
-        latent_channels=12,
-        patch_dim=24,
-        patch_hidden_dim=16,
-        embedding_dim=16,
-        pose_channels=(8, 16, 16),
-        draws_hands=False,
-        schedule=_X0,
+    inpainting=replace(
+        _MINI.inpainting, **_TEST_PATCHES, embedding_dim=16, pose_channels=(8, 16, 16)
     ),
-    refining=RefiningConfig(
-        unet=_TEST_UNET, latent_channels=12, patch_dim=24, patch_hidden_dim=16, schedule=_X0
-    ),
-    autoencoder=_MINI.autoencoder,
+    refining=replace(_MINI_REFINING, **_TEST_PATCHES),
     patch_encoder=PatchEncoderConfig(
         hidden_size=24,
         num_layers=1,
@@ -313,8 +307,6 @@ _TEST = Preset(
     global_encoder=GlobalEncoderConfig(kind="linear", embedding_dim=16, picture_size=8),
     height=64,
     width=48,
-    fit="pad",
-    guidance_scale=1.5,
 )
 
 PRESETS: Mapping[str, Preset] = {p.name: p for p in (_PUBLISHED, _SIMPLIFIED, _MINI, _TEST)}
