@@ -103,6 +103,8 @@ def test_stage_3_leaves_the_shared_patch_encoder_alone(
     assert isinstance(stage, RefiningStage)
     before = {n: p.clone() for n, p in stage.patch_encoder.named_parameters()}
     trainer = Trainer(stage, RUN, accelerator, tmp_path)
+    shared = {id(p) for p in stage.patch_encoder.parameters()}
+    assert not shared & {id(p) for p in trainer.parameters}
     trainer.total = 10
     trainer.train_step(PairSource(rows, seed=0))
     assert all(torch.equal(p, before[n]) for n, p in stage.patch_encoder.named_parameters())
