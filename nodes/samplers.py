@@ -6,6 +6,7 @@ the table, so the scheduler of the core is put behind ComfyUI's interface.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -45,10 +46,22 @@ def sigmas_of(config: ScheduleConfig, steps: int, denoise: float = 1.0) -> Tenso
     return sigmas[-(steps + 1) :]
 
 
-def published_sampler(config: ScheduleConfig) -> comfy.samplers.KSAMPLER:
+class PublishedSampler(comfy.samplers.KSAMPLER):
     """The sampler that a stage was published with, on any SIGMAS."""
-    function = _sample_unipc if config.sampler == "unipc" else _sample_ddim
-    return comfy.samplers.KSAMPLER(function, {"config": config})
+
+    def __init__(self, config: ScheduleConfig) -> None:
+        self.config = config
+        function = _sample_unipc if config.sampler == "unipc" else _sample_ddim
+        super().__init__(function, {"config": config})
+
+    def max_denoise(self, model_wrap: Any, sigmas: Tensor) -> bool:
+        """Whether the run starts from noise of unit variance.
+
+        As published: a whole run does, also DDIM's, whose first timestep is not the table's last.
+        """
+        first = float(sigmas_of(self.config, len(sigmas) - 1)[0])
+        whole = math.isclose(float(sigmas[0]), first, rel_tol=1e-5)
+        return whole or super().max_denoise(model_wrap, sigmas)
 
 
 @torch.no_grad()
@@ -149,7 +162,7 @@ def run_sampler(
     """LATENT samples after one run, with previews and cancelling as in the stock samplers."""
     inner: PCDMModel = model.model
     schedule = inner.core_config.schedule
-    chosen = published_sampler(schedule)
+    chosen = PublishedSampler(schedule)
     if sampler_name != PUBLISHED:
         chosen = comfy.samplers.sampler_object(sampler_name)
     if scheduler == PUBLISHED:
@@ -260,7 +273,7 @@ class PCDMPublishedSampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any) -> io.NodeOutput:
-        return io.NodeOutput(published_sampler(_schedule(model)))
+        return io.NodeOutput(PublishedSampler(_schedule(model)))
 
 
 class PCDMPublishedSigmas(io.ComfyNode):

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import torch
 
+from pcdm_core.checkpoints import save_model
+from pcdm_core.config import ScheduleConfig
 from pcdm_core.inputs import draw_rows
+from pcdm_core.models import InpaintingModel
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.sampling import guide, sample
 from pcdm_core.schedules import alphas_cumprod, make_scheduler
 from pcdm_core.stages import condition_inpainting
-from tests.core.tiny_pipeline import poses
+from tests.core.tiny_pipeline import TEST, poses, randomise
 from tests.nodes.conftest import Host
 from tests.nodes.graph import SETTINGS, Graph, image, inpainting_inputs, make_graph
 
@@ -70,6 +73,61 @@ def test_three_stages_in_a_batch_equal_the_python_pipeline(
     assert latent["samples"].shape == (2, 12, 16, 24)
 
 
+@torch.inference_mode()
+def test_a_model_without_prior_equals_the_pipeline_and_refuses_an_embedding(
+    graph: Graph, loaded: dict[str, Any]
+) -> None:
+    """The simplified release: no target embedding, projected null tokens, DDIM, epsilon."""
+    config = replace(
+        TEST.inpainting,
+        embedding_dim=None,
+        null_tokens="projected_zeros",
+        schedule=ScheduleConfig(sampler="ddim"),
+    )
+    core = randomise(InpaintingModel(config), 3)
+    path = graph.folder / "single.safetensors"
+    save_model(core, path, stage="inpainting", metadata={"preset": "test"})
+    inputs = inpainting_inputs(graph, loaded, graph.pose(2, first=5))
+    embedding = inputs.pop("target_embedding")
+    (inputs["model"],) = graph.run("PCDMLoadInpainting", weights="test/single.safetensors")
+    settings = {**SETTINGS, "steps": 10}
+    _, made, _, _ = graph.run("PCDMInpaintingSampler", **inputs, **settings, restore_size=False)
+    whole = PCDMsPipeline.from_folder(graph.folder)
+    pipeline = PCDMsPipeline(
+        replace(TEST, prior=None, global_encoder=None, inpainting=config),
+        inpainting=core,
+        autoencoder=whole.autoencoder,
+        patch_encoder=whole.patch_encoder,
+    )
+    expected = sample(
+        core,
+        make_scheduler(config.schedule),
+        draw_rows(made["samples"].shape[1:], 11, 2)[0],
+        *conditions(pipeline, None),
+        steps=10,
+        guidance_scale=2.0,
+    )
+    assert float((made["samples"] - expected).abs().max() / expected.std()) <= LATENT
+    with pytest.raises(ValueError, match="takes no target embedding"):
+        graph.run("PCDMInpaintingConditioning", **inputs, target_embedding=embedding)
+
+
+def conditions(pipeline: PCDMsPipeline, embeds: torch.Tensor | None) -> tuple[Any, Any]:
+    """What the core's inpainting model sees of the standard source and two poses, and the null."""
+    features = pipeline.encode_source(image().movedim(-1, 1) * 2 - 1).expand(2)
+    cond = condition_inpainting(
+        pipeline.inpainting,
+        features.patch_tokens,
+        features.canvas_latents,
+        poses(1),
+        poses(2, 5),
+        embeds,
+        height=64,
+        width=48,
+    )
+    return cond, pipeline.inpainting.unconditional(cond)
+
+
 def euler(denoise: Any, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
     """Euler's method on x = x0 + sigma * noise, for a model of unit variance that gives x0."""
     x = noise * (1 + sigmas[0] ** 2).sqrt()
@@ -89,19 +147,8 @@ def test_latents_after_20_steps_equal_those_of_the_cores_network(
     _, made, _, _ = graph.run("PCDMInpaintingSampler", **inputs, **settings, restore_size=False)
     pipeline = PCDMsPipeline.from_folder(graph.folder)
     model, config = pipeline.inpainting, pipeline.inpainting.config.schedule
-    features = pipeline.encode_source(image().movedim(-1, 1) * 2 - 1).expand(2)
-    cond = condition_inpainting(
-        model,
-        features.patch_tokens,
-        features.canvas_latents,
-        poses(1),
-        poses(2, 5),
-        inputs["target_embedding"].embeds,
-        height=64,
-        width=48,
-    )
-    uncond, shape = model.unconditional(cond), features.canvas_latents.shape[1:]
-    noise = draw_rows(shape, 11, 2)[0]
+    cond, uncond = conditions(pipeline, inputs["target_embedding"].embeds)
+    noise = draw_rows(made["samples"].shape[1:], 11, 2)[0]
     if name == "published":
         expected = sample(
             model, make_scheduler(config), noise, cond, uncond, steps=20, guidance_scale=2.0
