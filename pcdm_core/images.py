@@ -23,7 +23,8 @@ from .pose.keypoints import Keypoints
 
 __all__ = [
     "CLIP_MEAN", "CLIP_STD", "Fit", "FitMode", "as_picture", "background_colour", "body_mask",
-    "encoder_pixels", "fit", "from_uint8", "known_mask", "load_picture", "pose_canvas", "resize",
+    "encoder_pixels", "fit", "from_planes", "from_uint8",
+    "known_mask", "load_picture", "pose_canvas", "resize",
     "right_half", "save_picture", "source_canvas", "to_pil", "to_uint8",
 ]  # fmt: skip
 
@@ -92,7 +93,11 @@ def from_uint8(pixels: np.ndarray) -> Tensor:
     if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3:
         raise ValueError(f"expected uint8 [B, H, W, 3], got {pixels.dtype} {list(pixels.shape)}")
     batch = pixels[None] if pixels.ndim == 3 else pixels
-    planes = torch.from_numpy(np.array(batch.transpose(0, 3, 1, 2), order="C"))
+    return from_planes(torch.from_numpy(np.array(batch.transpose(0, 3, 1, 2), order="C")))
+
+
+def from_planes(planes: Tensor) -> Tensor:
+    """uint8 `[B, 3, H, W]` on any device as a picture in [-1, 1]."""
     return (planes.to(torch.float32) / 255.0 - 0.5) / 0.5
 
 

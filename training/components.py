@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import nn
 
+from pcdm_core import components
 from pcdm_core.checkpoint_keys import Component
-from pcdm_core.checkpoints import load_component, save_model
+from pcdm_core.checkpoints import save_model
 from pcdm_core.config import Preset
 from pcdm_core.encoders import GlobalEncoder, PatchImageEncoder
 from pcdm_core.models import InpaintingModel, PosePrior
@@ -35,24 +35,15 @@ def load_components(folder: Path, device: torch.device | str) -> Components:
     Raises:
         pcdm_core.checkpoints.CheckpointError: a part is missing or damaged; it is named.
     """
-
-    def load(name: Component) -> nn.Module:
-        return load_component(folder, name).to(device=device, dtype=torch.float32)
-
-    return Components(
-        prior=cast(PosePrior, load("prior")),
-        inpainting=cast(InpaintingModel, load("inpainting")),
-        patch_encoder=cast(PatchImageEncoder, load("patch_encoder")),
-        global_encoder=cast(GlobalEncoder, load("global_encoder")),
-        autoencoder=cast(Autoencoder, load("autoencoder")),
-    )
+    _, parts = components.load_components(folder, device=device, with_refining=False)
+    return Components(**parts)
 
 
 def save_components(
-    components: Mapping[Component, nn.Module], folder: Path, preset: Preset, note: Mapping[str, str]
+    parts: Mapping[Component, nn.Module], folder: Path, preset: Preset, note: Mapping[str, str]
 ) -> None:
     """Write parts as fp16 safetensors with their configuration, as the pack ships them."""
-    for name, module in components.items():
+    for name, module in parts.items():
         config = getattr(preset, name)
         save_model(
             module,

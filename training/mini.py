@@ -24,13 +24,14 @@ from pcdm_core.checkpoint_keys import Component
 from pcdm_core.checkpoints import CheckpointError, load_component
 from pcdm_core.config import Preset, find_preset
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
+from pcdm_core.images import from_planes
 from pcdm_core.vae import PatchAutoencoder, build_autoencoder
 
 from .components import load_components, save_components
 from .config import TRAINED, TrainConfig, load_config
 from .pairs import ordered_pairs
-from .people import CoarsePictures, People, identity_folders, load_people, to_pixels
-from .render_coarse import CoarseRenderer, render_coarse, weights_hash
+from .people import CoarsePictures, People, identity_folders, load_people
+from .render_coarse import CoarseRenderer, render_coarse
 from .stages import (
     AutoencoderStage,
     Frozen,
@@ -151,7 +152,7 @@ class MiniRun:
         if not self.has("autoencoder"):
             model = build_autoencoder(self.preset.autoencoder)
             if isinstance(model, PatchAutoencoder):
-                model.fit(to_pixels(people.pictures[rows]).cpu())
+                model.fit(from_planes(people.pictures[rows]).cpu())
             stage = AutoencoderStage(model, people, run, self.config.seed)
             self.train("autoencoder", stage, self.pairs)
         self.people = people.with_embeds(self.part("global_encoder"))
@@ -216,12 +217,10 @@ class MiniRun:
         self.train("prior", stage, self.pairs)
 
     def coarse(self) -> CoarsePictures:
-        """Stage 2's results for training pairs, keyed by the weights that made them."""
+        """Stage 2's results for training pairs, keyed by what made them."""
         parts = load_components(self.weights, self.accelerator.device)
         renderer = CoarseRenderer(self.preset, parts, self.config.coarse, self.config.seed)
-        key = weights_hash(parts.prior, parts.inpainting, parts.patch_encoder)
-        folder = self.out / "coarse" / key
-        return render_coarse(renderer, self.read_people(), folder, self.config.seed)
+        return render_coarse(renderer, self.read_people(), self.out / "coarse")
 
     def train_refining(self) -> None:
         """Stage 3, starting from stage 2's weights where shapes match."""
@@ -266,13 +265,14 @@ class MiniRun:
 def ship(weights: Path, target: Path) -> None:
     """Copy finished parts over the shipped ones, each file whole or not at all."""
     target.mkdir(parents=True, exist_ok=True)
-    for name in (*TRAINED, "patch_encoder"):
-        for old in target.glob(f"{name}*.safetensors*"):
-            old.unlink()
+    stale = {p for n in (*TRAINED, "patch_encoder") for p in target.glob(f"{n}*.safetensors*")}
     for path in sorted(weights.glob("*.safetensors*")):
         temporary = target / f".{path.name}"
         temporary.write_bytes(path.read_bytes())
         os.replace(temporary, target / path.name)
+        stale.discard(target / path.name)
+    for old in stale:
+        old.unlink()
 
 
 def main(arguments: list[str] | None = None) -> int:

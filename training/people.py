@@ -22,21 +22,16 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from pcdm_core.config import Preset
-from pcdm_core.images import encoder_pixels, from_uint8, resize, to_uint8
+from pcdm_core.images import encoder_pixels, from_planes, from_uint8, resize, to_uint8
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.pose.render import draw_people, people_of
 
 from .synthetic.camera import openpose_visibility
 
 
-def to_pixels(pictures: Tensor) -> Tensor:
-    """uint8 [B, 3, H, W] -> float32 in [-1, 1], as `pcdm_core.images.from_uint8` scales."""
-    return (pictures.to(torch.float32) / 255.0 - 0.5) / 0.5
-
-
 def _normalised(pictures: Tensor) -> Tensor:
     """Squashed 8-bit pictures -> encoder input; no resizing is left to do."""
-    return encoder_pixels(to_pixels(pictures), pictures.shape[-1])
+    return encoder_pixels(from_planes(pictures), pictures.shape[-1])
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,25 @@
 """Stage 2's own results for training pairs: what stage 3 learns to refine.
 
-Single samples with the prior's predicted embeddings, as at inference. The results lie in a folder
-named after the hash of the weights that made them, in chunks, so that an interrupted run goes on.
+Single samples with the prior's predicted embeddings, as at inference. The results lie in chunks, so
+that an interrupted run goes on, in a folder named after the hashes of the weights and of all that
+went in: other weights, people, pairs or settings never meet old pictures.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
+from pcdm_core.checkpoint_files import weights_hash
 from pcdm_core.conditioning import Conditioning, PriorConditioning
 from pcdm_core.config import Preset, find_preset
-from pcdm_core.images import pose_canvas, right_half, source_canvas, to_uint8
+from pcdm_core.images import from_planes, pose_canvas, right_half, source_canvas, to_uint8
 from pcdm_core.sampling import sample
 from pcdm_core.schedules import make_scheduler
 
@@ -26,20 +27,10 @@ from . import counter
 from .components import Components, load_components
 from .config import CoarseRun, load_config
 from .pairs import PairOrder, ordered_pairs
-from .people import CoarsePictures, People, load_people, to_pixels
+from .people import CoarsePictures, People, load_people
 
 PRIOR_STEPS = 20
 PRIOR_NOISE, CANVAS_NOISE = 16, 17  # streams of `counter`
-
-
-def weights_hash(*models: nn.Module) -> str:
-    """16 hex digits that change with any weight."""
-    digest = hashlib.sha256()
-    for model in models:
-        for name, tensor in sorted(model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().to("cpu", torch.float32).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 class CoarseRenderer:
@@ -57,6 +48,22 @@ class CoarseRenderer:
         self.run, self.seed = run, seed
         given = run.guidance_scale
         self.guidance_scale = preset.guidance_scale if given is None else given
+        self.weights = {
+            f"{name}.{key}": tensor
+            for name, part in vars(parts).items()
+            for key, tensor in part.state_dict().items()
+        }
+
+    def key(self, people: People, pairs: Tensor) -> str:
+        """A folder's name that changes with anything that the pictures depend on."""
+        settings = (self.seed, self.run.steps, self.run.batch_size, self.guidance_scale)
+        inputs = {
+            "settings": torch.tensor(settings, dtype=torch.float64),
+            "pairs": pairs,
+            "embeds": people.embeds[pairs],
+            "pose_vectors": people.pose_vectors[pairs],
+        }
+        return f"{weights_hash(self.weights)[:16]}-{weights_hash(inputs)[:16]}"
 
     @torch.no_grad()
     def predict_embeds(self, people: People, pairs: Tensor, samples: Tensor) -> Tensor:
@@ -85,8 +92,8 @@ class CoarseRenderer:
     def __call__(self, people: People, pairs: Tensor, samples: Tensor) -> np.ndarray:
         """Rows [B, 2] -> uint8 [B, H, W, 3]."""
         source_rows, target_rows = pairs.unbind(1)
-        source = to_pixels(people.pictures[source_rows])
-        skeletons = [to_pixels(people.skeletons[rows]) for rows in (source_rows, target_rows)]
+        source = from_planes(people.pictures[source_rows])
+        skeletons = [from_planes(people.skeletons[rows]) for rows in (source_rows, target_rows)]
         latents = self.autoencoder.encode(source_canvas(source))
         half = source.device.type == "cuda"
         with torch.autocast(source.device.type, torch.bfloat16, enabled=half):
@@ -108,15 +115,14 @@ class CoarseRenderer:
         return to_uint8(right_half(self.autoencoder.decode(x0)))
 
 
-def render_coarse(
-    renderer: CoarseRenderer, people: People, folder: Path, seed: int
-) -> CoarsePictures:
-    """Render `run.pairs` training pairs into `folder`, or read those that are there."""
+def render_coarse(renderer: CoarseRenderer, people: People, root: Path) -> CoarsePictures:
+    """Render `run.pairs` training pairs below `root`, or read those that are there."""
     run = renderer.run
-    folder.mkdir(parents=True, exist_ok=True)
     table = ordered_pairs(people.identities.cpu())
     numbers = torch.arange(min(run.pairs, len(table)))
-    pairs = table[PairOrder(len(table), seed + 1).pair_numbers(numbers)]
+    pairs = table[PairOrder(len(table), renderer.seed + 1).pair_numbers(numbers)]
+    folder = root / renderer.key(people, pairs)
+    folder.mkdir(parents=True, exist_ok=True)
     device = people.pictures.device
     pictures: list[np.ndarray] = []
     for start in tqdm(range(0, len(pairs), run.batch_size), desc="coarse", unit="batch"):
@@ -147,9 +153,8 @@ def main(arguments: list[str] | None = None) -> None:
     people = load_people(options.data, "train", preset, workers=config.render_workers)
     people = people.to(options.device).with_embeds(parts.global_encoder)
     renderer = CoarseRenderer(preset, parts, config.coarse, config.seed)
-    folder = options.out / weights_hash(parts.prior, parts.inpainting, parts.patch_encoder)
-    made = render_coarse(renderer, people, folder, config.seed)
-    print(f"{len(made.pictures)} coarse pictures in {folder}")
+    made = render_coarse(renderer, people, options.out)
+    print(f"{len(made.pictures)} coarse pictures in {options.out}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pcdm_core.checkpoint_keys import Component
 from pcdm_core.conditioning import Conditioning, PriorConditioning
 from pcdm_core.config import Preset
 from pcdm_core.encoders import PatchImageEncoder
-from pcdm_core.images import pose_canvas, source_canvas
+from pcdm_core.images import from_planes, pose_canvas, source_canvas
 from pcdm_core.losses import denoising_loss, draw_timesteps
 from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
 from pcdm_core.schedules import alphas_cumprod
@@ -24,7 +24,7 @@ from pcdm_core.vae import Autoencoder
 
 from . import counter
 from .config import StageRun
-from .people import CoarsePictures, People, to_pixels
+from .people import CoarsePictures, People
 
 Batch = dict[str, Tensor]
 
@@ -77,7 +77,7 @@ class AutoencoderStage(StageModule):
         return {"autoencoder": self.model}
 
     def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
-        return {"pixels": to_pixels(self.people.pictures[pairs[:, 1]])}
+        return {"pixels": from_planes(self.people.pictures[pairs[:, 1]])}
 
     def forward(self, batch: Batch) -> Tensor:
         error = self.model.decode(self.model.encode(batch["pixels"])) - batch["pixels"]
@@ -183,10 +183,10 @@ class InpaintingStage(StageModule):
     def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
         people, encode = self.people, self.frozen.autoencoder.encode
         source_rows, target_rows = pairs.unbind(1)
-        source = to_pixels(people.pictures[source_rows])
-        target = to_pixels(people.pictures[target_rows])
+        source = from_planes(people.pictures[source_rows])
+        target = from_planes(people.pictures[target_rows])
         x0 = encode(torch.cat([source, target], dim=-1))
-        skeletons = [to_pixels(people.skeletons[rows]) for rows in (source_rows, target_rows)]
+        skeletons = [from_planes(people.skeletons[rows]) for rows in (source_rows, target_rows)]
         embeds = people.embeds[target_rows]
         # The prior's predictions miss the truth; noise on the embedding makes stage 2 bear it.
         strength = self.run.embeds_noise * self._uniform(EMBEDS_NOISE, samples, 1)
@@ -265,12 +265,12 @@ class RefiningStage(StageModule):
     def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
         encode = self.frozen.autoencoder.encode
         source_rows, target_rows, coarse_rows = pairs.unbind(1)
-        x0 = encode(to_pixels(self.people.pictures[target_rows]))
+        x0 = encode(from_planes(self.people.pictures[target_rows]))
         drops = self._uniform(DROP, samples, 2)
         person = self.people.person_shares(target_rows, x0.shape[-2], x0.shape[-1])
         return {
             "x0": x0,
-            "coarse_latents": encode(to_pixels(self.coarse.pictures[coarse_rows])),
+            "coarse_latents": encode(from_planes(self.coarse.pictures[coarse_rows])),
             "patch_pixels": self.people.patch_pixels(source_rows),
             "noise": self._normal(NOISE, samples, x0),
             "timesteps": draw_timesteps(self._uniform(TIMESTEP, samples, 1)[:, 0], self.schedule),

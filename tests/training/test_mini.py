@@ -12,9 +12,11 @@ from accelerate import Accelerator
 
 from pcdm_core.checkpoints import load_component
 from pcdm_core.config import Preset
+from training.components import load_components
 from training.config import CoarseRun, StageRun, TrainConfig, load_config
 from training.mini import MiniRun, main, ship
 from training.people import People, load_people
+from training.render_coarse import CoarseRenderer
 from training.stages import PriorStage, build_denoiser
 from training.train import PairSource, Trainer, learning_rate_at
 
@@ -75,6 +77,33 @@ def test_a_lost_chunk_of_coarse_pictures_is_made_again_alike(
     assert chunk.is_file()
     assert torch.equal(before.pictures, again.pictures)
     assert torch.equal(before.pairs, again.pairs)
+
+
+def test_coarse_pictures_of_other_settings_or_people_are_never_read_as_ours(
+    finished: Path, people_folder: Path
+) -> None:
+    run = MiniRun(CONFIG, people_folder, finished)
+    people = run.read_people()
+    parts = load_components(finished / "weights", "cpu")
+    pairs = torch.tensor([[0, 1], [2, 3]])
+
+    def key(coarse: CoarseRun, seed: int = 0, known: People = people) -> str:
+        return CoarseRenderer(run.preset, parts, coarse, seed).key(known, pairs)
+
+    ours = key(CONFIG.coarse)
+    assert key(CONFIG.coarse) == ours
+    others = replace(people, embeds=people.embeds + 1)
+    keys = {
+        ours,
+        key(replace(CONFIG.coarse, guidance_scale=2.0)),
+        key(replace(CONFIG.coarse, steps=3)),
+        key(replace(CONFIG.coarse, batch_size=4)),
+        key(CONFIG.coarse, seed=1),
+        key(CONFIG.coarse, known=others),
+    }
+    with torch.no_grad():
+        parts.inpainting.unet.conv_in.weight[0] += 0.5
+    assert len(keys | {key(CONFIG.coarse)}) == 7
 
 
 def test_shipping_replaces_the_weights_of_an_earlier_release(

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from pcdm_core.config import Preset
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
-from pcdm_core.images import right_half
+from pcdm_core.images import from_planes, right_half
 from pcdm_core.vae import PatchAutoencoder
 from training.config import StageRun
 from training.pairs import ordered_pairs
-from training.people import CoarsePictures, People, to_pixels
+from training.people import CoarsePictures, People
 from training.stages import (
     AutoencoderStage,
     Frozen,
@@ -35,7 +35,7 @@ RUN = StageRun(batch_size=6, learning_rate=2e-3, warmup_steps=1, ema_decay=0.9)
 def parts(preset: Preset, people: People) -> tuple[Frozen, People]:
     torch.manual_seed(0)
     autoencoder = PatchAutoencoder(preset.autoencoder)
-    autoencoder.fit(to_pixels(people.pictures))
+    autoencoder.fit(from_planes(people.pictures))
     assert preset.global_encoder is not None
     encoder = build_global_encoder(preset.global_encoder)
     assert isinstance(encoder, LinearImageEncoder)
@@ -142,8 +142,8 @@ def test_stage_2_sees_the_source_left_and_must_make_the_target_right(
     pair = rows[:1]
     batch = stage.prepare(torch.arange(1), pair)
     decode = stage.frozen.autoencoder.decode
-    target = to_pixels(people.pictures[pair[:, 1]])
-    source = to_pixels(people.pictures[pair[:, 0]])
+    target = from_planes(people.pictures[pair[:, 1]])
+    source = from_planes(people.pictures[pair[:, 0]])
     made = decode(batch["x0"])
     assert (right_half(made) - target).abs().mean() < 0.1
     assert (made[..., : preset.width] - source).abs().mean() < 0.1
