@@ -1,9 +1,8 @@
-"""The inpainting and refining models inside ComfyUI's own UNet and model classes.
+"""The inpainting and refining models inside ComfyUI's own model classes.
 
-Our UNets are stock diffusers networks, and ComfyUI's key table maps all of their weights onto its
-`UNetModel`. So the host's memory management, attention back ends, patches, guiders, previews and
-samplers treat these models like any other. What a UNet sees besides x_t and t comes in by the ways
-that ComfyUI has for it:
+The UNet is ComfyUI's (`network`), so the host's memory management, attention back ends, patches,
+guiders, previews and samplers treat these models like any other. What a UNet sees besides x_t and t
+comes in by the ways that ComfyUI has for it:
 
 | `Conditioning` | CONDITIONING                    | in the network                    |
 | -------------- | ------------------------------- | --------------------------------- |
@@ -24,121 +23,15 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.model_sampling
 import comfy.supported_models_base
-import comfy.utils
 import torch
-from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
-from torch import Tensor
 
-from ..pcdm_core.config import AutoencoderConfig, InpaintingConfig, Preset, RefiningConfig
+from ..pcdm_core.config import AutoencoderConfig, InpaintingConfig, Preset
 from ..pcdm_core.models import InpaintingModel, RefiningModel
 from ..pcdm_core.schedules import alphas_cumprod
 from ..pcdm_core.vae import PatchAutoencoder
 from .memory import Resident
-
-StageModel = InpaintingModel | RefiningModel
-
-
-# --- the network ---------------------------------------------------------------------------------
-
-
-def unet_config(config: InpaintingConfig | RefiningConfig) -> dict[str, Any]:
-    """The keywords of ComfyUI's `UNetModel` for a stage.
-
-    Raises:
-        ValueError: widths that `UNetModel` cannot build; the field is named.
-    """
-    unet = config.unet
-    widths, first = unet.block_out_channels, unet.block_out_channels[0]
-    head_widths = {w // h for w, h in zip(widths, unet.num_heads, strict=True)}
-    if any(width % first for width in widths) or unet.norm_num_groups != 32:
-        raise ValueError(
-            f"ComfyUI's UNet has 32 norm groups and widths that are multiples of the first, got "
-            f"{unet.norm_num_groups} groups and widths {widths}. Change the configuration."
-        )
-    if len(head_widths) != 1:
-        raise ValueError(
-            f"ComfyUI's UNet has heads of one width, got {sorted(head_widths)} "
-            f"(widths {widths}, heads {unet.num_heads}). Change the configuration."
-        )
-    layers = unet.layers_per_block
-    native: dict[str, Any] = {
-        "image_size": unet.sample_size,
-        "in_channels": config.in_channels,
-        "out_channels": config.latent_channels,
-        "model_channels": first,
-        "channel_mult": [width // first for width in widths],
-        "num_res_blocks": [layers] * len(widths),
-        "transformer_depth": [int(a) for a in unet.attention_levels for _ in range(layers)],
-        "transformer_depth_output": [
-            int(a) for a in unet.attention_levels for _ in range(layers + 1)
-        ],
-        "transformer_depth_middle": 1,
-        "context_dim": unet.cross_attention_dim,
-        "num_heads": -1,
-        "num_head_channels": head_widths.pop(),
-        "use_spatial_transformer": True,
-        "use_linear_in_transformer": True,
-        "use_temporal_attention": False,
-        "legacy": False,
-        # As the host does for the SD 2 family, whose attention overflows in half precision.
-        "attn_precision": torch.float32,
-    }
-    if isinstance(config, InpaintingConfig) and config.embedding_dim is not None:
-        native |= {"num_classes": "sequential", "adm_in_channels": config.embedding_dim}
-    return native
-
-
-def native_state_dict(state: dict[str, Tensor], native: dict[str, Any]) -> dict[str, Tensor]:
-    """A diffusers UNet's tensors under the names of `UNetModel(**native)`.
-
-    Raises:
-        RuntimeError: ComfyUI's own table has no name for a tensor; the first are listed.
-    """
-    names = comfy.utils.unet_to_diffusers(native)
-    unknown = [key for key in state if key not in names]
-    if unknown:
-        raise RuntimeError(
-            f"This ComfyUI has no place for {len(unknown)} tensors of the model "
-            f"({', '.join(unknown[:3])}). Use a ComfyUI version that docs/nodes.md names."
-        )
-    return {names[key]: tensor for key, tensor in state.items()}
-
-
-class PoseUNet(UNetModel):
-    """ComfyUI's UNet, with a pose map added to what the first convolution gives."""
-
-    def forward(
-        self,
-        x: Tensor,
-        timesteps: Tensor | None = None,
-        context: Tensor | None = None,
-        y: Tensor | None = None,
-        control: Any = None,
-        transformer_options: dict[str, Any] | None = None,
-        pcdm_pose: Tensor | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
-        """As `UNetModel.forward`; `pcdm_pose` is [B, C0, h, w]."""
-        options = {} if transformer_options is None else transformer_options
-        if pcdm_pose is not None:
-            options = _with_pose(options, pcdm_pose)
-        return super().forward(
-            x, timesteps, context, y, control=control, transformer_options=options, **kwargs
-        )
-
-
-def _with_pose(options: dict[str, Any], pose: Tensor) -> dict[str, Any]:
-    """The options with one more patch, before those that users add; the given ones stay as is."""
-
-    def add(h: Tensor, now: dict[str, Any]) -> Tensor:
-        return h + pose.to(h) if now["block"] == ("input", 0) else h
-
-    patches = dict(options.get("patches", {}))
-    patches["input_block_patch"] = [add, *patches.get("input_block_patch", [])]
-    return {**options, "patches": patches}
-
-
-# --- the model around it -------------------------------------------------------------------------
+from .network import PoseUNet, native_state_dict, unet_config
+from .stages import StageModel
 
 
 class PatchLatents(comfy.latent_formats.LatentFormat):
@@ -174,22 +67,12 @@ class _SampleTable(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampl
     """A discrete noise table for a network that predicts x0."""
 
 
-class PCDMModel(comfy.model_base.BaseModel):
-    """ComfyUI's model of one stage.
-
-    Attributes:
-        preset: whose model it is.
-        conditioner: our model without its UNet: configuration, projection and pose encoder, from
-            which the conditioning nodes make what the UNet sees. No submodule, because the host
-            moves those in parts, and these know nothing of that.
-    """
-
-    preset: Preset
-    conditioner: Resident
+class PCDMModel(comfy.model_base.BaseModel, StageModel):
+    """ComfyUI's model of one stage."""
 
     def __init__(
         self,
-        core: StageModel,
+        core: InpaintingModel | RefiningModel,
         latents: comfy.latent_formats.LatentFormat,
         *,
         dtype: torch.dtype,
@@ -246,7 +129,7 @@ class PCDMModel(comfy.model_base.BaseModel):
 
 
 def make_model(
-    core: StageModel,
+    core: InpaintingModel | RefiningModel,
     preset: Preset,
     decoder: PatchAutoencoder | None = None,
     *,
@@ -281,20 +164,3 @@ def make_model(
     # Newer hosts put a class with finer memory management under this name.
     patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     return patcher(model, load_device=device, offload_device=offload)
-
-
-def stage_model(
-    model: comfy.model_patcher.ModelPatcher, *kinds: type[InpaintingModel] | type[RefiningModel]
-) -> PCDMModel:
-    """The model inside a MODEL, which must be of one of these stages.
-
-    Raises:
-        ValueError: it is another one; the loader to connect is named.
-    """
-    inner = getattr(model, "model", None)
-    if isinstance(inner, PCDMModel) and isinstance(inner.conditioner.module, kinds):
-        return inner
-    found = "PCDM's for the other stage" if isinstance(inner, PCDMModel) else "of another family"
-    names = {InpaintingModel: "Inpainting", RefiningModel: "Refining"}
-    loaders = " or ".join(f"PCDM Load {names[kind]} Model" for kind in kinds)
-    raise ValueError(f"This MODEL is {found}. Connect {loaders}; patches may lie between.")

@@ -16,9 +16,9 @@ from ..pcdm_core.models import InpaintingModel
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.stages import condition_inpainting
 from .checks import check_embedding, check_encoders, check_rows, note_hands
-from .comfy_model import stage_model
 from .convert import conditioning_of, image_of, latent_of, mask_of, target_of
 from .samplers import run_sampler, sampling_inputs
+from .stages import stage_model
 from .types import (
     EmbeddingSocket,
     EncodersSocket,

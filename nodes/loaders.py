@@ -12,7 +12,6 @@ from ..pcdm_core.checkpoints import CheckpointError, load_model
 from ..pcdm_core.config import Preset
 from ..pcdm_core.vae import PatchAutoencoder
 from . import weights
-from .comfy_model import make_model
 from .memory import Resident, resident_dtype
 from .types import EncoderModules, EncodersSocket, LoadedEncoders, LoadedPrior, PriorSocket
 from .vae import PatchVAE
@@ -170,6 +169,9 @@ def _load_unet(choice: str, component: Any) -> Any:
     decoder = None
     if preset.autoencoder.kind == "patch" and beside is not None:
         decoder = load_model(beside, stage="autoencoder")
+    # Here, because a node's description must not need the host's network classes.
+    from .comfy_model import make_model
+
     return make_model(core, preset, decoder)
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from ..pcdm_core.images import fit as fit_picture
 from ..pcdm_core.models import RefiningModel
 from .checks import check_encoders
-from .comfy_model import stage_model
 from .convert import conditioning_of, image_of, latent_of, picture_of
 from .inpainting import Prepared, encode, patch_tokens
 from .samplers import run_sampler, sampling_inputs
+from .stages import stage_model
 from .types import EncodersSocket, LoadedEncoders, fitted
 
 CATEGORY = "PCDM"

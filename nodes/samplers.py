@@ -25,7 +25,7 @@ from ..pcdm_core.config import ScheduleConfig
 from ..pcdm_core.models import InpaintingModel, RefiningModel
 from ..pcdm_core.sampling import guide
 from ..pcdm_core.schedules import alphas_cumprod, make_scheduler
-from .comfy_model import PCDMModel, stage_model
+from .stages import StageModel, stage_model
 
 CATEGORY = "PCDM/sampling"
 PUBLISHED = "published"
@@ -160,7 +160,7 @@ def run_sampler(
     guidance_rescale: float,
 ) -> Tensor:
     """LATENT samples after one run, with previews and cancelling as in the stock samplers."""
-    inner: PCDMModel = model.model
+    inner: StageModel = model.model
     schedule = inner.core_config.schedule
     chosen = PublishedSampler(schedule)
     if sampler_name != PUBLISHED:

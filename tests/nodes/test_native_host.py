@@ -121,7 +121,7 @@ def test_the_pose_counts_and_leaves_the_callers_options_alone(host: Host) -> Non
 def test_every_tensor_of_the_published_size_has_its_place(
     host: Host, stage: str, keys: int
 ) -> None:
-    native = host.pack("nodes.comfy_model")
+    native = host.pack("nodes.network")
     config = stage_config(host, "published", stage)
     ours = host.pack("pcdm_core.models.unet")
     with torch.device("meta"):
@@ -211,7 +211,7 @@ def test_widths_that_comfyui_cannot_build_are_refused(host: Host, change: dict[s
     config = stage_config(host, "test", "refining")
     config = replace(config, unet=replace(config.unet, **change))
     with pytest.raises(ValueError, match="Change the configuration"):
-        host.pack("nodes.comfy_model").unet_config(config)
+        host.pack("nodes.network").unet_config(config)
 
 
 def test_conditioning_of_another_stage_or_size_is_refused(host: Host) -> None:
