@@ -17,4 +17,5 @@ if find_spec("comfy_api") is not None:
     else:
         from .nodes import comfy_entrypoint
 
-        __all__ = ["comfy_entrypoint"]
+        WEB_DIRECTORY = "./web"  # the pose editor's script
+        __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]

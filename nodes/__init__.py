@@ -11,6 +11,7 @@ from comfy_api.latest import ComfyExtension, io
 from .inpainting import PCDMCropTarget, PCDMInpaintingConditioning, PCDMInpaintingSampler
 from .loaders import PCDMLoadEncoders, PCDMLoadInpainting, PCDMLoadPrior, PCDMLoadRefining
 from .pose import PCDMExamplePerson, PCDMPoseFromKeypoints, PCDMRenderPose
+from .pose_editor import PCDMPoseEditor
 from .prior import PCDMPredictTargetEmbedding
 from .refining import PCDMRefiningConditioning, PCDMRefiningSampler
 from .samplers import PCDMPublishedSampler, PCDMPublishedSigmas
@@ -45,6 +46,7 @@ class PCDMExtension(ComfyExtension):
             PCDMExamplePerson,
             PCDMPoseFromKeypoints,
             PCDMRenderPose,
+            PCDMPoseEditor,
             PCDMPredictTargetEmbedding,
             PCDMInpaintingSampler,
             PCDMRefiningSampler,

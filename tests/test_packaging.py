@@ -153,7 +153,14 @@ def test_the_built_distribution_is_the_core_alone(tmp_path: Path) -> None:
 def test_the_published_node_leaves_out_what_only_developers_use() -> None:
     ignored = {line.strip().strip("/") for line in text(".comfyignore").splitlines()}
     assert {"run.py", "training", "tests", "benchmarks", "requirements-dev.txt"} <= ignored
-    assert not ignored & {"pcdm_core", "nodes", "workflows", "__init__.py", "requirements.txt"}
+    assert not ignored & {
+        "pcdm_core",
+        "nodes",
+        "web",
+        "workflows",
+        "__init__.py",
+        "requirements.txt",
+    }
 
 
 def test_the_folder_offers_no_nodes_where_comfyui_is_absent() -> None:

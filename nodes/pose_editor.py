@@ -1,0 +1,128 @@
+"""A pose drawn by hand: the node whose text the script in `web/` shows as a figure to drag."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..pcdm_core.images import resize, save_picture
+from ..pcdm_core.pose.editing import fit_pose, inside, read_edited, to_edited
+from ..pcdm_core.pose.formats import PoseError
+from ..pcdm_core.pose.keypoints import Keypoints
+from ..pcdm_core.pose.render import render_pose
+from .convert import image_of, picture_of
+from .pose import CATEGORY
+from .types import PoseSocket
+
+ANY_SIZE = 16384  # stands for the frame where a text is only checked
+LARGEST_UNDERLAY = 1536  # pixels; what the browser draws behind the figure needs no more
+
+
+class PCDMPoseEditor(io.ComfyNode):
+    """PCDM_POSE from a figure that is dragged into shape."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PCDMPoseEditor",
+            display_name="PCDM Pose Editor",
+            category=CATEGORY,
+            description="Drag the joints of a figure. Start from a pose of the library, from a "
+            "connected pose, or trace a connected picture.",
+            inputs=[
+                io.String.Input(
+                    "pose_json",
+                    default="",
+                    multiline=True,
+                    tooltip="The pose as OpenPose JSON; the editor writes it, and any pose in JSON "
+                    "can be pasted. Empty: the connected pose, or a standing person.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=768,
+                    min=64,
+                    max=4096,
+                    step=8,
+                    tooltip="Of the frame that the figure stands in, and of the skeleton picture.",
+                ),
+                io.Int.Input("width", default=512, min=64, max=4096, step=8, tooltip="As height."),
+                PoseSocket.Input(
+                    "start_pose",
+                    optional=True,
+                    tooltip="A pose to begin with. It passes through until the figure is touched; "
+                    "of several poses the editor shows the first.",
+                ),
+                io.Image.Input(
+                    "underlay",
+                    optional=True,
+                    tooltip="A picture to trace, shown behind the figure. A connected pose is "
+                    "taken to be the pose in this picture.",
+                ),
+            ],
+            outputs=[
+                PoseSocket.Output("pose", display_name="pose", tooltip="The pose of the figure."),
+                io.Image.Output(
+                    "skeleton",
+                    display_name="skeleton",
+                    tooltip="The pose as the models see it.",
+                ),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        pose_json: str,
+        height: int,
+        width: int,
+        start_pose: Keypoints | None = None,
+        underlay: Tensor | None = None,
+    ) -> io.NodeOutput:
+        frame = (height, width)
+        start = None
+        if start_pose is not None:
+            size = frame if underlay is None else tuple(underlay.shape[1:3])
+            start = fit_pose(start_pose, size, frame)
+        if start is not None and not pose_json.strip():
+            pose = inside(start)
+        else:
+            pose = read_edited(pose_json, height, width)
+        shown: dict[str, Any] = {"pose": [to_edited(pose, height, width)]}
+        if start is not None:
+            shown["start_pose"] = [to_edited(start, height, width)]
+        if underlay is not None:
+            shown["underlay"] = [save_underlay(underlay)]
+        skeleton = image_of(render_pose(pose, height, width))
+        return io.NodeOutput(pose, skeleton, ui={f"pcdm_{key}": v for key, v in shown.items()})
+
+    @classmethod
+    def validate_inputs(cls, pose_json: str | None = None) -> bool | str:
+        """Says before the run what is wrong with a text that was typed or pasted."""
+        if not pose_json:
+            return True
+        try:
+            read_edited(pose_json, ANY_SIZE, ANY_SIZE)
+        except PoseError as error:
+            return str(error)
+        return True
+
+
+def save_underlay(image: Tensor) -> dict[str, str]:
+    """The first picture in ComfyUI's temporary folder, as /view finds it."""
+    picture = picture_of(image[:1])
+    height, width = picture.shape[-2:]
+    scale = min(1.0, LARGEST_UNDERLAY / max(height, width))
+    if scale < 1:
+        picture = resize(picture, max(1, round(height * scale)), max(1, round(width * scale)))
+    content = picture.cpu().contiguous().numpy().tobytes()
+    name = f"pcdm_underlay_{hashlib.sha256(content).hexdigest()[:16]}.png"
+    path = Path(folder_paths.get_temp_directory()) / name
+    if not path.is_file():
+        save_picture(picture, path)
+    return {"filename": name, "subfolder": "", "type": "temp"}

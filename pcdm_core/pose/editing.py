@@ -1,0 +1,127 @@
+"""Poses as the pose editor keeps them, and the library of poses that it starts from.
+
+The editor's state is one OpenPose document: a canvas and one person in its pixels. A hidden joint
+keeps its place and has confidence 0, so that it comes back where it was; every other reader takes
+it as missing. So a pose travels from the editor to other tools and back as text.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..images import Fit
+from .formats import PoseError, read_frames, read_pose, to_openpose
+from .keypoints import BODY_JOINTS, MIRROR, Keypoints
+from .render import COLOURS, HAND_BONES, HAND_COLOURS, JOINT_RADIUS, LIMB_HALF_WIDTH, LIMBS
+
+LIBRARY_FILE = Path(__file__).with_name("library.json")
+
+
+@dataclass(frozen=True)
+class LibraryPose:
+    """A pose of the library: its name, the group it is listed in, and one row of key points."""
+
+    name: str
+    group: str
+    keypoints: Keypoints
+
+
+@lru_cache(maxsize=1)
+def library() -> tuple[LibraryPose, ...]:
+    """The poses that ship; the first is the one a new editor shows."""
+    document = _library_document()
+    height, width = document["canvas_height"], document["canvas_width"]
+    return tuple(
+        LibraryPose(
+            pose["name"],
+            pose["group"],
+            read_pose(_document(pose["pose_keypoints_2d"], height, width)),
+        )
+        for pose in document["poses"]
+    )
+
+
+def editor_tables() -> dict[str, Any]:
+    """What the editor's script must know, as JSON: `web/pose_editor.json` holds it.
+
+    Joints, limbs and colours are those of the published renderer, the poses those of the library.
+    """
+    return {
+        "joints": BODY_JOINTS,
+        "mirror": MIRROR,
+        "limbs": LIMBS,
+        "colours": COLOURS,
+        "hand_bones": HAND_BONES,
+        "hand_colours": HAND_COLOURS,
+        "limb_half_width": LIMB_HALF_WIDTH,
+        "joint_radius": JOINT_RADIUS,
+        **_library_document(),
+    }
+
+
+def read_edited(text: str, height: int, width: int) -> Keypoints:
+    """The pose of an editor's text on a frame of `height` x `width` pixels.
+
+    Reads what the editor writes and every other pose document in JSON. A document with a canvas
+    of another size is fitted into the frame whole, never squashed. Joints outside the frame count
+    as missing, as they are for a detector that sees the picture.
+
+    Returns:
+        One row. An empty text is the library's first pose.
+
+    Raises:
+        PoseError: no JSON, no pose, or nothing of it is inside the frame.
+    """
+    if not text.strip():
+        first = _library_document()
+        size = first["canvas_height"], first["canvas_width"]
+        return inside(fit_pose(library()[0].keypoints, size, (height, width)))
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PoseError(
+            f"The pose editor's text is no JSON ({error}). Empty it to start afresh, or paste an "
+            "OpenPose document."
+        ) from error
+    (canvas, *_) = (frame.size for frame in read_frames(document, size=(height, width)))
+    pose = read_pose(document, size=(height, width)).select(0)
+    pose = inside(fit_pose(pose, canvas or (height, width), (height, width)))
+    if not bool(pose.visible.any()):
+        raise PoseError(
+            f"No joint of the pose is inside the frame of {height}x{width}. Move the figure into "
+            "it, or empty the editor's text to start afresh."
+        )
+    return pose
+
+
+def fit_pose(pose: Keypoints, size: tuple[int, int], frame: tuple[int, int]) -> Keypoints:
+    """Key points of a picture of `size` (height, width) on a frame that shows it whole."""
+    return Fit.of(*size, *frame, "pad").apply(pose)
+
+
+def inside(pose: Keypoints) -> Keypoints:
+    """Joints and hand points beyond the borders of the picture become missing."""
+    seen = pose.visible & ((pose.xy >= 0) & (pose.xy <= 1)).all(-1)
+    if pose.hands_xy is None or pose.hands_visible is None:
+        return replace(pose, visible=seen)
+    hands = pose.hands_visible & ((pose.hands_xy >= 0) & (pose.hands_xy <= 1)).all(-1)
+    return replace(pose, visible=seen, hands_visible=hands)
+
+
+def to_edited(pose: Keypoints, height: int, width: int) -> dict[str, Any]:
+    """The first row as the editor's document."""
+    return to_openpose(pose.select(0), height, width)[0]
+
+
+@lru_cache(maxsize=1)
+def _library_document() -> dict[str, Any]:
+    return json.loads(LIBRARY_FILE.read_text(encoding="utf-8"))
+
+
+def _document(body: list[float], height: int, width: int) -> dict[str, Any]:
+    people = [{"pose_keypoints_2d": body}]
+    return {"people": people, "canvas_height": height, "canvas_width": width}

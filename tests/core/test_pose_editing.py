@@ -1,0 +1,186 @@
+"""The pose editor's text, the pose library, and the tables that the editor's script reads."""
+
+import json
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pcdm_core.pose.editing import (
+    LIBRARY_FILE,
+    editor_tables,
+    fit_pose,
+    library,
+    read_edited,
+    to_edited,
+)
+from pcdm_core.pose.formats import PoseError
+from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.pose.render import COLOURS, LIMBS
+
+HEIGHT, WIDTH = 384, 256
+
+
+def edited(hidden: tuple[int, ...] = (), **changes: Any) -> dict[str, Any]:
+    """The editor's document of the first library pose, with some joints hidden."""
+    document = to_edited(library()[0].keypoints, HEIGHT, WIDTH)
+    points = document["people"][0]["pose_keypoints_2d"]
+    for joint in hidden:
+        points[3 * joint + 2] = 0
+    return document | changes
+
+
+def test_a_pose_survives_the_editors_text() -> None:
+    for pose in library():
+        text = json.dumps(to_edited(pose.keypoints, HEIGHT, WIDTH))
+        read = read_edited(text, HEIGHT, WIDTH)
+        assert torch.equal(read.visible, pose.keypoints.visible)
+        seen = pose.keypoints.visible
+        torch.testing.assert_close(read.xy[seen], pose.keypoints.xy[seen])
+
+
+def test_an_empty_text_is_the_first_pose_of_the_library() -> None:
+    read = read_edited("  \n", HEIGHT, WIDTH)
+    torch.testing.assert_close(read.xy, library()[0].keypoints.xy)
+
+
+def test_a_hidden_joint_is_missing_and_only_that_one() -> None:
+    read = read_edited(json.dumps(edited(hidden=(4, 13))), HEIGHT, WIDTH)
+    assert (~read.visible[0]).nonzero().flatten().tolist() == [4, 13]
+
+
+def test_a_pose_of_another_canvas_is_fitted_whole_and_not_squashed() -> None:
+    text = json.dumps(edited())
+    tall = read_edited(text, HEIGHT, WIDTH).to_pixels(HEIGHT, WIDTH)[0]
+    square = read_edited(text, HEIGHT, HEIGHT).to_pixels(HEIGHT, HEIGHT)[0]
+    torch.testing.assert_close(square - tall, (square - tall)[:1].expand(18, 2))
+    half = read_edited(text, HEIGHT // 2, HEIGHT).to_pixels(HEIGHT // 2, HEIGHT)[0]
+    torch.testing.assert_close((half - half[1]) * 2, tall - tall[1])
+
+
+def test_joints_outside_the_frame_are_missing_on_all_four_sides() -> None:
+    document = edited()
+    points = document["people"][0]["pose_keypoints_2d"]
+    for joint, (x, y) in {
+        4: (-3.0, 100.0), 7: (WIDTH + 3.0, 100.0), 0: (100.0, -3.0), 10: (100.0, HEIGHT + 3.0)
+    }.items():  # fmt: skip
+        points[3 * joint : 3 * joint + 2] = x, y
+    read = read_edited(json.dumps(document), HEIGHT, WIDTH)
+    assert (~read.visible[0]).nonzero().flatten().tolist() == [0, 4, 7, 10]
+
+
+def test_hands_come_along() -> None:
+    document = edited()
+    document["people"][0]["hand_left_keypoints_2d"] = [100.0, 200.0, 1.0] * 21
+    read = read_edited(json.dumps(document), HEIGHT, WIDTH)
+    assert read.hands_visible is not None
+    assert read.hands_visible[0].sum(dim=-1).tolist() == [21, 0]
+    again = to_edited(read, HEIGHT, WIDTH)["people"][0]["hand_left_keypoints_2d"]
+    assert again == document["people"][0]["hand_left_keypoints_2d"]
+
+
+def test_a_pasted_pose_of_fractions_is_read() -> None:
+    points = edited()["people"][0]["pose_keypoints_2d"]
+    points = [value / (WIDTH, HEIGHT, 1)[place % 3] for place, value in enumerate(points)]
+    read = read_edited(json.dumps([{"people": [{"pose_keypoints_2d": points}]}]), HEIGHT, WIDTH)
+    torch.testing.assert_close(read.xy, library()[0].keypoints.xy)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ("12", r"\w{4}"),
+        ('{"people": []}', "nobody|no person"),
+        ('{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}', r"\w{4}"),
+        (json.dumps(edited(hidden=tuple(range(18)))), r"\w{4}"),
+        (json.dumps(edited(canvas_height=-1)), r"\w{4}"),
+        ('{"people": [{"pose_keypoints_2d": [NaN, 2, 1]}]}', r"\w{4}"),
+    ],
+)
+def test_a_text_that_is_no_pose_gives_a_sentence(text: str, message: str) -> None:
+    with pytest.raises(PoseError, match=message):
+        read_edited(text, HEIGHT, WIDTH)
+
+
+def test_a_figure_wholly_outside_the_frame_gives_a_sentence() -> None:
+    document = edited()
+    points = document["people"][0]["pose_keypoints_2d"]
+    points[0::3] = [x + 2 * WIDTH for x in points[0::3]]
+    with pytest.raises(PoseError, match="No joint of the pose is inside the frame"):
+        read_edited(json.dumps(document), HEIGHT, WIDTH)
+
+
+# --- the library ---
+
+
+def correct_joints(a: Keypoints, b: Keypoints) -> float:
+    """PCK@0.05 of one pose against another: the share of common joints within 5 % of the frame's
+    height, both poses centred on these joints."""
+    both = (a.visible & b.visible)[0]
+    first, second = (pose.to_pixels(768, 512)[0][both] for pose in (a, b))
+    offset = (first - first.mean(dim=0)) - (second - second.mean(dim=0))
+    return float((offset.norm(dim=-1) <= 0.05 * 768).double().mean())
+
+
+def test_the_library_shows_catalogue_poses_of_every_kind() -> None:
+    poses = library()
+    assert len(poses) >= 40
+    assert len({(pose.group, pose.name) for pose in poses}) == len(poses)
+    groups = [pose.group for pose in poses]
+    for group in ("Front", "Turned", "Side", "Back", "Walking", "Seated"):
+        assert groups.count(group) >= 6, group
+    assert groups == sorted(groups, key=list(dict.fromkeys(groups)).index)
+
+
+def test_no_two_poses_of_the_library_are_nearly_the_same() -> None:
+    twins = [
+        (a.name, b.name)
+        for a, b in combinations(library(), 2)
+        if correct_joints(a.keypoints, b.keypoints) > 0.95
+    ]
+    assert not twins
+    one = library()[0].keypoints
+    moved = Keypoints(one.xy + 0.1, one.visible)
+    assert correct_joints(one, moved) == 1  # centring takes a shift out
+
+
+def test_the_poses_stand_inside_their_frame_with_whole_bodies() -> None:
+    for pose in library():
+        seen = pose.keypoints.visible[0]
+        assert seen[1:14].all(), f"{pose.name}: a joint of the body is missing"
+        xy = pose.keypoints.xy[0][seen]
+        assert xy.min() >= 0.03, pose.name
+        assert xy.max() <= 0.97, pose.name
+
+
+def test_a_pose_seen_from_behind_has_no_face() -> None:
+    for pose in library():
+        face = pose.keypoints.visible[0, [0, 14, 15]]
+        left_of_right = pose.keypoints.xy[0, 5, 0] < pose.keypoints.xy[0, 2, 0]
+        if pose.group == "Back":
+            assert left_of_right
+            assert not face.any() or "looking" in pose.name
+        if pose.group == "Front":
+            assert not left_of_right
+            assert face.all()
+
+
+# --- what the script reads ---
+
+
+def test_the_scripts_tables_are_those_of_the_renderer_and_the_library(root: Path) -> None:
+    shipped = json.loads((root / "web" / "pose_editor.json").read_text(encoding="utf-8"))
+    made = json.loads(json.dumps(editor_tables()))
+    assert shipped == made, "run `python -m training.pose_library`"
+    assert shipped["colours"] == [list(colour) for colour in COLOURS]
+    assert shipped["limbs"] == [list(limb) for limb in LIMBS]
+    assert shipped["poses"] == json.loads(LIBRARY_FILE.read_text(encoding="utf-8"))["poses"]
+
+
+def test_fitting_a_pose_keeps_it_where_the_sizes_agree() -> None:
+    pose = library()[3].keypoints
+    torch.testing.assert_close(fit_pose(pose, (300, 200), (150, 100)).xy, pose.xy)
