@@ -36,6 +36,7 @@ def interface(node: Any) -> dict[str, Any]:
     inputs = {
         kind: [[name, info["input"][kind][name][0]] for name in names]
         for kind, names in info["input_order"].items()
+        if kind != "hidden"  # what the host adds to nodes that end a graph
     }
     outputs = [list(pair) for pair in zip(info["output_name"], info["output"], strict=True)]
     return {"inputs": inputs, "outputs": outputs}
