@@ -42,7 +42,8 @@ def denoising_loss(
     Args:
         table: `alphas_cumprod(schedule)` on the device of x0.
         x0: clean samples [B, ...]; `noise` like it; `timesteps` [B] int64.
-        weight: broadcast to x0's shape, for instance 1 on the target half and 0.1 on the source.
+        weight: broadcast to x0's shape, for instance 1 on the target half and 0.1 on the source;
+            only its distribution within a sample counts, not its size.
         max_snr_weight: None for the published unweighted loss; otherwise each sample of an
             x0-prediction is weighted by min(1 / (1 - alpha_bar), max_snr_weight).
 
@@ -53,7 +54,9 @@ def denoising_loss(
     prediction = model(add_noise(x0, noise, alpha_bar).to(x0.dtype), timesteps, cond)
     error = (prediction.float() - target(schedule, x0, noise, alpha_bar).float()).square()
     if weight is not None:
-        error = error * weight / weight.expand_as(error).mean()
+        # By its own mean, so that a sample's loss does not depend on its neighbours.
+        own = weight.expand_as(error).flatten(1).mean(1).view(-1, *[1] * (error.ndim - 1))
+        error = error * weight / own
     per_sample = error.flatten(1).mean(1)
     if max_snr_weight is not None:
         per_sample = per_sample * (1 / (1 - alpha_bar)).clamp(max=max_snr_weight)

@@ -26,18 +26,24 @@ class StageRun:
 
     `minutes`, when set, replaces `steps`: the number of steps follows the speed measured so far,
     so that a run (its learning-rate schedule included) ends in time on any machine.
+
+    One optimiser step sees `batch_size` samples of each process `accumulate` times over. A
+    checkpoint is due after `checkpoint_minutes`, or after `checkpoint_steps` where that is set; the
+    last `keep_checkpoints` of them stay.
     """
 
     steps: int = 1000
     minutes: float | None = None
     batch_size: int = 16
+    accumulate: int = 1
+    optimizer: str = "adamw"  # or sgd
     learning_rate: float = 6e-4
     warmup_steps: int = 100
     decay_fraction: float = 0.4
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
     clip_grad_norm: float = 1.0
-    ema_decay: float = 0.999
+    ema_decay: float | None = 0.999
     drop_tokens: float = 0.1
     drop_embeds: float = 0.15
     drop_coarse: float = 0.1
@@ -47,6 +53,10 @@ class StageRun:
     max_snr_weight: float | None = 5.0
     fit_pictures: int = 2000
     checkpoint_minutes: float = 5.0
+    checkpoint_steps: int | None = None
+    keep_checkpoints: int = 2
+    log_steps: int = 25
+    sheet_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,7 @@ class TrainConfig:
     seed: int = 0
     mixed_precision: str = "no"
     compile: bool = False
+    tensorboard: bool = False
     identities: int = 1500
     views: int = 8
     render_workers: int = 2

@@ -43,6 +43,7 @@ from .stages import (
     warm_start,
 )
 from .train import PairSource, Trainer
+from .watch import record_run
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ class MiniRun:
         self.follow = follow
         self.read = 0  # identity folders read so far
         self.people: People | None = None
+        if follow and self.accelerator.num_processes > 1:
+            raise ValueError("--follow works in one process: others would see other people.")
         self.weights.mkdir(parents=True, exist_ok=True)
 
     # --- people ----------------------------------------------------------------------------------
@@ -83,12 +86,17 @@ class MiniRun:
         command += ["--workers", str(config.render_workers), "--seed", str(config.seed)]
         return subprocess.Popen(command)
 
-    def wait_for_people(self, renderer: subprocess.Popen[bytes], enough: int) -> None:
-        """Return when rendering ended, or when there are `enough` people."""
-        while renderer.poll() is None and len(identity_folders(self.data, "train")) < enough:
-            time.sleep(1.0)
-        if renderer.returncode:
-            raise RuntimeError(f"Rendering people ended with exit code {renderer.returncode}.")
+    def wait_for_people(self, renderer: subprocess.Popen[bytes] | None, enough: int) -> None:
+        """Return when rendering ended, or when there are `enough` people.
+
+        Only the first process renders; the others wait for it.
+        """
+        if renderer is not None:
+            while renderer.poll() is None and len(identity_folders(self.data, "train")) < enough:
+                time.sleep(1.0)
+            if renderer.returncode:
+                raise RuntimeError(f"Rendering people ended with exit code {renderer.returncode}.")
+        self.accelerator.wait_for_everyone()
 
     def read_people(self) -> People:
         """Read people that were not read yet and add them to those in memory."""
@@ -121,6 +129,7 @@ class MiniRun:
         """Write a stage's parts."""
         if self.accelerator.is_main_process:
             save_components(stage.components, self.weights, self.preset, self.note())
+        self.accelerator.wait_for_everyone()
 
     def note(self) -> dict[str, str]:
         """What the metadata of every file says of its making."""
@@ -148,7 +157,10 @@ class MiniRun:
                 raise ValueError(f"The preset {self.preset.name!r} has no closed-form encoder.")
             # Half whitened: the prior's error then counts what is seen most, most.
             encoder.fit(people.global_pixels(rows).cpu(), whiten=0.5)
-            save_components({"global_encoder": encoder}, self.weights, self.preset, self.note())
+            if self.accelerator.is_main_process:
+                part: dict[Component, nn.Module] = {"global_encoder": encoder}
+                save_components(part, self.weights, self.preset, self.note())
+            self.accelerator.wait_for_everyone()
         if not self.has("autoencoder"):
             model = build_autoencoder(self.preset.autoencoder)
             if isinstance(model, PatchAutoencoder):
@@ -166,12 +178,18 @@ class MiniRun:
         """Train one stage to its end and write its parts."""
         config = self.config
         trainer = Trainer(
-            stage, config.stage(name), self.accelerator, self.out / name, config.compile
+            stage,
+            config.stage(name),
+            self.accelerator,
+            self.out / name,
+            config.compile,
+            config.tensorboard,
         )
         if trainer.resume():
             logger.info("%s goes on at step %d of %d", name, trainer.step, trainer.total)
         trainer.run_all(source(), self.refresh(stage) if self.follow else None)
         self.save(stage)
+        self.accelerator.free_memory()  # it would keep every stage's optimiser
 
     def refresh(self, stage: StageModule) -> Callable[[], PairSource | None]:
         """For runs that start before all people are rendered."""
@@ -220,7 +238,7 @@ class MiniRun:
         """Stage 2's results for training pairs, keyed by what made them."""
         parts = load_components(self.weights, self.accelerator.device)
         renderer = CoarseRenderer(self.preset, parts, self.config.coarse, self.config.seed)
-        return render_coarse(renderer, self.read_people(), self.out / "coarse")
+        return render_coarse(renderer, self.read_people(), self.out / "coarse", self.accelerator)
 
     def train_refining(self) -> None:
         """Stage 3, starting from stage 2's weights where shapes match."""
@@ -247,7 +265,7 @@ class MiniRun:
     def run_all(self, enough: int | None = None) -> None:
         """Everything, in order."""
         set_seed(self.config.seed)
-        renderer = self.render()
+        renderer = self.render() if self.accelerator.is_main_process else None
         try:
             self.wait_for_people(renderer, enough or self.config.identities)
             self.fit_encoders()
@@ -259,7 +277,8 @@ class MiniRun:
             if not self.has("refining"):
                 self.train_refining()
         finally:
-            renderer.terminate()
+            if renderer is not None:
+                renderer.terminate()
 
 
 def ship(weights: Path, target: Path) -> None:
@@ -293,6 +312,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         config = load_config(options.config)
+        record_run(options.out, config, ["train-mini", *(arguments or sys.argv[1:])])
         run = MiniRun(
             config,
             options.data,
@@ -301,9 +321,9 @@ def main(arguments: list[str] | None = None) -> int:
             start_from=options.warm_start,
         )
         run.run_all(options.follow)
-        if options.ship is not None:
+        if options.ship is not None and run.accelerator.is_main_process:
             ship(run.weights, options.ship)
-    except (CheckpointError, ValueError, FileNotFoundError, FloatingPointError) as error:
+    except (CheckpointError, ValueError, OSError, FloatingPointError) as error:
         print(f"train-mini: {error}", file=sys.stderr)
         return 2
     print(f"Finished weights: {run.weights}")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
@@ -115,8 +116,13 @@ class CoarseRenderer:
         return to_uint8(right_half(self.autoencoder.decode(x0)))
 
 
-def render_coarse(renderer: CoarseRenderer, people: People, root: Path) -> CoarsePictures:
-    """Render `run.pairs` training pairs below `root`, or read those that are there."""
+def render_coarse(
+    renderer: CoarseRenderer, people: People, root: Path, accelerator: Accelerator | None = None
+) -> CoarsePictures:
+    """Render `run.pairs` training pairs below `root`, or read those that are there.
+
+    The processes of `accelerator` share the work; each returns all of it.
+    """
     run = renderer.run
     table = ordered_pairs(people.identities.cpu())
     numbers = torch.arange(min(run.pairs, len(table)))
@@ -124,8 +130,9 @@ def render_coarse(renderer: CoarseRenderer, people: People, root: Path) -> Coars
     folder = root / renderer.key(people, pairs)
     folder.mkdir(parents=True, exist_ok=True)
     device = people.pictures.device
-    pictures: list[np.ndarray] = []
-    for start in tqdm(range(0, len(pairs), run.batch_size), desc="coarse", unit="batch"):
+    starts = range(0, len(pairs), run.batch_size)
+    mine, others = (0, 1) if accelerator is None else _share(accelerator)
+    for start in tqdm(starts[mine::others], desc="coarse", unit="batch"):
         chunk = folder / f"{start:06d}.npy"
         rows = slice(start, start + run.batch_size)
         if not chunk.is_file():
@@ -134,8 +141,14 @@ def render_coarse(renderer: CoarseRenderer, people: People, root: Path) -> Coars
             with temporary.open("wb") as file:
                 np.save(file, drawn.transpose(0, 3, 1, 2))
             os.replace(temporary, chunk)
-        pictures.append(np.load(chunk))
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    pictures = [np.load(folder / f"{start:06d}.npy") for start in starts]
     return CoarsePictures(torch.from_numpy(np.concatenate(pictures)), pairs)
+
+
+def _share(accelerator: Accelerator) -> tuple[int, int]:
+    return accelerator.process_index, accelerator.num_processes
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,29 +1,42 @@
-"""One loop for every stage: prepared batch in, scalar out."""
+"""One loop for every stage: prepared batch in, scalar out.
+
+A run's result is a function of its configuration, its data and its seed alone. The draws of a
+sample come from its number (see `counter`), so a resumed run needs no random state, and any number
+of processes makes the same steps from the same global batch.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from diffusers.training_utils import EMAModel
 from torch import Tensor
-from tqdm import tqdm
 
+from .checkpoints import CheckpointFolder, ResumeError
 from .config import StageRun
 from .pairs import PairOrder, batch_samples
 from .stages import StageModule
+from .watch import RunLog
 
 logger = logging.getLogger(__name__)
 
-LOG_STEPS = 25
+# Settings that say when to look or to stop, not what the steps are.
+FREE_SETTINGS = frozenset(
+    {
+        "steps", "minutes", "checkpoint_minutes", "checkpoint_steps", "keep_checkpoints",
+        "log_steps", "sheet_steps", "batch_size", "accumulate",
+    }
+)  # fmt: skip
 
 
 @dataclass
@@ -32,27 +45,27 @@ class PairSource:
 
     rows: Tensor  # int64 [P, k], row numbers of a pair (and of its coarse picture)
     seed: int
+    _order: PairOrder | None = field(default=None, repr=False)
 
-    def __post_init__(self) -> None:
-        self.order = PairOrder(len(self.rows), self.seed)
+    def order(self, global_batch: int) -> PairOrder:
+        """The epochs of this table in global batches of that size."""
+        if self._order is None or self._order.global_batch != global_batch:
+            self._order = PairOrder(len(self.rows), self.seed, global_batch)
+        return self._order
 
-    def batch(self, samples: Tensor) -> Tensor:
+    def batch(self, samples: Tensor, global_batch: int) -> Tensor:
         """Sample numbers [B] (CPU) -> [B, k] (CPU)."""
-        return self.rows[self.order.pair_numbers(samples)]
+        return self.rows[self.order(global_batch).pair_numbers(samples)]
 
 
 def learning_rate_at(step: int, total: int, run: StageRun) -> float:
     """Linear warm-up, a plateau, and a linear fall to zero over the last `decay_fraction`."""
     warm = min(1.0, (step + 1) / max(run.warmup_steps, 1))
+    if not run.decay_fraction:
+        return run.learning_rate * warm
     decay_steps = max(int(total * run.decay_fraction), 1)
     left = min(1.0, max(total - step, 0) / decay_steps)
     return run.learning_rate * warm * left
-
-
-def _write(state: dict[str, Any], path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
 
 
 class Trainer:
@@ -65,137 +78,280 @@ class Trainer:
         accelerator: Accelerator,
         folder: Path,
         compile_step: bool = False,
+        tensorboard: bool = False,
     ) -> None:
         self.stage = stage
         self.run = run
         self.accelerator = accelerator
         self.folder = folder
+        self.tensorboard = tensorboard
         folder.mkdir(parents=True, exist_ok=True)
-        self.parameters = [p for p in stage.parameters() if p.requires_grad]
+        named = [(name, p) for name, p in stage.named_parameters() if p.requires_grad]
+        self.names = [name for name, _ in named]
+        self.parameters = [parameter for _, parameter in named]
         stage.to(accelerator.device)
         stage.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
-        optimizer = torch.optim.AdamW(
+        optimizer = self._optimizer()
+        module = accelerator.prepare_model(stage) if accelerator.num_processes > 1 else stage
+        self.parallel = module
+        self.module = torch.compile(module, dynamic=False) if compile_step else module
+        self.optimizer = accelerator.prepare_optimizer(optimizer)
+        self.ema: EMAModel | None = None
+        if run.ema_decay is not None:
+            self.ema = EMAModel(self.parameters, decay=run.ema_decay, foreach=True)
+            self.ema.to(accelerator.device)
+        self.step = 0
+        self.seconds = 0.0
+        self.total = run.steps if run.minutes is None else run.log_steps
+        self.checkpoints = CheckpointFolder(folder, run.keep_checkpoints)
+        self.grad_norm = torch.zeros(())
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        run = self.run
+        if run.optimizer == "sgd":
+            rate, decay = run.learning_rate, run.weight_decay
+            return torch.optim.SGD(self.parameters, lr=rate, weight_decay=decay)
+        if run.optimizer != "adamw":
+            raise ValueError(f"Unknown optimizer {run.optimizer!r}; known: adamw, sgd.")
+        return torch.optim.AdamW(
             self.parameters,
             lr=run.learning_rate,
             betas=run.betas,
             weight_decay=run.weight_decay,
-            fused=accelerator.device.type == "cuda",
+            fused=self.accelerator.device.type == "cuda",
         )
-        module = accelerator.prepare_model(stage) if accelerator.num_processes > 1 else stage
-        self.module = torch.compile(module, dynamic=False) if compile_step else module
-        self.optimizer = accelerator.prepare_optimizer(optimizer)
-        self.ema = EMAModel(self.parameters, decay=run.ema_decay, foreach=True)
-        self.ema.to(accelerator.device)
-        self.step = 0
-        self.seconds = 0.0
-        self.total = run.steps if run.minutes is None else LOG_STEPS
-        self.checkpoint = folder / "state.pt"
+
+    @property
+    def global_batch(self) -> int:
+        """Samples of one optimiser step, over all processes."""
+        return self.run.batch_size * self.run.accumulate * self.accelerator.num_processes
+
+    # --- going on --------------------------------------------------------------------------------
+
+    def settings(self) -> dict[str, Any]:
+        """What a resumed run has to share with the checkpoint's."""
+        kept = {k: v for k, v in asdict(self.run).items() if k not in FREE_SETTINGS}
+        return {**kept, "seed": self.stage.seed, "global_batch": self.global_batch}
 
     def resume(self) -> bool:
         """Continue from the last checkpoint, if there is one.
 
         Raises:
-            ValueError: the checkpoint cannot be read or belongs to another model.
+            ResumeError: the checkpoint cannot be read, belongs to another model, or to a run with
+                another seed or global batch, whose sample numbers mean other pairs.
         """
-        if not self.checkpoint.is_file():
+        state = self.checkpoints.load()
+        if state is None:
             return False
+        self._check_settings(state.get("settings"))
         try:
-            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             self.stage.load_state_dict(state["stage"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.ema.load_state_dict(state["ema"])
-            self.ema.to(self.accelerator.device)
-        except (RuntimeError, KeyError, EOFError, ValueError) as error:
-            raise ValueError(
-                f"{self.checkpoint}: cannot be resumed ({error}). Delete it to start this stage "
-                f"again, or restore the file."
+            if self.ema is not None:
+                self.ema.load_state_dict(state["ema"])
+                self.ema.to(self.accelerator.device)
+            if self.accelerator.scaler is not None and state.get("scaler"):
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise ResumeError(
+                f"{self.folder}: its checkpoint cannot be resumed, it is of another model "
+                f"({error}). Give this run another folder, or delete the checkpoints there."
             ) from error
-        self.step, self.total = int(state["step"]), int(state["total"])
-        self.seconds = float(state["seconds"])
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        if self.run.minutes is not None:
+            self.total = int(state["total"])
         return True
 
-    def save(self) -> None:
-        """Write the whole state, atomically."""
-        if self.accelerator.is_main_process:
-            state = {
-                "stage": self.stage.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "ema": self.ema.state_dict(),
-                "step": self.step,
-                "total": self.total,
-                "seconds": self.seconds,
-            }
-            _write(state, self.checkpoint)
+    def _check_settings(self, before: dict[str, Any] | None) -> None:
+        if before is None:  # a checkpoint of format 1 does not say
+            return
+        changed = {
+            name: f"{name} {before.get(name)} -> {now}"
+            for name, now in self.settings().items()
+            if before.get(name) != now and not (name == "betas" and list(now) == before.get(name))
+        }
+        if fatal := [changed[name] for name in ("seed", "global_batch") if name in changed]:
+            raise ResumeError(
+                f"{self.folder}: the run cannot go on with other sample numbers "
+                f"({', '.join(fatal)}). Set them as they were (batch_size x accumulate x processes "
+                f"is the global batch), or give this run another folder."
+            )
+        if changed:
+            logger.warning("%s goes on with other settings: %s", self.folder, ", ".join(changed))
 
-    def train_step(self, source: PairSource) -> Tensor:
-        """One optimiser step; returns the detached loss."""
+    def save(self) -> None:
+        """Write the whole state.
+
+        Raises:
+            OSError: it cannot be written; earlier checkpoints are untouched.
+        """
+        if not self.accelerator.is_main_process:
+            return
+        scaler = self.accelerator.scaler
+        state = {
+            "stage": self.stage.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "total": self.total,
+            "seconds": self.seconds,
+            "settings": self.settings(),
+            "trained": self.names,
+        }
+        self.checkpoints.save(state, self.step)
+
+    # --- steps -----------------------------------------------------------------------------------
+
+    def _micro_batch(self, source: PairSource, number: int) -> Tensor:
+        """The loss of one of the `accumulate` shares of a step."""
         accelerator = self.accelerator
         samples = batch_samples(
-            self.step, self.run.batch_size, accelerator.process_index, accelerator.num_processes
+            self.step * self.run.accumulate + number,
+            self.run.batch_size,
+            accelerator.process_index,
+            accelerator.num_processes,
         )
-        pairs = source.batch(samples).to(accelerator.device, non_blocking=True)
+        pairs = source.batch(samples, self.global_batch)
+        pairs = pairs.to(accelerator.device, non_blocking=True)
         with torch.no_grad():
             batch = self.stage.prepare(samples.to(accelerator.device), pairs)
+        with accelerator.autocast():
+            return self.module(batch)
+
+    def gradients(self, source: PairSource) -> Tensor:
+        """The global batch's mean gradient, in every process.
+
+        Returns:
+            The detached loss of this process's share.
+        """
+        accelerator, shares = self.accelerator, self.run.accumulate
+        losses: list[Tensor] = []
+        for number in range(shares):
+            # Gradients are summed over processes once a step, with the last share.
+            last = number + 1 == shares
+            with nullcontext() if last else accelerator.no_sync(self.parallel):
+                loss = self._micro_batch(source, number)
+                accelerator.backward(loss / shares)
+            losses.append(loss.detach())
+        return torch.stack(losses).mean()
+
+    def train_step(self, source: PairSource) -> Tensor:
+        """One optimiser step; returns the detached loss of this process's share."""
+        accelerator = self.accelerator
         rate = learning_rate_at(self.step, self.total, self.run)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with accelerator.autocast():
-            loss = self.module(batch)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(self.parameters, self.run.clip_grad_norm)
+        loss = self.gradients(source)
+        norm = accelerator.clip_grad_norm_(self.parameters, self.run.clip_grad_norm)
+        self.grad_norm = norm if isinstance(norm, Tensor) else self.grad_norm
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.ema.step(self.parameters)
+        if self.ema is not None:
+            self.ema.step(self.parameters)
         self.step += 1
-        return loss.detach()
+        return loss
 
     def run_all(
-        self, source: PairSource, refresh: Callable[[], PairSource | None] | None = None
+        self,
+        source: PairSource,
+        refresh: Callable[[], PairSource | None] | None = None,
+        sheet: Callable[[], np.ndarray] | None = None,
     ) -> None:
         """Train to the end, logging, checkpointing and averaging.
 
         Args:
             refresh: asked now and then for a larger table of pairs (people still being rendered).
+            sheet: draws sample pictures of the averaged weights, every `sheet_steps`.
         """
-        name = self.folder.name
+        log = RunLog(
+            self.folder,
+            step=self.step,
+            total=self.total,
+            enabled=self.accelerator.is_main_process,
+            tensorboard=self.tensorboard,
+        )
         last_saved = last_read = time.monotonic()
+        last_step = self.step
         losses: list[Tensor] = []
-        progress = tqdm(total=self.total, initial=self.step, desc=name, unit="step", mininterval=5)
         while self.step < self.total:
             losses.append(self.train_step(source))
-            progress.update()
-            if self.step % LOG_STEPS == 0 or self.step == self.total:
-                mean = float(torch.stack(losses).mean())
-                if mean != mean:
-                    raise FloatingPointError(
-                        f"{name}: the loss is not a number at step {self.step}. "
-                        f"Lower the learning rate, or resume from the last checkpoint."
-                    )
+            log.advance()
+            if self.step % self.run.log_steps == 0 or self.step == self.total:
+                mean = self._mean(losses)
                 losses = []
                 now = time.monotonic()
-                self._keep_time(now - last_read)
-                last_read = now
-                progress.total = self.total
-                progress.set_postfix(loss=f"{mean:.4f}")
-                self._log(mean)
+                self._keep_time(now - last_read, self.step - last_step)
+                speed = (self.step - last_step) / max(now - last_read, 1e-9)
+                last_read, last_step = now, self.step
+                log.row(self.step, self.total, self._numbers(source, mean, speed))
                 larger = refresh() if refresh is not None else None
                 source = larger if larger is not None else source
-                if now - last_saved > self.run.checkpoint_minutes * 60:
-                    self.save()
-                    last_saved = now
-        progress.close()
+            if self._checkpoint_is_due(time.monotonic() - last_saved):
+                self.save()
+                last_saved = time.monotonic()
+            if sheet is not None and self.run.sheet_steps and self.step % self.run.sheet_steps == 0:
+                self._draw_sheet(log, sheet)
         self.save()
-        self.ema.copy_to(self.parameters)
+        log.close()
+        if self.ema is not None:
+            self.ema.copy_to(self.parameters)
 
-    def _keep_time(self, seconds: float) -> None:
+    def _draw_sheet(self, log: RunLog, sheet: Callable[[], np.ndarray]) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        if self.ema is not None:
+            self.ema.store(self.parameters)
+            self.ema.copy_to(self.parameters)
+        try:
+            log.picture(self.folder.name, self.step, sheet())
+        finally:
+            if self.ema is not None:
+                self.ema.restore(self.parameters)
+
+    def _checkpoint_is_due(self, seconds: float) -> bool:
+        if self.step >= self.total:
+            return False  # the end writes one
+        every = self.run.checkpoint_steps
+        if every is not None:
+            return self.step % every == 0
+        return self.step % self.run.log_steps == 0 and seconds > self.run.checkpoint_minutes * 60
+
+    def _numbers(self, source: PairSource, loss: float, speed: float) -> dict[str, float]:
+        order = source.order(self.global_batch)
+        samples = self.step * self.global_batch
+        return {
+            "loss": loss,
+            "seconds": self.seconds,
+            "learning_rate": learning_rate_at(self.step - 1, self.total, self.run),
+            "grad_norm": float(self.grad_norm),
+            "steps_per_second": speed,
+            "epoch": self.step / order.steps_per_epoch,
+            "repeats": order.repeats_until(samples),
+        }
+
+    def _mean(self, losses: list[Tensor]) -> float:
+        """The mean over steps and processes.
+
+        Raises:
+            FloatingPointError: it is not a number.
+        """
+        reduced: Any = self.accelerator.reduce(torch.stack(losses).mean(), reduction="mean")
+        mean = float(reduced)
+        if mean != mean:
+            raise FloatingPointError(
+                f"{self.folder.name}: the loss is not a number at step {self.step}. "
+                f"Lower the learning rate, or resume from the last checkpoint."
+            )
+        return mean
+
+    def _keep_time(self, seconds: float, steps: int) -> None:
         """For a run given in minutes: how many steps the time left is good for."""
         self.seconds += seconds
-        if self.run.minutes is not None:
-            left = self.run.minutes * 60 - self.seconds
-            self.total = self.step + max(int(left * LOG_STEPS / seconds), 0)
-
-    def _log(self, loss: float) -> None:
-        if self.accelerator.is_main_process:
-            row = {"step": self.step, "of": self.total, "loss": loss, "seconds": self.seconds}
-            with (self.folder / "log.jsonl").open("a") as file:
-                file.write(json.dumps(row) + "\n")
+        if self.run.minutes is None:
+            return
+        left = self.run.minutes * 60 - self.seconds
+        self.total = self.step + max(int(left * steps / max(seconds, 1e-9)), 0)
+        if self.accelerator.num_processes > 1:  # clocks differ; the first process's counts
+            agreed: list[Any] = [self.total, self.seconds]
+            broadcast_object_list(agreed)
+            self.total, self.seconds = agreed

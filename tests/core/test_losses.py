@@ -90,6 +90,18 @@ def test_weights_choose_where_errors_count_and_not_how_much_in_all() -> None:
     assert loss_of(X0 + 1.0, schedule, weight=right_half).item() == pytest.approx(1.0)
 
 
+def test_a_samples_loss_does_not_depend_on_its_neighbours_weights() -> None:
+    schedule = ScheduleConfig(prediction_type="sample")
+    weight = torch.ones_like(X0)
+    weight[0] *= 5.0
+    wrong = X0.clone()
+    wrong[0] += 1.0
+    alone = torch.zeros(len(X0))
+    alone[0] = 1.0
+    found = loss_of(wrong, schedule, weight=weight).item()
+    assert found == pytest.approx(alone.mean().item())
+
+
 def test_the_signal_to_noise_weight_is_capped() -> None:
     schedule = ScheduleConfig(prediction_type="sample")
     snr_weight = (1 / (1 - alphas_cumprod(schedule)[TIMESTEPS])).clamp(max=5.0)

@@ -164,20 +164,6 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
         assert torch.equal(ours, theirs)
 
 
-def test_a_damaged_checkpoint_is_named_and_left_in_place(
-    preset: Preset, people: People, accelerator: Accelerator, tmp_path: Path
-) -> None:
-    trainer, source = prior_trainer(preset, people, accelerator, tmp_path)
-    trainer.train_step(source)
-    trainer.save()
-    whole = trainer.checkpoint.read_bytes()
-    trainer.checkpoint.write_bytes(whole[: len(whole) // 2])
-    fresh, _ = prior_trainer(preset, people, accelerator, tmp_path)
-    with pytest.raises(ValueError, match=r"state\.pt: cannot be resumed"):
-        fresh.resume()
-    assert trainer.checkpoint.stat().st_size == len(whole) // 2
-
-
 def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
     run = StageRun(learning_rate=1.0, warmup_steps=10, decay_fraction=0.4)
     rates = [learning_rate_at(step, 100, run) for step in range(101)]

@@ -26,23 +26,59 @@ def test_every_pair_comes_exactly_once_in_an_epoch() -> None:
     assert not torch.equal(first, second)
 
 
-def test_processes_share_the_pairs_of_an_epoch_without_loss_or_repetition() -> None:
-    order = PairOrder(48, seed=1)
-    for processes in (1, 2, 3):
-        share = 12 // processes
+@pytest.mark.parametrize("pairs", [1, 5, 48, 101])
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+def test_every_pair_is_seen_in_every_epoch_on_any_number_of_processes(
+    pairs: int, processes: int
+) -> None:
+    share = 4
+    order = PairOrder(pairs, seed=1, global_batch=share * processes)
+    assert order.steps_per_epoch == -(-pairs // (share * processes))
+    epochs = []
+    for epoch in range(2):
+        steps = range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch)
         seen = [
             order.pair_numbers(batch_samples(step, share, rank, processes))
-            for step in range(4)
+            for step in steps
             for rank in range(processes)
         ]
-        assert torch.equal(torch.cat(seen).sort().values, torch.arange(48))
+        numbers, counts = torch.cat(seen).unique(return_counts=True)
+        assert torch.equal(numbers, torch.arange(pairs))
+        assert int((counts - 1).sum()) == order.repeats < share * processes
+        epochs.append(torch.cat(seen))
+    assert pairs == 1 or not torch.equal(*epochs)
 
 
-def test_a_batch_may_cross_the_end_of_an_epoch() -> None:
-    order = PairOrder(5, seed=0)
-    whole = order.pair_numbers(torch.arange(10))
-    parts = torch.cat([order.pair_numbers(batch_samples(step, 2)) for step in range(5)])
-    assert torch.equal(whole, parts)
+def test_repeats_fill_the_last_global_batch_of_an_epoch_and_are_counted() -> None:
+    order = PairOrder(10, seed=3, global_batch=4)
+    assert (order.steps_per_epoch, order.repeats) == (3, 2)
+    seen = order.pair_numbers(torch.arange(12))
+    assert torch.equal(seen[:10].sort().values, torch.arange(10))
+    assert torch.equal(seen[10:], seen[:2])
+    assert [order.repeats_until(samples) for samples in (10, 11, 12, 22, 24)] == [0, 1, 2, 2, 4]
+
+
+def test_eight_processes_see_all_pairs_of_the_published_split() -> None:
+    # The published scripts shard twice and show 12,800 of them, the same ones in each epoch.
+    order = PairOrder(101_966, seed=0, global_batch=64)
+    seen = torch.cat(
+        [
+            order.pair_numbers(batch_samples(step, 8, rank, 8))
+            for rank in range(8)
+            for step in range(order.steps_per_epoch)
+        ]
+    )
+    assert len(seen.unique()) == 101_966
+    assert len(seen) == 101_966 + order.repeats
+    assert order.repeats < 64
+
+
+def test_the_joined_shares_of_the_processes_are_the_batch_of_one() -> None:
+    alone = PairOrder(23, seed=2, global_batch=12)
+    for step in range(5):
+        whole = alone.pair_numbers(batch_samples(step, 12))
+        parts = [alone.pair_numbers(batch_samples(step, 3, rank, 4)) for rank in range(4)]
+        assert torch.equal(torch.cat(parts), whole)
 
 
 def test_people_with_one_picture_are_refused_as_training_data() -> None:

@@ -1,0 +1,195 @@
+"""Runs that live in processes of their own: some are killed, some train together.
+
+The processes are forked from one that has imported everything, so that a test can afford many.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from pcdm_core.config import PRESETS
+from pcdm_core.encoders import PatchImageEncoder
+from pcdm_core.vae import PatchAutoencoder
+from training.config import StageRun
+from training.people import People
+from training.stages import Frozen, InpaintingStage, PriorStage, StageModule, build_denoiser
+from training.train import PairSource, Trainer
+
+SEED = 3
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([__name__])
+
+
+def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """A started process, with one thread as in every run whose bits are compared."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    process = CONTEXT.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+# --- what is trained ------------------------------------------------------------------------------
+
+
+def noise_people(count: int = 12) -> People:
+    """People of noise: rows of the right shapes for the preset `test`."""
+    preset = PRESETS["test"]
+    assert preset.prior is not None
+    assert preset.global_encoder is not None
+    draw = torch.Generator().manual_seed(7)
+
+    def pixels(*shape: int) -> torch.Tensor:
+        return torch.randint(0, 256, (count, *shape), generator=draw, dtype=torch.uint8)
+
+    patch, whole = preset.patch_encoder.picture_size, preset.global_encoder.picture_size
+    xy = torch.rand(count, 18, 2, generator=draw)
+    return People(
+        pictures=pixels(3, preset.height, preset.width),
+        masks=pixels(preset.height, preset.width),
+        skeletons=pixels(3, preset.height, preset.width),
+        patch_pictures=pixels(3, patch, patch),
+        global_pictures=pixels(3, whole, whole),
+        xy=xy,
+        visible=torch.ones(count, 18, dtype=torch.bool),
+        pose_vectors=xy.reshape(count, 1, 36),
+        identities=torch.arange(count) // 4,
+        embeds=torch.randn(count, preset.prior.embedding_dim, generator=draw),
+    )
+
+
+def noise_stage(name: str, run: StageRun) -> StageModule:
+    """A stage of the preset `test` over people of noise."""
+    preset, people = PRESETS["test"], noise_people()
+    torch.manual_seed(1)
+    model = build_denoiser(preset, name)
+    if name == "prior":
+        return PriorStage(model, people, run, SEED)  # type: ignore[arg-type]
+    autoencoder = PatchAutoencoder(preset.autoencoder).requires_grad_(False)
+    frozen = Frozen(autoencoder, torch.nn.Identity())
+    encoder = PatchImageEncoder(preset.patch_encoder)
+    return InpaintingStage(model, encoder, frozen, people, run, SEED)  # type: ignore[arg-type]
+
+
+def noise_trainer(name: str, run: StageRun, folder: Path) -> tuple[Trainer, PairSource]:
+    torch.set_num_threads(1)
+    rows = torch.cartesian_prod(torch.arange(6), torch.arange(6, 12))
+    trainer = Trainer(noise_stage(name, run), run, Accelerator(cpu=True), folder)
+    return trainer, PairSource(rows, SEED)
+
+
+# --- killed ---------------------------------------------------------------------------------------
+
+
+def die_at(event: int, in_save: bool) -> Callable[[FrameType, str, Any], None]:
+    """A profiler that kills this process with -9 at one of the calls and returns it sees.
+
+    With `in_save` only those count that lie within `CheckpointFolder.save`.
+    """
+    seen, depth = 0, 0
+
+    def profile(frame: FrameType, what: str, argument: Any) -> None:
+        nonlocal seen, depth
+        code = frame.f_code
+        is_save = code.co_name == "save" and code.co_filename.endswith("checkpoints.py")
+        if is_save and what in ("call", "return"):
+            depth += 1 if what == "call" else -1
+        seen += depth > 0 or not in_save
+        if seen == event:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return profile
+
+
+def count_events(folder: Path, run: StageRun, out: Path) -> None:
+    """Train to the end; writes how many events a step has, and a save."""
+    counts = {"all": 0, "save": 0}
+    depth = 0
+
+    def profile(frame: FrameType, what: str, argument: Any) -> None:
+        nonlocal depth
+        code = frame.f_code
+        if code.co_name == "save" and code.co_filename.endswith("checkpoints.py"):
+            depth += {"call": 1, "return": -1}.get(what, 0)
+        counts["save"] += depth > 0
+        counts["all"] += 1
+
+    trainer, source = noise_trainer("prior", run, folder)
+    sys.setprofile(profile)
+    trainer.run_all(source)
+    sys.setprofile(None)
+    saves = run.steps // (run.checkpoint_steps or 1)
+    counts = {"step": counts["all"] // run.steps, "save": counts["save"] // saves}
+    torch.save({"weights": trainer.parameters, "counts": counts}, out)
+
+
+def go_on(folder: Path, run: StageRun, out: Path, kill: tuple[int, bool] | None) -> None:
+    """Resume and train; killed at `kill` (see `die_at`), else to the end."""
+    trainer, source = noise_trainer("prior", run, folder)
+    trainer.resume()
+    if kill is not None:
+        sys.setprofile(die_at(*kill))
+    trainer.run_all(source)
+    sys.setprofile(None)
+    torch.save({"weights": trainer.parameters}, out)
+
+
+def fill_the_disk(folder: Path, run: StageRun, limit: int, out: Path) -> None:
+    """A run whose files cannot grow beyond `limit` bytes after its first checkpoint."""
+    import resource
+
+    trainer, source = noise_trainer("prior", run, folder)
+    trainer.train_step(source)
+    trainer.save()
+    trainer.train_step(source)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    message = "no error"
+    try:
+        trainer.save()
+    except OSError as error:
+        message = str(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    out.write_text(message)
+
+
+# --- together -------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def take_part(name: str, run: StageRun, rank: int, processes: int, port: int, folder: Path) -> None:
+    """One of `processes` that train together; writes its gradients, weights and sample numbers."""
+    if processes > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ |= {"ACCELERATE_USE_CPU": "true"}
+    share = replace(run, batch_size=run.batch_size // processes)
+    trainer, source = noise_trainer(name, share, folder / str(rank))
+    assert trainer.accelerator.num_processes == processes
+    trainer.total = 3
+    trainer.gradients(source)
+    gradients = [p.grad.clone() for p in trainer.parameters if p.grad is not None]
+    trainer.optimizer.zero_grad()
+    for _ in range(3):
+        trainer.train_step(source)
+    weights = [p.detach().clone() for p in trainer.parameters]
+    torch.save({"gradients": gradients, "weights": weights}, folder / f"{processes}_{rank}.pt")
+    if processes > 1:
+        torch.distributed.destroy_process_group()
