@@ -224,16 +224,18 @@ def load_poses(source: Tensor, source_path: Path, target_paths: Sequence[Path]) 
         ValueError: a file is no pose, or the source's has several frames.
     """
     from .images import Fit
-    from .pose.formats import read_frames, read_pose
+    from .pose.formats import read_pose_with_report
     from .pose.keypoints import Keypoints
 
     height, width = source.shape[-2:]
 
     def rows(path: Path) -> list[Keypoints]:
-        pose = read_pose(path, size=(height, width))
-        sizes = [frame.size or (height, width) for frame in read_frames(path, size=(height, width))]
+        reading = read_pose_with_report(path, size=(height, width))
+        for guess in reading.report.guessed:
+            print(f"Note: {path}: guessed: {guess}", file=sys.stderr)
+        sizes = [size or (height, width) for size in reading.sizes]
         fits = [Fit.of(*size, height, width, "pad") for size in sizes]
-        return [fit.apply(pose.select(row)) for row, fit in enumerate(fits)]
+        return [fit.apply(reading.keypoints.select(row)) for row, fit in enumerate(fits)]
 
     source_rows = rows(source_path)
     if len(source_rows) != 1:

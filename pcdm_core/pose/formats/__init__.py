@@ -1,7 +1,29 @@
-"""Pose files: OpenPose JSON, ComfyUI's POSE_KEYPOINT, and PCDMs' own text files."""
+"""Pose files: what detectors, editors and data sets write; OpenPose JSON and POSE_KEYPOINT out."""
 
-from .frame import Frame, PoseError
-from .openpose import to_openpose, write_openpose
-from .reading import read_frames, read_pose
+from .frame import Frame, PointError, PoseError, Report, Units
+from .reading import (
+    Order,
+    Reading,
+    choose_person,
+    read_frames,
+    read_pose,
+    read_pose_with_report,
+)
+from .writing import to_openpose, to_pose_keypoint, write_openpose
 
-__all__ = ["Frame", "PoseError", "read_frames", "read_pose", "to_openpose", "write_openpose"]
+__all__ = [
+    "Frame",
+    "Order",
+    "PointError",
+    "PoseError",
+    "Reading",
+    "Report",
+    "Units",
+    "choose_person",
+    "read_frames",
+    "read_pose",
+    "read_pose_with_report",
+    "to_openpose",
+    "to_pose_keypoint",
+    "write_openpose",
+]

@@ -1,17 +1,14 @@
-"""What every format is read into."""
+"""What every format is read into, and what is said about the reading."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from dataclasses import dataclass, field
+from typing import Literal
 
 from ..keypoints import Keypoints
 
-# Above this a coordinate cannot be a fraction of the picture: people reach a little way out of the
-# frame, but not a whole picture's width.
-LARGEST_FRACTION = 2.0
+Units = Literal["auto", "pixels", "fractions", "signed"]
+"""What coordinates mean: found out; pixels; 0 to 1; -1 to 1 (OpenPose's `--keypoint_scale 4`)."""
 
 LARGEST_NUMBER = 1e9  # no picture is that large; NaN, infinity and damaged numbers end here
 
@@ -20,104 +17,74 @@ class PoseError(ValueError):
     """A pose that cannot be used; the message says which, what was found and what to do."""
 
 
+class PointError(PoseError):
+    """A pose whose structure is understood, but one of whose points cannot be used."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a reader recognised in a pose, and what it had to guess, in plain sentences."""
+
+    recognised: tuple[str, ...]
+    guessed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """A line a fact; guesses say so."""
+        return "\n".join([*self.recognised, *(f"Guessed: {line}" for line in self.guessed)])
+
+
+@dataclass
+class Findings:
+    """A report while it is being collected."""
+
+    recognised: list[str] = field(default_factory=list[str])
+    guessed: list[str] = field(default_factory=list[str])
+
+    def found(self, fact: str) -> None:
+        """Something that the pose says itself; said once."""
+        if fact not in self.recognised:
+            self.recognised.append(fact)
+
+    def guess(self, fact: str) -> None:
+        """Something that the pose leaves open."""
+        if fact not in self.guessed:
+            self.guessed.append(fact)
+
+    def report(self) -> Report:
+        """What was collected so far."""
+        return Report(tuple(self.recognised), tuple(self.guessed))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to read; see `read_pose`."""
+
+    size: tuple[int, int] | None = None
+    units: Units = "auto"
+    threshold: float | None = None
+    findings: Findings = field(default_factory=Findings)
+
+
 @dataclass(frozen=True)
 class Frame:
-    """The people of one picture; `size` is its (height, width) where the file says it."""
+    """The people of one picture, in the file's order.
+
+    Attributes:
+        people: one row a person; a person may have no visible joint.
+        size: (height, width) of the picture where it is known.
+        name: of the picture where the file says it.
+    """
 
     people: Keypoints
     size: tuple[int, int] | None
-
-
-@dataclass(frozen=True)
-class RawPoints:
-    """Points of one person as a file has them: x, y, and whether they count."""
-
-    xy: list[tuple[float, float]]
-    visible: list[bool]
-
-    @classmethod
-    def parse(cls, triples: list[tuple[object, object, object]], where: str) -> RawPoints:
-        """From (x, y, confidence).
-
-        A point is missing where the confidence is 0 or less, a coordinate is null or negative, or
-        both coordinates are 0.
-
-        Raises:
-            PoseError: a value is no number, NaN or out of all bounds; `where` begins the message.
-        """
-        xy: list[tuple[float, float]] = []
-        visible: list[bool] = []
-        for number, (x, y, confidence) in enumerate(triples):
-            values = []
-            for value in (x, y, confidence):
-                if value is None:
-                    value = -1.0
-                if isinstance(value, bool) or not isinstance(value, (int, float)):
-                    raise PoseError(
-                        f"{where}: point {number} has {brief(value)} where a number belongs"
-                    )
-                if not abs(value) <= LARGEST_NUMBER:  # also false for NaN
-                    raise PoseError(
-                        f"{where}: point {number} is {brief(value)}; write 0 0 0 for a missing "
-                        "joint"
-                    )
-                values.append(float(value))
-            seen = values[2] > 0 and min(values[:2]) >= 0 and max(values[:2]) > 0
-            xy.append((values[0], values[1]) if seen else (0.0, 0.0))
-            visible.append(seen)
-        return cls(xy, visible)
-
-    @classmethod
-    def missing(cls, count: int) -> RawPoints:
-        return cls([(0.0, 0.0)] * count, [False] * count)
-
-    def tensors(self) -> tuple[Tensor, Tensor]:
-        """float64 `[N, 2]` and bool `[N]`."""
-        return torch.tensor(self.xy, dtype=torch.float64), torch.tensor(self.visible)
-
-
-def assemble(
-    bodies: list[RawPoints],
-    hands: list[tuple[RawPoints, RawPoints]],
-    size: tuple[int, int] | None,
-    where: str,
-) -> Keypoints:
-    """The people of a picture as key points, whether the file has fractions or pixels.
-
-    Args:
-        bodies: at least one; 18 points each.
-        hands: left and right hand of each body.
-        size: (height, width) of the picture, needed for pixels.
-        where: begins the error messages.
-    """
-    xy, visible = _stack([body.tensors() for body in bodies])
-    largest = xy[visible].max().item() if bool(visible.any()) else 0.0
-    scale = torch.ones(2, dtype=torch.float64)
-    if largest > LARGEST_FRACTION:
-        if size is None:
-            raise PoseError(
-                f"{where}: the coordinates are pixels (up to {largest:g}), but the size of their "
-                "picture is not given; pass size=(height, width)"
-            )
-        scale = torch.tensor([size[1], size[0]], dtype=torch.float64)
-    try:
-        if not any(any(hand.visible) for pair in hands for hand in pair):
-            return Keypoints(xy / scale, visible)
-        pairs = [_stack([hand.tensors() for hand in pair]) for pair in hands]
-        hands_xy, hands_visible = _stack(pairs)
-        return Keypoints(xy / scale, visible, hands_xy / scale, hands_visible)
-    except ValueError as error:
-        asked = "" if size is None else f" (its picture is taken to be {size[0]}x{size[1]})"
-        raise PoseError(f"{where}: {error}{asked}") from error
-
-
-def _stack(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    return torch.stack([xy for xy, _ in parts]), torch.stack([visible for _, visible in parts])
+    name: str | None = None
 
 
 def brief(value: object) -> str:
     """A value as an error message shows it."""
     if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
         return "a huge number"
+    if isinstance(value, (list, tuple)) and len(value) > 12:
+        return f"a list of {len(value)}"
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -5,35 +5,68 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard, get_args
 
 import torch
 
-from ..keypoints import Keypoints
-from .frame import Frame, PoseError
-from .openpose import frame_of
+from ..keypoints import BODY_JOINTS, HAND_SIDES, Keypoints
+from .deepfashion import frames_of_table, looks_like_table
+from .documents import frames_of
+from .frame import Findings, Frame, PoseError, Report, Settings, Units
+from .points import is_number
 from .text import frame_of_text
 
 Document = Mapping[str, Any] | Sequence[Any]
 
+Order = Literal["file", "left to right", "largest first"]
+"""How a frame's people are counted."""
+
+_LONGEST_LINE = 4096  # no path is longer
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A pose as it was read.
+
+    Attributes:
+        keypoints: one row a frame.
+        sizes: (height, width) of each frame's picture where it is known.
+        report: what was recognised and what was guessed.
+    """
+
+    keypoints: Keypoints
+    sizes: tuple[tuple[int, int] | None, ...]
+    report: Report
+
 
 def read_pose(
-    path_or_document: str | os.PathLike[str] | Document,
+    source: str | os.PathLike[str] | Document,
     *,
     size: tuple[int, int] | None = None,
     person: int | Literal["largest"] = "largest",
+    order: Order = "file",
+    frame: int | str | None = None,
+    units: Units = "auto",
+    threshold: float | None = None,
 ) -> Keypoints:
     """One person's key points, one row per frame of the file.
 
-    Reads OpenPose JSON (18 or 25 joints, with hands), ComfyUI's POSE_KEYPOINT, and 18 lines of
-    `x y`. Joints may be missing, but not all of them.
+    Reads OpenPose JSON (18 or 25 joints), every producer's POSE_KEYPOINT, COCO's 17 and
+    COCO-WholeBody's 133 or 134 points, results of mmpose and AlphaPose, both families of
+    DeepFashion's annotations, and PCDMs' 18 lines of `x y`. Joints may be missing, but not all.
 
     Args:
-        path_or_document: a file, or what its JSON holds.
+        source: a file, its text, or what its JSON holds (lists, mappings, arrays).
         size: (height, width) of the picture the pose belongs to, for pixel coordinates in files
             that do not say it.
         person: which one, where a frame shows several: a number from 0, or the largest.
+        order: what the number counts.
+        frame: of several frames only this one, by its number from 0 or its name.
+        units: what coordinates mean; found out by default.
+        threshold: confidences above it count, as a share of certainty. By default 0.3 where the
+            producer scores every point, and 0 elsewhere.
 
     Returns:
         `Keypoints` of B rows, B the number of frames (1 unless the file is a list); float64.
@@ -43,58 +76,139 @@ def read_pose(
         PoseError: the pose cannot be used; the message names the file, what was found and what to
             do.
     """
-    where = _name(path_or_document)
-    frames = read_frames(path_or_document, size=size)
+    return read_pose_with_report(
+        source,
+        size=size,
+        person=person,
+        order=order,
+        frame=frame,
+        units=units,
+        threshold=threshold,
+    ).keypoints
+
+
+def read_pose_with_report(
+    source: str | os.PathLike[str] | Document,
+    *,
+    size: tuple[int, int] | None = None,
+    person: int | Literal["largest"] = "largest",
+    order: Order = "file",
+    frame: int | str | None = None,
+    units: Units = "auto",
+    threshold: float | None = None,
+) -> Reading:
+    """`read_pose`, and in plain sentences how it was done."""
+    where = _name(source)
+    findings = Findings()
+    frames = _frames(source, where, Settings(size, units, threshold, findings), frame)
+    many = len(frames) > 1
+    if many:
+        findings.found(f"Frames: {len(frames)}.")
     rows = [
-        _choose(frame.people, person, where if len(frames) == 1 else f"{where}, frame {number}")
-        for number, frame in enumerate(frames)
+        _choose(one, person, order, f"{where}, frame {number}" if many else where, findings)
+        for number, one in enumerate(frames)
     ]
-    return Keypoints.cat(rows)
+    keypoints = Keypoints.cat(rows)
+    _describe(keypoints, findings)
+    return Reading(keypoints, tuple(one.size for one in frames), findings.report())
 
 
 def read_frames(
-    path_or_document: str | os.PathLike[str] | Document, *, size: tuple[int, int] | None = None
+    source: str | os.PathLike[str] | Document,
+    *,
+    size: tuple[int, int] | None = None,
+    units: Units = "auto",
+    threshold: float | None = None,
 ) -> list[Frame]:
     """All people of all frames, with the size of each frame's picture where it is known.
 
     See `read_pose` for arguments and errors. At least one frame, and at least one person in each.
     """
-    where = _name(path_or_document)
+    return _frames(source, _name(source), Settings(size, units, threshold), None)
+
+
+def choose_person(
+    people: Keypoints,
+    person: int | Literal["largest"],
+    order: Order,
+    where: str,
+) -> int:
+    """The row of the person that is asked for.
+
+    Raises:
+        PoseError: there is no such person.
+    """
+    if order not in get_args(Order):
+        raise PoseError(f"{where}: order is one of {', '.join(get_args(Order))}; got {order!r}")
+    if person == "largest":
+        return int(_areas(people).argmax())
+    if not is_number(person):
+        raise PoseError(f"{where}: person is a number or 'largest', got {person!r}")
+    if not 0 <= person < len(people):
+        raise PoseError(
+            f"{where}: person {person} was asked for, but there are {len(people)} "
+            f"(0 to {len(people) - 1})"
+        )
+    if order == "largest first":
+        return int(_areas(people).argsort(descending=True, stable=True)[person])
+    if order == "left to right":
+        seen = people.visible
+        middle = (people.xy[..., 0] * seen).sum(dim=1) / seen.sum(dim=1).clamp(min=1)
+        nobody = ~seen.any(dim=1)
+        return int(torch.where(nobody, torch.inf, middle).argsort(stable=True)[person])
+    return person
+
+
+def _frames(
+    source: str | os.PathLike[str] | Document,
+    where: str,
+    settings: Settings,
+    only: int | str | None,
+) -> list[Frame]:
+    size = settings.size
     if size is not None and min(size) <= 0:
         raise PoseError(f"{where}: size is (height, width) and positive, got {size}")
-    if isinstance(path_or_document, (str, os.PathLike)):
-        text = _text(Path(path_or_document), where)
-        if not text.lstrip().startswith(("{", "[")):
-            return [frame_of_text(text, size, where)]
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise PoseError(f"{where}: damaged JSON ({error}); export the pose again") from error
-    else:
-        document = path_or_document
-    if not isinstance(document, Sequence):
-        return [frame_of(document, size, where)]
-    if not document:
-        raise PoseError(f"{where}: an empty list; the detector found no person in any frame")
-    if len(document) == 1:
-        return [frame_of(document[0], size, where)]
-    return [
-        frame_of(frame, size, f"{where}, frame {number}") for number, frame in enumerate(document)
-    ]
+    if settings.units not in get_args(Units):
+        raise PoseError(
+            f"{where}: units is one of {', '.join(get_args(Units))}; got {settings.units!r}"
+        )
+    if not isinstance(source, (str, os.PathLike)):
+        return _only(frames_of(source, settings, where), only, where)
+    text = source if _is_content(source) else _text_of_file(Path(source), where)
+    if looks_like_table(text):
+        return frames_of_table(text, settings, where, only)
+    if not text.lstrip().startswith(("{", "[", "null")):
+        return _only([frame_of_text(text, settings, where)], only, where)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PoseError(f"{where}: damaged JSON ({error}); export the pose again") from error
+    return _only(frames_of(document, settings, where), only, where)
 
 
-def _choose(people: Keypoints, person: int | Literal["largest"], where: str) -> Keypoints:
-    if isinstance(person, int):
-        if not 0 <= person < len(people):
-            raise PoseError(
-                f"{where}: person {person} was asked for, but there are {len(people)} "
-                f"(0 to {len(people) - 1})"
-            )
-        chosen = people.select(person)
-    elif person == "largest":
-        chosen = people.select(_largest(people))
-    else:
-        raise PoseError(f"{where}: person is a number or 'largest', got {person!r}")
+def _only(frames: list[Frame], frame: int | str | None, where: str) -> list[Frame]:
+    """All frames, or the one that is asked for."""
+    if frame is None:
+        return frames
+    found = [one for number, one in enumerate(frames) if frame in (number, one.name)]
+    if not found:
+        raise PoseError(f"{where}: frame {frame!r} was asked for, but there are {len(frames)}")
+    return found[:1]
+
+
+def _choose(
+    frame: Frame,
+    person: int | Literal["largest"],
+    order: Order,
+    where: str,
+    findings: Findings,
+) -> Keypoints:
+    people = frame.people
+    row = choose_person(people, person, order, where)
+    if len(people) > 1:
+        how = "the largest" if person == "largest" else f"number {person}, counted {order}"
+        findings.found(f"People: {len(people)}; taken: {row} of the file, {how}.")
+    chosen = people.select(row)
     if not bool(chosen.visible.any()):
         raise PoseError(
             f"{where}: all 18 joints are missing; detect the pose again or draw it by hand"
@@ -102,23 +216,55 @@ def _choose(people: Keypoints, person: int | Literal["largest"], where: str) -> 
     return chosen if chosen.has_hands else chosen.without_hands()
 
 
-def _largest(people: Keypoints) -> int:
-    """The row whose visible joints span the largest box, in fractions of the picture."""
+def _describe(keypoints: Keypoints, findings: Findings) -> None:
+    """What a person would like to know of the joints."""
+    if len(keypoints) == 1:
+        seen = keypoints.visible[0].tolist()
+        absent = [name for name, is_seen in zip(BODY_JOINTS, seen, strict=True) if not is_seen]
+        if absent:
+            names = ", ".join(name.replace("_", " ") for name in absent)
+            findings.found(f"Missing: {names}.")
+        else:
+            findings.found("All 18 joints are seen.")
+        if keypoints.hands_visible is not None:
+            hands = [
+                side
+                for side, points in zip(HAND_SIDES, keypoints.hands_visible[0], strict=True)
+                if bool(points.any())
+            ]
+            findings.found(f"Hands: {' and '.join(hands)}.")
+    outside = ((keypoints.xy < 0) | (keypoints.xy > 1)).any(dim=-1) & keypoints.visible
+    if bool(outside.any()):
+        findings.found(
+            f"Outside the picture: {int(outside.sum())} of {int(keypoints.visible.sum())} joints."
+        )
+
+
+def _areas(people: Keypoints) -> torch.Tensor:
+    """Of the boxes that visible joints span, in pictures."""
     seen = people.visible[..., None]
     high = torch.where(seen, people.xy, -torch.inf).amax(dim=1)
     low = torch.where(seen, people.xy, torch.inf).amin(dim=1)
     # A line of joints spans no area, and a single joint not even a length; both beat nobody.
     area = ((high - low).clamp(min=0.0) + 1e-3).prod(dim=-1)
-    return int(torch.where(people.visible.any(dim=1), area, -1.0).argmax())
+    return torch.where(people.visible.any(dim=1), area, -1.0)
 
 
-def _name(path_or_document: object) -> str:
-    if isinstance(path_or_document, (str, os.PathLike)):
-        return os.fspath(path_or_document)
+def _is_content(source: object) -> TypeGuard[str]:
+    """Whether a text is a pose itself and not the path of a file."""
+    if not isinstance(source, str):
+        return False
+    begins = source.lstrip().startswith(("{", "[")) or source.strip() in ("", "null")
+    return begins or "\n" in source or len(source) > _LONGEST_LINE or looks_like_table(source)
+
+
+def _name(source: object) -> str:
+    if isinstance(source, (str, os.PathLike)) and not _is_content(source):
+        return os.fspath(source)
     return "the pose"
 
 
-def _text(path: Path, where: str) -> str:
+def _text_of_file(path: Path, where: str) -> str:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"{where}: {what}; give the path of a pose file")

@@ -1,0 +1,93 @@
+"""OpenPose JSON and ComfyUI's POSE_KEYPOINT, which is a list of OpenPose documents, written.
+
+A document has `people`, each with flat lists of x, y, confidence: `pose_keypoints_2d` (18 joints
+of OpenPose's COCO model) and optionally `hand_left_keypoints_2d` and `hand_right_keypoints_2d` (21
+points). ComfyUI adds `canvas_height` and `canvas_width`. Coordinates are pixels, confidences 1 or
+0, because the widest spread reader drops every point below 1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..keypoints import HAND_POINTS, HAND_SIDES, Keypoints
+from .people import is_missing
+
+FACE_POINTS = 70
+
+# Moves a visible point off the codes of missing ones; far below what any drawing shows.
+_NUDGE = 1e-6
+
+
+def to_openpose(keypoints: Keypoints, height: int, width: int) -> list[dict[str, Any]]:
+    """One document per row, in pixels of a `height` x `width` canvas.
+
+    Missing joints are 0, 0, 0. A visible joint beyond the left or upper border keeps its negative
+    coordinate.
+    """
+    if height <= 0 or width <= 0:
+        raise ValueError(f"the canvas's size must be positive, got {height}x{width}")
+    documents = []
+    for row in range(len(keypoints)):
+        person: dict[str, Any] = {
+            "pose_keypoints_2d": _flat(keypoints.xy[row], keypoints.visible[row], height, width)
+        }
+        if keypoints.hands_xy is not None and keypoints.hands_visible is not None:
+            for hand, side in enumerate(HAND_SIDES):
+                person[f"hand_{side}_keypoints_2d"] = _flat(
+                    keypoints.hands_xy[row, hand], keypoints.hands_visible[row, hand], height, width
+                )
+        documents.append({"people": [person], "canvas_height": height, "canvas_width": width})
+    return documents
+
+
+def to_pose_keypoint(keypoints: Keypoints, height: int, width: int) -> list[dict[str, Any]]:
+    """POSE_KEYPOINT for nodes of other packs: `to_openpose` with every list that they look for.
+
+    Absent hands and the face are zeros and not null: ComfyUI's own drawing node reads all lists
+    without asking, and controlnet_aux skips points whose confidence is 0.
+    """
+    documents = to_openpose(keypoints, height, width)
+    for document in documents:
+        for person in document["people"]:
+            person["face_keypoints_2d"] = [0.0] * (FACE_POINTS * 3)
+            for side in HAND_SIDES:
+                person.setdefault(f"hand_{side}_keypoints_2d", [0.0] * (HAND_POINTS * 3))
+    return documents
+
+
+def write_openpose(
+    keypoints: Keypoints, path: str | os.PathLike[str], height: int, width: int
+) -> Path:
+    """Write OpenPose JSON, whole or not at all: a document, or for several rows a list of them."""
+    path = Path(path)
+    documents = to_openpose(keypoints, height, width)
+    if not documents:
+        raise ValueError(f"{path}: there is no pose to write")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".json", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(documents[0] if len(documents) == 1 else documents, file)
+        os.chmod(name, 0o644)  # mkstemp's files are for their owner alone
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _flat(xy: Tensor, visible: Tensor, height: int, width: int) -> list[float]:
+    numbers: list[float] = []
+    for (x, y), seen in zip(xy.tolist(), visible.tolist(), strict=True):
+        point = (x * width, y * height, 1.0)
+        if seen and is_missing(point, 0.0):
+            point = (point[0] + _NUDGE, point[1] + 2 * _NUDGE, 1.0)
+        numbers += point if seen else (0.0, 0.0, 0.0)
+    return numbers
