@@ -97,11 +97,7 @@ def test_a_users_install_touches_neither_torch_nor_numpy_nor_opencv() -> None:
 
 def test_every_development_dependency_is_pinned_inside_its_range() -> None:
     extras = project()["optional-dependencies"]
-    # "pose" is a detector that people bring along; nothing here is tested with it.
-    lines = [
-        *project()["dependencies"],
-        *(line for e in ("train", "eval", "dev") for line in extras[e]),
-    ]
+    lines = [*project()["dependencies"], *(line for extra in extras.values() for line in extra)]
     pinned = pins()
     wrong = {
         line: pinned.get(canonicalize_name(Requirement(line).name))
@@ -193,7 +189,9 @@ def test_continuous_integration_calls_the_readmes_test_command() -> None:
 
 
 def test_the_model_card_speaks_of_every_shipped_weight_file() -> None:
-    shipped = [path.name for path in (ROOT / "pcdm_core" / "weights").rglob("*.safetensors")]
+    folder = ROOT / "pcdm_core" / "weights"
+    kinds = ("*.safetensors", "*.tflite")
+    shipped = [path.name for kind in kinds for path in folder.rglob(kind)]
     assert not [name for name in shipped if name not in text("MODEL_CARD.md")]
 
 
