@@ -6,13 +6,7 @@ import torch
 from torch import Tensor
 
 from .keypoints import Keypoints
-
-# Lengths of bones as multiples of the trunk (neck to the middle of the hips); rounded means of
-# anthropometric tables. The longest estimate counts, because foreshortening only shortens.
-_BONES = (
-    (2, 3, 0.58), (3, 4, 0.52), (5, 6, 0.58), (6, 7, 0.52),
-    (8, 9, 0.86), (9, 10, 0.84), (11, 12, 0.86), (12, 13, 0.84), (1, 0, 0.42),
-)  # fmt: skip
+from .skeleton import KINDS, PARENT
 
 # Capsules as (joint, joint, radius, how far it reaches past the second joint), in trunks. The last
 # bones reach on over the hands and the feet.
@@ -24,6 +18,10 @@ _CAPSULES = (
     (8, 9, 0.24, 0.0), (9, 10, 0.19, 0.2), (11, 12, 0.24, 0.0), (12, 13, 0.19, 0.2),
     (1, 0, 0.2, 0.0), (2, 0, 0.14, 0.0), (5, 0, 0.14, 0.0),
 )  # fmt: skip
+
+# The longest estimate of these counts, because foreshortening only shortens; shoulders and hips
+# are not among them, they look broad or narrow as the body turns.
+_MEASURED = tuple((joints, share) for joints, share in KINDS if joints not in ((2, 5), (8, 11)))
 
 _FACE = (0, 14, 15, 16, 17)
 _HEAD_RADIUS = 0.4
@@ -78,7 +76,10 @@ def _mask_of_one(grid: Tensor, xy: Tensor, seen: list[bool]) -> Tensor:
 def _trunk_length(xy: Tensor, seen: list[bool], height: int) -> float:
     """In pixels: the longest estimate that any visible bone gives."""
     estimates = [
-        (xy[a] - xy[b]).norm().item() / share for a, b, share in _BONES if seen[a] and seen[b]
+        (xy[joint] - xy[PARENT[joint]]).norm().item() / share
+        for joints, share in _MEASURED
+        for joint in joints
+        if seen[joint] and seen[PARENT[joint]]
     ]
     hips = [joint for joint in (8, 11) if seen[joint]]
     if seen[1] and hips:

@@ -1,0 +1,205 @@
+"""Poses on other proportions: what is kept, what is changed, and that nothing leaves the frame."""
+
+import numpy as np
+import pytest
+import torch
+
+from pcdm_core.checkpoints import WEIGHTS_FOLDER
+from pcdm_core.pose.editing import library
+from pcdm_core.pose.formats import read_pose
+from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.pose.retarget import Framing, retarget
+from pcdm_core.pose.skeleton import KINDS, PARENT, bone_lengths, trunk_length
+
+SIZE = (96, 64)
+FACE = (14, 15, 16, 17)
+
+
+def example(person: int, view: int = 0) -> Keypoints:
+    return read_pose(WEIGHTS_FOLDER / "examples" / f"{person:06d}" / f"{view:02d}.json")
+
+
+def arrays(pose: Keypoints, size: tuple[int, int] = SIZE) -> tuple[np.ndarray, np.ndarray]:
+    return pose.to_pixels(*size)[0].numpy(), pose.visible[0].numpy()
+
+
+def bones(pose: Keypoints) -> dict[int, np.ndarray]:
+    xy, seen = arrays(pose)
+    return {j: xy[j] - xy[PARENT[j]] for j in range(18) if j != 1 and seen[j] and seen[PARENT[j]]}
+
+
+def grown(pose: Keypoints, **factors: float) -> Keypoints:
+    """Somebody with other limbs in the same pose; factors of `legs`, `arms` and `all`."""
+    xy, _ = arrays(pose)
+    made = xy.copy()
+    chains = {"arms": ((2, 3, 4), (5, 6, 7)), "legs": ((8, 9, 10), (11, 12, 13))}
+    for name, joints in chains.items():
+        for chain in joints:
+            for joint in chain[1:]:
+                bone = (xy[joint] - xy[PARENT[joint]]) * factors.get(name, 1.0)
+                made[joint] = made[PARENT[joint]] + bone
+    made = (made - made[1]) * factors.get("all", 1.0) + made[1]
+    return Keypoints.from_pixels(torch.from_numpy(made), pose.visible[0], *SIZE)
+
+
+def poses() -> list[Keypoints]:
+    """Of the library, on the examples' frame: its canvas is 2:3 as well."""
+    return [entry.keypoints for entry in library()]
+
+
+@pytest.mark.parametrize("person", range(12))
+def test_a_pose_on_its_own_proportions_stays_as_it_is(person: int) -> None:
+    own = example(person, person % 5)
+    made = retarget(own, own, SIZE).pose
+    assert torch.equal(made.visible, own.visible)
+    seen = own.visible
+    torch.testing.assert_close(made.xy[seen], own.xy[seen], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("framing", ["as source", "whole"])
+def test_every_bone_keeps_its_direction_and_missing_joints_stay_missing(framing: Framing) -> None:
+    for number, target in enumerate(poses()):
+        made = retarget(target, example(number % 12), SIZE, framing=framing).pose
+        assert not (made.visible & ~target.visible).any()
+        assert made.xy.isfinite().all()
+        before, after = bones(target), bones(made)
+        for joint in before.keys() & after.keys():
+            a, b = before[joint], after[joint]
+            assert a @ b >= (1 - 1e-9) * np.linalg.norm(a) * np.linalg.norm(b)
+
+
+def test_the_source_persons_bone_lengths_are_kept() -> None:
+    """Two people in one unforeshortened pose: every bone of the result has the source's length."""
+    target = poses()[1]  # arms away from the body
+    for factors in ({"legs": 0.85, "arms": 0.9}, {"all": 0.7, "arms": 1.1}, {"all": 0.8}):
+        source = grown(target, **factors)
+        made = bones(retarget(target, source, SIZE).pose)
+        for joint, bone in bones(source).items():
+            if joint not in FACE:
+                assert np.linalg.norm(made[joint]) == pytest.approx(np.linalg.norm(bone), rel=1e-6)
+
+
+def test_what_points_at_the_viewer_stays_short() -> None:
+    target, source = poses()[1], grown(poses()[1], all=0.8)
+    xy, _ = arrays(target)
+    xy[4] = xy[3] + (xy[4] - xy[3]) * 0.3  # the right forearm
+    short = Keypoints.from_pixels(torch.from_numpy(xy), target.visible[0], *SIZE)
+    made, before = bones(retarget(short, source, SIZE).pose), bones(short)
+    ratio = np.linalg.norm(made[4]) / np.linalg.norm(before[4])
+    assert ratio == pytest.approx(0.8, rel=1e-6)
+
+
+def test_a_retargeted_pose_has_the_source_persons_proportions() -> None:
+    wide, narrow = 0, 0
+    for number, target in enumerate(poses()):
+        source = example(number % 12)
+        made = retarget(target, source, SIZE).pose
+        own, got = (bone_lengths(*arrays(pose)) for pose in (source, made))
+        had = bone_lengths(*arrays(target))
+        poses_of = (source, target, made)
+        trunks = [trunk_length(*arrays(pose)) or np.nan for pose in poses_of]
+        for kind in own.keys() & got.keys():
+            lengths = (own[kind], had[kind], got[kind])
+            wanted, before, after = (a / b for a, b in zip(lengths, trunks, strict=True))
+            wide += 1
+            narrow += abs(after - wanted) <= abs(before - wanted) + 0.02
+    assert wide > 200
+    assert narrow / wide > 0.9
+
+
+def test_feet_stand_where_the_source_stands() -> None:
+    source = example(7)
+    for target in poses()[:6]:
+        made = retarget(target, source, SIZE).pose
+        floor = source.xy[0, [10, 13], 1].max().item()
+        assert made.xy[0, [10, 13], 1].max().item() == pytest.approx(floor, abs=1e-6)
+
+
+def random_pose(generator: torch.Generator) -> Keypoints:
+    xy = torch.rand(1, 18, 2, generator=generator, dtype=torch.float64) * 1.4 - 0.2
+    share = torch.rand(1, generator=generator).item()
+    return Keypoints(xy, torch.rand(1, 18, generator=generator) < share)
+
+
+def test_partial_bodies_of_any_kind_give_finite_poses_and_no_new_joints() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(300):
+        target, source = random_pose(generator), random_pose(generator)
+        for framing in ("as source", "whole"):
+            made = retarget(target, source, SIZE, framing=framing)
+            assert made.pose.xy.isfinite().all()
+            assert not (made.pose.visible & ~target.visible).any()
+            assert made.report
+
+
+def test_a_body_of_one_point_is_not_blown_up() -> None:
+    xy = torch.full((1, 18, 2), 0.5, dtype=torch.float64)
+    point = Keypoints(xy, torch.ones(1, 18, dtype=torch.bool))
+    for target, source in ((point, example(0)), (example(0), point), (point, point)):
+        assert retarget(target, source, SIZE).pose.xy.abs().max() <= 2
+
+
+def half(pose: Keypoints) -> Keypoints:
+    """A close-up: twice as large, cut at the hips."""
+    xy = (pose.xy - pose.xy[:, 1:2]) * 2 + torch.tensor([0.5, 0.4], dtype=torch.float64)
+    seen = pose.visible & ((xy >= 0) & (xy <= 1)).all(-1)
+    return Keypoints(xy, seen)
+
+
+def test_a_close_up_keeps_its_scale_and_its_head_and_trunk_in_the_frame() -> None:
+    source = half(example(7))
+    assert not source.visible[0, [10, 13]].any()
+    for target in poses():
+        made = retarget(target, source, SIZE).pose
+        kept = made.visible[0, [1, 2, 5]]
+        assert kept.equal(target.visible[0, [1, 2, 5]])
+        inside = made.xy[made.visible]
+        assert inside.min() >= 0
+        assert inside.max() <= 1
+    sizes = [
+        trunk_length(*arrays(pose)) for pose in (source, retarget(poses()[0], source, SIZE).pose)
+    ]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.2)
+
+
+def test_the_whole_body_stays_in_the_frame_where_that_is_asked_for() -> None:
+    source = half(example(7))
+    for target in poses():
+        made = retarget(target, source, SIZE, framing="whole").pose
+        assert torch.equal(made.visible, target.visible)
+
+
+def test_a_standing_source_never_loses_a_joint_of_the_pose() -> None:
+    for target in poses():
+        for person in (0, 3, 7):
+            made = retarget(target, example(person), SIZE).pose
+            assert torch.equal(made.visible, target.visible)
+
+
+def test_a_pose_of_a_picture_of_another_shape_is_not_squashed() -> None:
+    target = poses()[0]
+    wide = Keypoints(
+        target.xy * torch.tensor([0.25, 1.0]) + torch.tensor([0.3, 0.0]), target.visible
+    )
+    made = retarget(wide, example(0), SIZE, target_size=(96, 256)).pose
+    same = retarget(target, example(0), SIZE).pose
+    torch.testing.assert_close(made.xy[same.visible], same.xy[same.visible], atol=1e-2, rtol=0)
+
+
+def test_hands_stay_on_their_wrists() -> None:
+    target = poses()[1]
+    hands = target.xy[:, [7, 4], None].repeat(1, 1, 21, 1) + 0.01
+    armed = Keypoints(target.xy, target.visible, hands, torch.ones(1, 2, 21, dtype=torch.bool))
+    made = retarget(armed, grown(target, all=0.5), SIZE).pose
+    assert made.hands_xy is not None
+    offset = made.hands_xy[0, :, 0] - made.xy[0, [7, 4]]
+    torch.testing.assert_close(offset, torch.full_like(offset, 0.005))
+
+
+def test_rows_and_sources_go_together_or_are_refused() -> None:
+    made = retarget(Keypoints.cat(poses()[:3]), example(0), SIZE)
+    assert len(made.pose) == 3
+    assert len(made.report.splitlines()) == 3
+    with pytest.raises(ValueError, match="cannot expand 2 poses to 3"):
+        retarget(Keypoints.cat(poses()[:3]), Keypoints.cat([example(0), example(1)]), SIZE)
+    assert sum(len(joints) for joints, _ in KINDS) + len(FACE) == 17
