@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..pcdm_core.config import Preset
+from ..pcdm_core.config import PRESETS, GlobalEncoderConfig, Preset
 from .types import LoadedEncoders, TargetEmbedding
 
 
@@ -15,6 +15,30 @@ def check_encoders(preset: Preset, encoders: LoadedEncoders) -> None:
         raise ValueError(
             f"The model is of the {preset.name} preset, the encoders of the {own.name} preset. "
             f"Load both of one preset."
+        )
+
+
+def check_global_encoder(preset: Preset, config: GlobalEncoderConfig) -> None:
+    """Refuse a global encoder beside a patch encoder of another preset."""
+    if preset.global_encoder in (None, config):
+        return
+    others = (other.name for other in PRESETS.values() if other.global_encoder == config)
+    raise ValueError(
+        f"The patch encoder is of the {preset.name} preset, the global encoder of the "
+        f"{next(others, 'no known')} preset. Load both of one preset (published: DINOv2-giant "
+        f"and CLIP ViT-H)."
+    )
+
+
+def check_vae(preset: Preset, vae: Any) -> None:
+    """Refuse an autoencoder whose latents have another number of channels."""
+    wanted = preset.autoencoder.latent_channels
+    found = getattr(vae, "latent_channels", wanted)
+    if found != wanted:
+        raise ValueError(
+            f"The VAE has latents of {found} channels, the encoders' {preset.name} preset has "
+            f"{wanted}. Connect a VAE of Stable Diffusion 1 or 2 to the published presets, and "
+            f"none to the shipped set."
         )
 
 

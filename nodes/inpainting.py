@@ -42,14 +42,6 @@ class Prepared:
     picture: Tensor  # [S, 3, H, W], the fitted source
 
 
-def patch_tokens(encoders: LoadedEncoders, picture: Tensor) -> Tensor:
-    """Fitted pictures [S, 3, H, W] in [-1, 1] -> patch tokens [S, L, P]."""
-    modules = encoders.resident.load()
-    dtype = next(modules.patch_encoder.parameters()).dtype
-    pixels = modules.patch_encoder.pixels(picture)
-    return modules.patch_encoder(pixels.to(encoders.resident.device, dtype))
-
-
 def encode(model: Any, encoders: LoadedEncoders, picture: Tensor) -> Tensor:
     """Pictures [S, 3, H, W] in [-1, 1] -> latents as the model sees them."""
     return model.process_latent_in(encoders.vae.encode(image_of(picture)))
@@ -74,7 +66,7 @@ def prepare(
     if note := note_hands(preset, source_pose, target_pose):
         logging.getLogger(__name__).warning(note)
     picture, fit = fitted(source, preset)
-    tokens = patch_tokens(encoders, picture)
+    tokens = encoders.patch_encoder(picture)
     known = encode(inner, encoders, source_canvas(picture))
     embeds = None if target_embedding is None else target_embedding.embeds
     if embeds is not None:

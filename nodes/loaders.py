@@ -9,12 +9,14 @@ import comfy.sd
 from comfy_api.latest import io
 
 from ..pcdm_core.checkpoints import CheckpointError, load_model
-from ..pcdm_core.config import Preset
+from ..pcdm_core.config import PRESETS, Preset
 from ..pcdm_core.vae import PatchAutoencoder
 from . import weights
+from .checks import check_global_encoder, check_vae
 from .memory import Resident, resident_dtype
-from .types import EncoderModules, EncodersSocket, LoadedEncoders, LoadedPrior, PriorSocket
+from .types import EncodersSocket, LoadedEncoders, LoadedPrior, PriorSocket
 from .vae import PatchVAE
+from .vision import Encoder, OwnEncoder, host_global_encoder, host_patch_encoder
 
 CATEGORY = "PCDM/loaders"
 SAME_SET = "of the same set"
@@ -115,21 +117,38 @@ class PCDMLoadEncoders(io.ComfyNode):
             display_name="PCDM Load Encoders",
             category=CATEGORY,
             description="The image encoders and the autoencoder that the stages see pictures "
-            "through. Their preset must be that of the models.",
+            "through: the shipped set or files of models/pcdm, or for the published presets what "
+            "Load CLIP Vision and Load VAE give. Their preset must be that of the models.",
             inputs=[
-                _weights_input("The patch encoder (DINOv2); its neighbours come along."),
+                _weights_input(
+                    "The patch encoder (DINOv2); its neighbours come along. Unused where dinov2 is "
+                    "connected."
+                ),
                 io.Combo.Input(
                     "global_encoder",
                     options=[SAME_SET, *weights.choices()[1:]],
                     default=SAME_SET,
                     tooltip="The encoder that the prior sees the source through (CLIP vision "
-                    "tower). By default global_encoder.safetensors beside the patch encoder.",
+                    "tower). By default global_encoder.safetensors beside the patch encoder. "
+                    "Unused where clip_vision is connected.",
                 ),
                 io.Vae.Input(
                     "autoencoder",
                     optional=True,
                     tooltip="A VAE of ComfyUI's own, for the published and simplified presets. "
                     "Without one, autoencoder.safetensors beside the patch encoder.",
+                ),
+                io.ClipVision.Input(
+                    "dinov2",
+                    optional=True,
+                    tooltip="Load CLIP Vision with DINOv2-giant, for the published and simplified "
+                    "presets. Pictures are prepared as published, not as ComfyUI does.",
+                ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="Load CLIP Vision with CLIP ViT-H, for the published prior; the "
+                    "simplified preset needs none.",
                 ),
             ],
             outputs=[
@@ -143,14 +162,20 @@ class PCDMLoadEncoders(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, weights: str, global_encoder: str, autoencoder: Any = None) -> io.NodeOutput:
-        path = _path(weights, "patch_encoder")
-        patch = load_model(path, stage="patch_encoder")
-        preset = _preset("patch_encoder", patch, path)
-        modules = EncoderModules(patch, _load_global(global_encoder, path))
-        modules = modules.to(resident_dtype(modules))
+    def execute(
+        cls,
+        weights: str,
+        global_encoder: str,
+        autoencoder: Any = None,
+        dinov2: Any = None,
+        clip_vision: Any = None,
+    ) -> io.NodeOutput:
+        path = None if dinov2 is not None else _path(weights, "patch_encoder")
+        patch, preset = _patch_encoder(dinov2, path)
+        general = _global_encoder(clip_vision, global_encoder, path, preset)
         vae = _load_vae(path, preset) if autoencoder is None else autoencoder
-        return io.NodeOutput(LoadedEncoders(preset, Resident(modules), vae), vae)
+        check_vae(preset, vae)
+        return io.NodeOutput(LoadedEncoders(preset, patch, general, vae), vae)
 
 
 def _path(choice: str, component: Any) -> Path:
@@ -175,14 +200,37 @@ def _load_unet(choice: str, component: Any) -> Any:
     return make_model(core, preset, decoder)
 
 
-def _load_global(choice: str, patch_encoder: Path) -> Any:
+def _patch_encoder(dinov2: Any, path: Path | None) -> tuple[Encoder, Preset]:
+    if path is None:
+        held = host_patch_encoder(dinov2)
+        return held, next(p for p in PRESETS.values() if p.patch_encoder == held.config)
+    loaded = load_model(path, stage="patch_encoder")
+    return OwnEncoder(loaded), _preset("patch_encoder", loaded, path)
+
+
+def _global_encoder(
+    clip_vision: Any, choice: str, patch_encoder: Path | None, preset: Preset
+) -> Encoder | None:
+    if clip_vision is not None:
+        held = host_global_encoder(clip_vision)
+        check_global_encoder(preset, held.config)
+        return held
+    path = None if patch_encoder is None else weights.sibling(patch_encoder, "global_encoder")
     if choice != SAME_SET:
-        return load_model(_path(choice, "global_encoder"), stage="global_encoder")
-    beside = weights.sibling(patch_encoder, "global_encoder")
-    return None if beside is None else load_model(beside, stage="global_encoder")
+        path = _path(choice, "global_encoder")
+    if path is None:
+        return None
+    loaded = load_model(path, stage="global_encoder")
+    check_global_encoder(preset, loaded.config)
+    return OwnEncoder(loaded)
 
 
-def _load_vae(patch_encoder: Path, preset: Preset) -> Any:
+def _load_vae(patch_encoder: Path | None, preset: Preset) -> Any:
+    if patch_encoder is None:
+        raise CheckpointError(
+            "With dinov2 connected a VAE has to be connected to the input autoencoder too: Load "
+            "VAE with any VAE of Stable Diffusion 1 or 2."
+        )
     beside = weights.sibling(patch_encoder, "autoencoder")
     if beside is None:
         raise CheckpointError(

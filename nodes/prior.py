@@ -108,15 +108,13 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
 
 def embed(encoders: LoadedEncoders, picture: Tensor) -> Tensor:
     """Fitted pictures [S, 3, H, W] in [-1, 1] -> embeddings [S, E] for the prior."""
-    if encoders.resident.module.global_encoder is None:
+    if encoders.global_encoder is None:
         raise ValueError(
-            "These encoders have no global encoder, which the prior needs. Choose one in PCDM Load "
-            "Encoders, or put global_encoder.safetensors beside the patch encoder."
+            "These encoders have no global encoder, which the prior needs. In PCDM Load Encoders "
+            "connect clip_vision or choose global_encoder, or put global_encoder.safetensors "
+            "beside the patch encoder."
         )
-    modules = encoders.resident.load()
-    dtype = next(modules.patch_encoder.parameters()).dtype
-    pixels = modules.global_encoder.pixels(picture)
-    return modules.global_encoder(pixels.to(encoders.resident.device, dtype))
+    return encoders.global_encoder(picture)
 
 
 def _progress(steps: int) -> Any:

@@ -12,7 +12,7 @@ from ..pcdm_core.images import fit as fit_picture
 from ..pcdm_core.models import RefiningModel
 from .checks import check_encoders
 from .convert import conditioning_of, image_of, latent_of, picture_of
-from .inpainting import Prepared, encode, patch_tokens
+from .inpainting import Prepared, encode
 from .samplers import run_sampler, sampling_inputs
 from .stages import stage_model
 from .types import EncodersSocket, LoadedEncoders, fitted
@@ -34,7 +34,7 @@ def prepare(
             f"many as coarse pictures."
         )
     picture, fit = fitted(source, preset)
-    tokens = patch_tokens(encoders, picture)
+    tokens = encoders.patch_encoder(picture)
     draft, _ = fit_picture(picture_of(coarse), preset.height, preset.width, preset.fit)
     latents = encode(inner, encoders, draft)
     core, device = inner.conditioner.load(), inner.conditioner.device

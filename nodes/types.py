@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfy_api.latest import io
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..pcdm_core.config import Preset
 from ..pcdm_core.images import Fit, fit
 from .convert import picture_of
 from .memory import Resident
+from .vision import Encoder
 
 PoseSocket = io.Custom("PCDM_POSE")  # carries the core's `Keypoints`
 PriorSocket = io.Custom("PCDM_PRIOR")
@@ -28,21 +29,13 @@ class LoadedPrior:
     resident: Resident
 
 
-class EncoderModules(nn.Module):
-    """The image encoders of a preset as one module, so that they move together."""
-
-    def __init__(self, patch_encoder: nn.Module, global_encoder: nn.Module | None) -> None:
-        super().__init__()
-        self.patch_encoder = patch_encoder
-        self.global_encoder = global_encoder
-
-
 @dataclass(frozen=True)
 class LoadedEncoders:
     """The image encoders and the autoencoder (a VAE of ComfyUI's kind) of a preset."""
 
     preset: Preset
-    resident: Resident
+    patch_encoder: Encoder
+    global_encoder: Encoder | None
     vae: Any
 
 

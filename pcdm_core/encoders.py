@@ -39,6 +39,25 @@ def check_pixels(pixels: Tensor, size: int) -> None:
         )
 
 
+def resample_positions(table: Tensor, rows: int, columns: int) -> Tensor:
+    """DINOv2's position table [1, 1 + n n, P] -> [1, 1 + rows columns, P], CLS first.
+
+    As published: transformers 4.32 resamples by the factor (n + 0.1) / table instead of to the
+    size n, which moves every sample a little; later versions changed it.
+    """
+    side = math.isqrt(table.shape[1] - 1)
+    if (rows, columns) == (side, side):
+        return table
+    grid = table[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)  # [1, P, side, side]
+    resampled = nn.functional.interpolate(
+        grid.float(),  # bicubic in half precision shifts the embeddings
+        scale_factor=((rows + 0.1) / side, (columns + 0.1) / side),
+        mode="bicubic",
+        align_corners=False,
+    ).to(grid.dtype)
+    return torch.cat([table[:, :1], resampled.flatten(2).transpose(1, 2)], dim=1)
+
+
 class _PublishedEmbeddings(Dinov2Embeddings):
     """DINOv2's embeddings with the position table resampled as when the weights were trained."""
 
@@ -50,23 +69,10 @@ class _PublishedEmbeddings(Dinov2Embeddings):
     def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
         """[1, 1 + h w, P] for a picture of height x width pixels; `embeddings` is [B, 1 + h w, P].
 
-        As published: transformers 4.32 resamples by the factor (n + 0.1) / table instead of to the
-        size n, which moves every sample a little; later versions changed it.
+        See `resample_positions`.
         """
-        table = self.position_embeddings
-        side = math.isqrt(table.shape[1] - 1)
         patch = self.config.patch_size
-        rows, columns = height // patch, width // patch
-        if (rows, columns) == (side, side):
-            return table
-        grid = table[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)  # [1, P, side, side]
-        resampled = nn.functional.interpolate(
-            grid.float(),  # bicubic in half precision shifts the embeddings
-            scale_factor=((rows + 0.1) / side, (columns + 0.1) / side),
-            mode="bicubic",
-            align_corners=False,
-        ).to(grid.dtype)
-        return torch.cat([table[:, :1], resampled.flatten(2).transpose(1, 2)], dim=1)
+        return resample_positions(self.position_embeddings, height // patch, width // patch)
 
 
 class PatchImageEncoder(nn.Module):

@@ -296,7 +296,8 @@ def test_while_nodes_run_the_host_knows_our_modules_and_can_drop_them(graph: Gra
         model,
         model.model.conditioner.patcher,
         loaded["prior"].resident.patcher,
-        loaded["encoders"].resident.patcher,
+        loaded["encoders"].patch_encoder.resident.patcher,
+        loaded["encoders"].global_encoder.resident.patcher,
         loaded["vae"].patcher,
     ]
     known = [entry.model.model for entry in management.current_loaded_models]
@@ -307,4 +308,4 @@ def test_while_nodes_run_the_host_knows_our_modules_and_can_drop_them(graph: Gra
     references = [weakref.ref(patcher.model) for patcher in ours]
     del ours, model, inputs, loaded, known
     gc.collect()
-    assert [reference() for reference in references] == [None] * 5
+    assert [reference() for reference in references] == [None] * 6
