@@ -42,8 +42,8 @@ def check_vae(preset: Preset, vae: Any) -> None:
         )
 
 
-def check_embedding(preset: Preset, embedding: TargetEmbedding | None) -> None:
-    """Refuse a target embedding that is missing, superfluous or of another preset."""
+def check_embedding(preset: Preset, embedding: TargetEmbedding | None, pictures: int) -> None:
+    """Refuse a target embedding that is missing, superfluous, or made for something else."""
     needs = preset.inpainting.embedding_dim is not None
     if needs and embedding is None:
         raise ValueError(
@@ -60,6 +60,11 @@ def check_embedding(preset: Preset, embedding: TargetEmbedding | None) -> None:
             f"The model is of the {preset.name} preset, the target embedding of the "
             f"{embedding.preset.name} preset. Load both of one preset."
         )
+    if embedding is not None and embedding.pictures != pictures:
+        raise ValueError(
+            f"PCDM Predict Target Embedding made {embedding.pictures} pictures of each pose, this "
+            f"node is to draw {pictures}. Set pictures to the same number on both."
+        )
 
 
 def check_rows(what: str, rows: int, wanted: int) -> None:
@@ -68,10 +73,3 @@ def check_rows(what: str, rows: int, wanted: int) -> None:
         raise ValueError(
             f"There are {rows} {what} for {wanted} target poses. Give one, or as many as poses."
         )
-
-
-def note_hands(preset: Preset, *poses: Any) -> str:
-    """What to tell a user whose hands are left out."""
-    if preset.inpainting.draws_hands or not any(pose.has_hands for pose in poses):
-        return ""
-    return f"The {preset.name} preset does not draw hands: hand key points were left out."

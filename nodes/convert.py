@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import comfy.model_management
@@ -50,10 +51,7 @@ def conditioning_of(cond: Conditioning) -> list[list[Any]]:
     return [[cond.tokens, {key: value for key, value in values.items() if value is not None}]]
 
 
-def latent_of(samples: Tensor) -> dict[str, Any]:
-    """LATENT whose rows all draw the seed's first noise.
-
-    So a pose in a batch gives the same picture as the same pose alone.
-    """
+def latent_of(samples: Tensor, noises: Sequence[int]) -> dict[str, Any]:
+    """LATENT whose rows draw the seed's noises of these numbers."""
     samples = samples.to(comfy.model_management.intermediate_device())
-    return {"samples": samples, "batch_index": [0] * len(samples)}
+    return {"samples": samples, "batch_index": list(noises)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +9,15 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..pcdm_core.images import Fit, body_mask, source_canvas
-from ..pcdm_core.inputs import check_poses
+from ..pcdm_core.images import Fit, source_canvas
+from ..pcdm_core.inputs import check_poses, repeat_rows
 from ..pcdm_core.models import InpaintingModel
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.stages import condition_inpainting
-from .checks import check_embedding, check_encoders, check_rows, note_hands
+from .checks import check_embedding, check_encoders, check_rows
 from .convert import conditioning_of, image_of, latent_of, mask_of, target_of
+from .notes import note_hands, tell
+from .output import check_size, every, pictures_input, size_inputs, sized
 from .samplers import run_sampler, sampling_inputs
 from .stages import stage_model
 from .types import (
@@ -40,6 +41,8 @@ class Prepared:
     latent: dict[str, Any]
     fit: Fit
     picture: Tensor  # [S, 3, H, W], the fitted source
+    target_pose: Keypoints | None = None  # a row for each picture, in the frame of the source
+    note: str = ""
 
 
 def encode(model: Any, encoders: LoadedEncoders, picture: Tensor) -> Tensor:
@@ -55,17 +58,21 @@ def prepare(
     source_pose: Keypoints,
     target_pose: Keypoints,
     target_embedding: TargetEmbedding | None,
+    pictures: int,
 ) -> Prepared:
-    """Conditioning and an empty LATENT [B, C, h, 2w] for B target poses."""
+    """Conditioning and an empty LATENT [B, C, h, 2w] for some pictures of each target pose."""
     inner = stage_model(model, InpaintingModel)
-    preset, batch = inner.preset, len(target_pose)
+    preset = inner.preset
     check_encoders(preset, encoders)
-    check_embedding(preset, target_embedding)
+    check_embedding(preset, target_embedding, pictures)
     check_poses(source_pose, target_pose)
-    check_rows("source pictures", len(source), batch)
-    if note := note_hands(preset, source_pose, target_pose):
-        logging.getLogger(__name__).warning(note)
-    picture, fit = fitted(source, preset)
+    check_rows("source pictures", len(source), len(target_pose))
+    note = note_hands(preset, source_pose, target_pose)
+    rows, noises = repeat_rows(len(target_pose), pictures)
+    batch, target_pose = len(rows), target_pose.select(rows)
+    if len(source_pose) > 1:
+        source_pose = source_pose.select(rows)
+    picture, fit = fitted(every(source, rows), preset)
     tokens = encoders.patch_encoder(picture)
     known = encode(inner, encoders, source_canvas(picture))
     embeds = None if target_embedding is None else target_embedding.embeds
@@ -85,9 +92,11 @@ def prepare(
     return Prepared(
         conditioning_of(cond.expand(batch)),
         conditioning_of(core.unconditional(cond).expand(batch)),
-        latent_of(torch.zeros(batch, *known.shape[1:])),
+        latent_of(torch.zeros(batch, *known.shape[1:]), noises),
         fit,
         picture,
+        target_pose,
+        note,
     )
 
 
@@ -118,7 +127,8 @@ class PCDMInpaintingConditioning(io.ComfyNode):
             category=CATEGORY,
             description="Stage 2 for the stock samplers: connect the same MODEL, positive, "
             "negative and latent to a KSampler, then VAE Decode and PCDM Crop Target.",
-            inputs=_inputs(),
+            inputs=[*_inputs(), pictures_input()],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Conditioning.Output(
                     "positive", display_name="positive", tooltip="For the sampler."
@@ -142,10 +152,14 @@ class PCDMInpaintingConditioning(io.ComfyNode):
         source: Tensor,
         source_pose: Keypoints,
         target_pose: Keypoints,
+        pictures: int = 1,
         target_embedding: TargetEmbedding | None = None,
     ) -> io.NodeOutput:
-        made = prepare(model, encoders, source, source_pose, target_pose, target_embedding)
-        return io.NodeOutput(made.positive, made.negative, made.latent)
+        made = prepare(
+            model, encoders, source, source_pose, target_pose, target_embedding, pictures
+        )
+        shown = tell(cls, made.note)
+        return io.NodeOutput(made.positive, made.negative, made.latent, ui=shown)
 
 
 class PCDMInpaintingSampler(io.ComfyNode):
@@ -168,16 +182,13 @@ class PCDMInpaintingSampler(io.ComfyNode):
                     "them it starts from the source picture on both sides.",
                 ),
                 *sampling_inputs(),
-                io.Boolean.Input(
-                    "restore_size",
-                    default=False,
-                    tooltip="Gives picture and mask at the source's size and aspect. Leave it off "
-                    "before the refining stage.",
-                ),
+                pictures_input(),
+                *size_inputs(),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Image.Output(
-                    "image", display_name="image", tooltip="The coarse pictures, one for each pose."
+                    "image", display_name="image", tooltip="The coarse pictures, pose after pose."
                 ),
                 io.Latent.Output("latent", display_name="latent", tooltip="Of the whole canvas."),
                 io.Image.Output(
@@ -200,22 +211,34 @@ class PCDMInpaintingSampler(io.ComfyNode):
         source_pose: Keypoints,
         target_pose: Keypoints,
         restore_size: bool,
+        pictures: int = 1,
+        width: int = 0,
+        height: int = 0,
         target_embedding: TargetEmbedding | None = None,
         start: dict[str, Any] | None = None,
         **sampling: Any,
     ) -> io.NodeOutput:
-        made = prepare(model, encoders, source, source_pose, target_pose, target_embedding)
+        check_size(width, height, restore_size=restore_size)
+        made = prepare(
+            model, encoders, source, source_pose, target_pose, target_embedding, pictures
+        )
+        shown = tell(cls, made.note)
         latent = dict(made.latent)
         if sampling["denoise"] < 1.0:
             latent["samples"] = _start(encoders, made, start)
         samples = run_sampler(model, made.positive, made.negative, latent, **sampling)
         canvas = encoders.vae.decode(samples)
-        picture, pose = target_of(canvas), made.fit.apply(target_pose)
-        if restore_size:
-            picture, pose = made.fit.undo(picture), target_pose
-        mask = mask_of(body_mask(pose, *picture.shape[-2:]))
+        picture, area = sized(
+            target_of(canvas),
+            made.target_pose,
+            made.fit,
+            model.model.preset,
+            width=width,
+            height=height,
+            restore_size=restore_size,
+        )
         latent = {**made.latent, "samples": samples}
-        return io.NodeOutput(image_of(picture), latent, canvas, mask)
+        return io.NodeOutput(image_of(picture), latent, canvas, mask_of(area), ui=shown)
 
 
 def _start(encoders: LoadedEncoders, made: Prepared, start: dict[str, Any] | None) -> Tensor:

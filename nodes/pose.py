@@ -11,11 +11,11 @@ import torch
 from comfy_api.latest import io
 
 from ..pcdm_core.checkpoints import WEIGHTS_FOLDER
-from ..pcdm_core.images import load_picture
+from ..pcdm_core.images import body_mask, load_picture
 from ..pcdm_core.pose.formats import PoseError, read_pose
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.render import render_pose
-from .convert import image_of
+from .convert import image_of, mask_of
 from .types import KeypointSocket, PoseSocket
 
 CATEGORY = "PCDM/pose"
@@ -158,13 +158,21 @@ class PCDMRenderPose(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("image", display_name="image", tooltip="One picture for each pose.")
+                io.Image.Output(
+                    "image", display_name="image", tooltip="One picture for each pose."
+                ),
+                io.Mask.Output(
+                    "mask",
+                    display_name="mask",
+                    tooltip="The area of the body, softened at its edge, for compositing.",
+                ),
             ],
         )
 
     @classmethod
     def execute(cls, pose: Keypoints, height: int, width: int, draw_hands: bool) -> io.NodeOutput:
-        return io.NodeOutput(image_of(render_pose(pose, height, width, draw_hands)))
+        drawn = image_of(render_pose(pose, height, width, draw_hands))
+        return io.NodeOutput(drawn, mask_of(body_mask(pose, height, width)))
 
 
 class PCDMExamplePerson(io.ComfyNode):

@@ -10,10 +10,11 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..pcdm_core.inputs import check_poses
+from ..pcdm_core.inputs import check_poses, repeat_rows
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.stages import predict_embedding
 from .checks import check_encoders, check_rows
+from .output import every, pictures_input
 from .types import (
     EmbeddingSocket,
     EncodersSocket,
@@ -63,6 +64,7 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
                     round=0.01,
                     tooltip="0, as published, and 1 are without guidance.",
                 ),
+                pictures_input(),
             ],
             outputs=[
                 EmbeddingSocket.Output(
@@ -85,25 +87,30 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
         seed: int,
         steps: int,
         guidance_scale: float,
+        pictures: int = 1,
     ) -> io.NodeOutput:
         check_encoders(prior.preset, encoders)
         check_poses(source_pose, target_pose)
         check_rows("source pictures", len(source), len(target_pose))
         picture, fit = fitted(source, prior.preset)
-        embeds = embed(encoders, picture).expand(len(target_pose), -1)
+        rows, noises = repeat_rows(len(target_pose), pictures)
+        embeds = every(embed(encoders, picture), rows).expand(len(rows), -1)
+        if len(source_pose) > 1:
+            source_pose = source_pose.select(rows)
         module, device = prior.resident.load(), prior.resident.device
         predicted = predict_embedding(
             module,
             embeds.to(device, next(module.parameters()).dtype),
             fit.apply(source_pose),
-            fit.apply(target_pose),
+            fit.apply(target_pose.select(rows)),
             seed=seed,
             steps=steps,
             guidance_scale=guidance_scale,
+            batch_index=noises,
             callback=_progress(steps),
         )
         result = predicted.float().to(comfy.model_management.intermediate_device())
-        return io.NodeOutput(TargetEmbedding(prior.preset, result))
+        return io.NodeOutput(TargetEmbedding(prior.preset, result, pictures))
 
 
 def embed(encoders: LoadedEncoders, picture: Tensor) -> Tensor:

@@ -9,31 +9,40 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..pcdm_core.images import fit as fit_picture
+from ..pcdm_core.inputs import repeat_rows
 from ..pcdm_core.models import RefiningModel
+from ..pcdm_core.pose.keypoints import Keypoints
 from .checks import check_encoders
-from .convert import conditioning_of, image_of, latent_of, picture_of
+from .convert import conditioning_of, image_of, latent_of, mask_of, picture_of
 from .inpainting import Prepared, encode
+from .output import check_size, every, pictures_input, size_inputs, sized
 from .samplers import run_sampler, sampling_inputs
 from .stages import stage_model
-from .types import EncodersSocket, LoadedEncoders, fitted
+from .types import EncodersSocket, LoadedEncoders, PoseSocket, fitted
 
 CATEGORY = "PCDM"
 
 
 @torch.no_grad()
 def prepare(
-    model: Any, encoders: LoadedEncoders, source: Tensor, coarse: Tensor
+    model: Any, encoders: LoadedEncoders, source: Tensor, coarse: Tensor, pictures: int
 ) -> tuple[Prepared, Tensor]:
     """Conditioning, an empty LATENT [B, C, h, w], and the coarse pictures' latents."""
     inner = stage_model(model, RefiningModel)
     preset, batch = inner.preset, len(coarse)
     check_encoders(preset, encoders)
-    if len(source) not in (1, batch):
+    if batch % pictures:
+        raise ValueError(
+            f"There are {batch} coarse pictures, which are not {pictures} of each pose. Set "
+            f"pictures to the number that the inpainting stage has."
+        )
+    if len(source) not in (1, batch // pictures, batch):
         raise ValueError(
             f"There are {len(source)} source pictures for {batch} coarse pictures. Give one, or as "
-            f"many as coarse pictures."
+            f"many as poses."
         )
-    picture, fit = fitted(source, preset)
+    rows, noises = repeat_rows(batch // pictures, pictures)
+    picture, fit = fitted(source if len(source) == batch else every(source, rows), preset)
     tokens = encoders.patch_encoder(picture)
     draft, _ = fit_picture(picture_of(coarse), preset.height, preset.width, preset.fit)
     latents = encode(inner, encoders, draft)
@@ -42,7 +51,7 @@ def prepare(
     made = Prepared(
         conditioning_of(cond.expand(batch)),
         conditioning_of(core.unconditional(cond).expand(batch)),
-        latent_of(torch.zeros_like(latents)),
+        latent_of(torch.zeros_like(latents), noises),
         fit,
         picture,
     )
@@ -69,7 +78,7 @@ class PCDMRefiningConditioning(io.ComfyNode):
             category=CATEGORY,
             description="Stage 3 for the stock samplers: connect the same MODEL, positive, "
             "negative and latent to a KSampler, then VAE Decode.",
-            inputs=_inputs(),
+            inputs=[*_inputs(), pictures_input()],
             outputs=[
                 io.Conditioning.Output(
                     "positive", display_name="positive", tooltip="For the sampler."
@@ -87,9 +96,9 @@ class PCDMRefiningConditioning(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, encoders: LoadedEncoders, source: Tensor, coarse: Tensor
+        cls, model: Any, encoders: LoadedEncoders, source: Tensor, coarse: Tensor, pictures: int = 1
     ) -> io.NodeOutput:
-        made, _ = prepare(model, encoders, source, coarse)
+        made, _ = prepare(model, encoders, source, coarse, pictures)
         return io.NodeOutput(made.positive, made.negative, made.latent)
 
 
@@ -106,17 +115,25 @@ class PCDMRefiningSampler(io.ComfyNode):
             "Conditioning, sampling and decoding in one.",
             inputs=[
                 *_inputs(),
-                *sampling_inputs(),
-                io.Boolean.Input(
-                    "restore_size",
-                    default=False,
-                    tooltip="Gives the pictures at the source's size and aspect.",
+                PoseSocket.Input(
+                    "target_pose",
+                    optional=True,
+                    tooltip="The poses that were asked for: gives the mask of the body.",
                 ),
+                *sampling_inputs(),
+                pictures_input(),
+                *size_inputs(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The refined pictures."),
                 io.Latent.Output(
                     "latent", display_name="latent", tooltip="Of the refined pictures."
+                ),
+                io.Mask.Output(
+                    "mask",
+                    display_name="mask",
+                    tooltip="The area of the body in the pictures; all of them without "
+                    "target_pose.",
                 ),
             ],
         )
@@ -129,14 +146,39 @@ class PCDMRefiningSampler(io.ComfyNode):
         source: Tensor,
         coarse: Tensor,
         restore_size: bool,
+        pictures: int = 1,
+        width: int = 0,
+        height: int = 0,
+        target_pose: Keypoints | None = None,
         **sampling: Any,
     ) -> io.NodeOutput:
-        made, draft = prepare(model, encoders, source, coarse)
+        check_size(width, height, restore_size=restore_size)
+        made, draft = prepare(model, encoders, source, coarse, pictures)
+        if target_pose is not None:
+            target_pose = _for_pictures(target_pose, len(coarse), pictures)
         latent = dict(made.latent)
         if sampling["denoise"] < 1.0:
             latent["samples"] = draft
         samples = run_sampler(model, made.positive, made.negative, latent, **sampling)
-        picture = picture_of(encoders.vae.decode(samples))
-        if restore_size:
-            picture = made.fit.undo(picture)
-        return io.NodeOutput(image_of(picture), {**made.latent, "samples": samples})
+        picture, area = sized(
+            picture_of(encoders.vae.decode(samples)),
+            target_pose,
+            made.fit,
+            model.model.preset,
+            width=width,
+            height=height,
+            restore_size=restore_size,
+        )
+        latent = {**made.latent, "samples": samples}
+        return io.NodeOutput(image_of(picture), latent, mask_of(area))
+
+
+def _for_pictures(pose: Keypoints, batch: int, pictures: int) -> Keypoints:
+    """One row for each coarse picture."""
+    poses = batch // pictures
+    if len(pose) not in (1, poses):
+        raise ValueError(
+            f"There are {len(pose)} target poses for {batch} coarse pictures. Connect the poses of "
+            f"the inpainting stage, or none."
+        )
+    return pose.expand(poses).select(repeat_rows(poses, pictures)[0])

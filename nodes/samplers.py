@@ -206,7 +206,7 @@ def sampling_inputs(steps: int = 20, guidance: float = 1.5) -> list[io.Input]:
             min=0,
             max=0xFFFFFFFFFFFFFFFF,
             control_after_generate=True,
-            tooltip="Another seed gives another picture. All rows of a batch share its noise.",
+            tooltip="Another seed gives another picture. All poses of a batch share its noise.",
         ),
         io.Int.Input(
             "steps", default=steps, min=1, max=1000, tooltip="How many times the model is called."

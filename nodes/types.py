@@ -41,10 +41,14 @@ class LoadedEncoders:
 
 @dataclass(frozen=True)
 class TargetEmbedding:
-    """Predicted embeddings [B, E] of the target pictures, and the preset of their prior."""
+    """Predicted embeddings [B, E] of the target pictures, and the preset of their prior.
+
+    B is the number of poses times that of `pictures` of each pose, pose after pose.
+    """
 
     preset: Preset
     embeds: Tensor
+    pictures: int = 1
 
 
 def fitted(image: Tensor, preset: Preset) -> tuple[Tensor, Fit]:

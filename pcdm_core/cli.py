@@ -75,6 +75,9 @@ def build_parser() -> argparse.ArgumentParser:
         default="source",
         help="size of the results: the source picture's (default) or the one the models work at",
     )
+    generate.add_argument(
+        "--pictures", type=_positive, default=1, help="of each pose, with other noise (default 1)"
+    )
     add_sampling_options(generate)
     generate.set_defaults(command=generate_pictures)
 
@@ -116,19 +119,26 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
 def generate_pictures(options: argparse.Namespace) -> None:
     """`pcdm generate`: everything is read and checked before anything is written."""
     from .images import load_picture, save_picture
+    from .inputs import repeat_rows
 
     source = load_picture(options.image)
     poses = load_poses(source, options.source_pose, options.pose)
-    outputs = output_files(options.output, options.image, poses.names)
+    rows, noises = repeat_rows(len(poses.names), options.pictures)
+    names = [
+        poses.names[row] + (f"_picture{noise + 1}" if options.pictures > 1 else "")
+        for row, noise in zip(rows, noises, strict=True)
+    ]
+    outputs = output_files(options.output, options.image, names)
     pipeline = load_pipeline(options)
     with StageBars() as bars:
         result = pipeline(
             source,
             poses.source,
-            poses.targets,
+            poses.targets.select(rows),
             seed=options.seed,
             steps=options.steps,
             guidance_scale=options.guidance_scale,
+            batch_index=noises,
             with_refining=not options.no_refining,
             restore=options.size == "source",
             callback=bars,
@@ -251,7 +261,7 @@ def load_poses(source: Tensor, source_path: Path, target_paths: Sequence[Path]) 
 
 
 def output_files(output: Path, image: Path, poses: Sequence[str]) -> list[Path]:
-    """One PNG path a pose: `<image>_to_<pose>.png` in a folder, or the file that was named.
+    """One PNG path a picture: `<image>_to_<pose>.png` in a folder, or the file that was named.
 
     Raises:
         ValueError: the output cannot be what it would have to be.
@@ -259,7 +269,8 @@ def output_files(output: Path, image: Path, poses: Sequence[str]) -> list[Path]:
     if output.suffix.lower() == ".png":
         if len(poses) > 1:
             raise ValueError(
-                f"--output {output} is one file, but there are {len(poses)} poses. Give a folder."
+                f"--output {output} is one file, but there are {len(poses)} pictures. Give a "
+                f"folder."
             )
         if output.is_dir():
             raise ValueError(f"--output {output} is a folder; name a file or another folder.")

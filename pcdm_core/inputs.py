@@ -77,6 +77,15 @@ def draw_rows(
     return torch.cat([draw_noise(shape, one, [index], draws) for one, index in rows], dim=1)
 
 
+def repeat_rows(poses: int, pictures: int) -> tuple[list[int], list[int]]:
+    """The rows of `pictures` pictures of each pose: which pose a row shows, and its `batch_index`.
+
+    Two poses and three pictures: (0, 0, 0, 1, 1, 1) and (0, 1, 2, 0, 1, 2).
+    """
+    shown = [pose for pose in range(poses) for _ in range(pictures)]
+    return shown, list(range(pictures)) * poses
+
+
 def check_poses(source_pose: Keypoints, target_pose: Keypoints) -> None:
     """Refuse batches that do not fit and poses without a visible joint inside the picture.
 

@@ -107,9 +107,7 @@ def test_a_clip_vision_gives_what_the_cores_encoder_gives_with_its_weights(
 
 
 @torch.inference_mode()
-def test_encoders_come_from_the_stock_loaders(
-    graph: Graph, small_published: str, vae: Any
-) -> None:
+def test_encoders_come_from_the_stock_loaders(graph: Graph, small_published: str, vae: Any) -> None:
     dinov2, clip = clip_vision(graph, PATCH), clip_vision(graph, GLOBAL)
     encoders, given = graph.run(
         "PCDMLoadEncoders", **SHIPPED, autoencoder=vae, dinov2=dinov2, clip_vision=clip
@@ -168,7 +166,5 @@ def test_the_published_encoders_are_recognised_at_full_size(
 @torch.inference_mode()
 def test_a_large_dinov2_is_refused(graph: Graph) -> None:
     large = clip_vision(graph, replace(PATCH, hidden_size=64, num_heads=1, swiglu=False))
-    with pytest.raises(RuntimeError, match="DINOv2 of width 64.*need DINOv2-giant"):
+    with pytest.raises(RuntimeError, match=r"DINOv2 of width 64.*need DINOv2-giant"):
         graph.host.pack("nodes.vision").host_patch_encoder(large)
-
-

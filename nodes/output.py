@@ -1,0 +1,93 @@
+"""How many pictures the stages give, and at which size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..pcdm_core.config import Preset
+from ..pcdm_core.images import Fit, body_mask, fit
+from ..pcdm_core.pose.keypoints import Keypoints
+
+
+def pictures_input() -> io.Input:
+    """The widget that the three stages share."""
+    return io.Int.Input(
+        "pictures",
+        default=1,
+        min=1,
+        max=64,
+        tooltip="Pictures of each pose, each with other noise; set the same number on all stages. "
+        "The first is the one that 1 gives.",
+    )
+
+
+def every(batch: Tensor, rows: Sequence[int]) -> Tensor:
+    """The rows of a batch that goes with the poses; a single row stays one."""
+    return batch if len(batch) == 1 else batch[list(rows)]
+
+
+def size_inputs() -> list[io.Input]:
+    """The widgets that choose the size of the result."""
+    what = "0 gives the preset's own size, which the next stage wants."
+    return [
+        io.Int.Input(
+            name,
+            default=0,
+            min=0,
+            max=4096,
+            step=8,
+            tooltip=f"Of the result, a multiple of 8, together with {other}. {what}",
+        )
+        for name, other in (("width", "height"), ("height", "width"))
+    ] + [
+        io.Boolean.Input(
+            "restore_size",
+            default=False,
+            tooltip="Gives the result at the source's size and aspect, whatever width and height "
+            "say. Leave it off before the refining stage.",
+        )
+    ]
+
+
+def check_size(width: int, height: int, *, restore_size: bool) -> None:
+    """Refuse half a size and sizes that are no multiples of 8."""
+    if restore_size or (width, height) == (0, 0):
+        return
+    if not width or not height or width % 8 or height % 8:
+        raise ValueError(
+            f"The result cannot be {height}x{width} (height x width). Give both as multiples of 8, "
+            f"or 0 and 0 for the preset's own size."
+        )
+
+
+def sized(
+    picture: Tensor,
+    pose: Keypoints | None,
+    how: Fit,
+    preset: Preset,
+    *,
+    width: int,
+    height: int,
+    restore_size: bool,
+) -> tuple[Tensor, Tensor]:
+    """Pictures [B, 3, h, w] at the size asked for, and the body's area [B, 1, H, W] in them.
+
+    Args:
+        pose: the target poses in the frame of the source; without them the area is everything.
+        how: the source came to the preset's size.
+    """
+    if restore_size:
+        picture = how.undo(picture)
+    elif pose is not None:
+        pose = how.apply(pose)
+    if width and height and not restore_size:
+        # The preset's own way between sizes: published squashes, mini pads.
+        picture, again = fit(picture, height, width, preset.fit)
+        pose = None if pose is None else again.apply(pose)
+    if pose is None:
+        return picture, torch.ones(len(picture), 1, *picture.shape[-2:])
+    return picture, body_mask(pose, *picture.shape[-2:])
