@@ -183,7 +183,7 @@ class PCDMInpaintingSampler(io.ComfyNode):
                 ),
                 *sampling_inputs(),
                 pictures_input(),
-                *size_inputs(),
+                *size_inputs("Leave it so before the refining stage."),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[

@@ -17,6 +17,7 @@ from .memory import Resident, resident_dtype
 from .types import EncodersSocket, LoadedEncoders, LoadedPrior, PriorSocket
 from .vae import PatchVAE
 from .vision import Encoder, OwnEncoder, host_global_encoder, host_patch_encoder
+from .weights import check_choices
 
 CATEGORY = "PCDM/loaders"
 SAME_SET = "of the same set"
@@ -51,6 +52,11 @@ class PCDMLoadPrior(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, weights: str) -> str | bool:
+        """Before anything runs."""
+        return check_choices(weights)
+
+    @classmethod
     def execute(cls, weights: str) -> io.NodeOutput:
         path = _path(weights, "prior")
         prior = load_model(path, stage="prior")
@@ -79,6 +85,11 @@ class PCDMLoadInpainting(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, weights: str) -> str | bool:
+        """Before anything runs."""
+        return check_choices(weights)
+
+    @classmethod
     def execute(cls, weights: str) -> io.NodeOutput:
         return io.NodeOutput(_load_unet(weights, "inpainting"))
 
@@ -101,6 +112,11 @@ class PCDMLoadRefining(io.ComfyNode):
                 )
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, weights: str) -> str | bool:
+        """Before anything runs."""
+        return check_choices(weights)
 
     @classmethod
     def execute(cls, weights: str) -> io.NodeOutput:
@@ -160,6 +176,11 @@ class PCDMLoadEncoders(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, weights: str, global_encoder: str) -> str | bool:
+        """Before anything runs."""
+        return check_choices(weights, *({global_encoder} - {SAME_SET}))
 
     @classmethod
     def execute(

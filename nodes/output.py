@@ -30,9 +30,8 @@ def every(batch: Tensor, rows: Sequence[int]) -> Tensor:
     return batch if len(batch) == 1 else batch[list(rows)]
 
 
-def size_inputs() -> list[io.Input]:
-    """The widgets that choose the size of the result."""
-    what = "0 gives the preset's own size, which the next stage wants."
+def size_inputs(more: str = "") -> list[io.Input]:
+    """The widgets that choose the size of the result; `more` is what else to say of it."""
     return [
         io.Int.Input(
             name,
@@ -40,7 +39,8 @@ def size_inputs() -> list[io.Input]:
             min=0,
             max=4096,
             step=8,
-            tooltip=f"Of the result, a multiple of 8, together with {other}. {what}",
+            tooltip=f"Of the result, a multiple of 8, together with {other}; 0: the preset's own "
+            f"size. {more}".rstrip(),
         )
         for name, other in (("width", "height"), ("height", "width"))
     ] + [
@@ -48,7 +48,7 @@ def size_inputs() -> list[io.Input]:
             "restore_size",
             default=False,
             tooltip="Gives the result at the source's size and aspect, whatever width and height "
-            "say. Leave it off before the refining stage.",
+            f"say. {more}".rstrip(),
         )
     ]
 

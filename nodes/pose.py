@@ -22,7 +22,6 @@ CATEGORY = "PCDM/pose"
 EXAMPLES = WEIGHTS_FOLDER / "examples"
 NO_FILE = "none"
 ALL_OTHERS = "all others"
-VIEWS = tuple(str(number) for number in range(5))
 
 
 def pose_files() -> list[str]:
@@ -35,6 +34,12 @@ def pose_files() -> list[str]:
 def people() -> list[str]:
     """The example people that ship with the pack."""
     return sorted(path.name for path in EXAMPLES.glob("*") if path.name.isdigit())
+
+
+def views() -> list[str]:
+    """The numbers of the views that every example person has."""
+    counts = [len(list((EXAMPLES / name).glob("*.png"))) for name in people()]
+    return [str(view) for view in range(min(counts, default=0))]
 
 
 class PCDMPoseFromKeypoints(io.ComfyNode):
@@ -189,11 +194,11 @@ class PCDMExamplePerson(io.ComfyNode):
             inputs=[
                 io.Combo.Input("person", options=people(), tooltip="Which of the people."),
                 io.Combo.Input(
-                    "source_view", options=list(VIEWS), default="0", tooltip="The view given."
+                    "source_view", options=views(), default="0", tooltip="The view given."
                 ),
                 io.Combo.Input(
                     "target_view",
-                    options=[ALL_OTHERS, *VIEWS],
+                    options=[ALL_OTHERS, *views()],
                     default="1",
                     tooltip="The view asked for; 'all others' gives them as one batch.",
                 ),
@@ -218,7 +223,7 @@ class PCDMExamplePerson(io.ComfyNode):
 
     @classmethod
     def execute(cls, person: str, source_view: str, target_view: str) -> io.NodeOutput:
-        others = [view for view in VIEWS if view != source_view]
+        others = [view for view in views() if view != source_view]
         targets = others if target_view == ALL_OTHERS else [target_view]
         files = [EXAMPLES / person / f"{int(view):02d}.png" for view in (source_view, *targets)]
         pictures = [load_picture(file) for file in files]

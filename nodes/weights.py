@@ -48,8 +48,19 @@ def path_of(choice: str, component: Component) -> Path:
         if exists(path):
             return path
     raise CheckpointError(
-        f"{choice} is not in {', '.join(folders)}. Put the file there, or choose another one."
+        f"{choice} is not in {', '.join(folders)}. Put the file there and press R, or choose "
+        f"another one."
     )
+
+
+def check_choices(*choices: str) -> str | bool:
+    """For `validate_inputs`: True, or the sentence that says which file is missing."""
+    try:
+        for choice in choices:
+            path_of(choice, "inpainting")
+    except CheckpointError as error:
+        return str(error)
+    return True
 
 
 def exists(path: Path) -> bool:

@@ -31,6 +31,7 @@ RENDERED_ONLY = (
 
 
 SKELETON_HEIGHT = 256
+TARGETS_MAX = 4
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def choose_case(options: argparse.Namespace) -> Case:
     views = sorted(person.glob("*.png"))
     # The first round through the people starts from their first view, the next from the second.
     first = options.seed // len(people) % len(views)
-    targets = views[:first] + views[first + 1 :]
+    targets = (views[:first] + views[first + 1 :])[:TARGETS_MAX]
     return Case(
         image=views[first],
         source_pose=views[first].with_suffix(".json"),

@@ -24,7 +24,7 @@ from .synthetic.camera import FACE, OUTSIDE, VISIBLE
 
 SPLIT = "test"
 DATA_SEED = 0
-RENDERED = 8  # views to choose from
+RENDERED = 8  # views to choose from; further ones follow in their own order
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--people", type=int, default=12)
     parser.add_argument("--first", type=int, default=0, help="number of the first person")
-    parser.add_argument("--views", type=int, default=5)
+    parser.add_argument("--views", type=int, default=9)
     parser.add_argument("--preset", default="mini", help="whose picture size they get")
     options = parser.parse_args(argv)
     preset = find_preset(options.preset)
@@ -55,8 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def export_person(folder: Path, number: int, count: int, size: tuple[int, int]) -> Path:
     """Write `count` views of a person of the test split, the most frontal whole figure first."""
     person = make_identity(identity_seed(DATA_SEED, SPLIT, number))
-    views = [render_view(person, view, *size) for view in range(RENDERED)]
-    for place, view in enumerate(choose_views(views, count)):
+    views = [render_view(person, view, *size) for view in range(max(RENDERED, count))]
+    chosen = choose_views(views[:RENDERED], count)
+    chosen += range(RENDERED, RENDERED + count - len(chosen))
+    for place, view in enumerate(chosen):
         shot = views[view]
         save_picture(from_uint8(shot.picture), folder / f"{place:02d}.png")
         seen = torch.from_numpy(drawn_joints(shot))

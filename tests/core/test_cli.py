@@ -52,6 +52,21 @@ def test_a_batch_of_poses_becomes_one_picture_a_pose_at_the_sources_size(
             assert image.size == (66, 96)
 
 
+def test_several_pictures_of_a_pose_differ_and_the_first_is_that_of_one(
+    person: Path, weights: Path, tmp_path: Path
+):
+    one, three = tmp_path / "one", tmp_path / "three"
+    assert generate(person, weights, one) == 0
+    assert generate(person, weights, three, "--pictures", "3") == 0
+    names = [f"00_to_{pose}_picture{n}.png" for pose in ("01", "02") for n in (1, 2, 3)]
+    assert sorted(p.name for p in three.iterdir()) == names
+    made = {name: to_uint8(load_picture(three / name)).astype(int) for name in names}
+    for pose in ("01", "02"):
+        alone = to_uint8(load_picture(one / f"00_to_{pose}.png")).astype(int)
+        assert np.abs(made[f"00_to_{pose}_picture1.png"] - alone).max() <= 1
+        assert np.abs(made[f"00_to_{pose}_picture2.png"] - alone).max() > 5
+
+
 def test_the_command_writes_what_the_pipeline_returns(person: Path, weights: Path, tmp_path: Path):
     assert generate(person, weights, tmp_path, "--seed", "5", "--size", "model") == 0
     pipeline = PCDMsPipeline.from_folder(weights)
@@ -143,7 +158,7 @@ def test_pictures_of_any_mode_are_served(person: Path, weights: Path, tmp_path: 
         (["--source-pose", "broken.json"], "broken.json"),
         (["--pose", "empty.json"], "all 18 joints are missing"),
         (["--image", "broken.json"], "not a picture"),
-        (["--output", "one.png"], "2 poses"),
+        (["--output", "one.png"], "2 pictures"),
         (["--output", "broken.json"], "is a file"),
         (["--device", "abacus"], "abacus"),
     ],

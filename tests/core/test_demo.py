@@ -59,6 +59,14 @@ def test_the_seed_picks_person_and_view(
     assert "person 7" in printed
 
 
+def test_the_demo_draws_four_of_many_views(
+    weights: Path, examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    save_person(examples / "000003", views=7)
+    assert run_demo(weights, tmp_path / "many.png") == 0
+    assert "person 3 in 4 other poses" in capsys.readouterr().out
+
+
 def test_an_own_person_has_no_truth_column(
     weights: Path, examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -147,7 +155,7 @@ def test_the_shipped_examples_fit_the_shipped_preset():
     preset = PRESETS["mini"]
     for person in people:
         views = sorted(person.glob("*.png"))
-        assert len(views) == 5
+        assert len(views) == 9
         for view in views:
             with Image.open(view) as image:
                 assert (image.mode, image.size) == ("RGB", (preset.width, preset.height))

@@ -95,7 +95,7 @@ def test_an_example_person_has_a_picture_and_a_pose_for_every_view(graph: Graph)
         "PCDMExamplePerson", person="000000", source_view="2", target_view="all others"
     )
     assert image.shape[0] == len(source) == 1
-    assert len(targets) == len(truth) == 4
+    assert len(targets) == len(truth) == 8
     one = graph.run("PCDMExamplePerson", person="000000", source_view="0", target_view="2")
     torch.testing.assert_close(one[3], image)
     torch.testing.assert_close(one[2].xy, source.xy)

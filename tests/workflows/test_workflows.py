@@ -18,12 +18,12 @@ import pytest
 from PIL import Image
 
 from pcdm_core.checkpoints import WEIGHTS_FOLDER, save_model
-from pcdm_core.images import load_picture, save_picture, to_uint8
+from pcdm_core.images import load_picture, to_uint8
 from pcdm_core.models import InpaintingModel
 from pcdm_core.pipeline import PCDMsPipeline
-from pcdm_core.pose.formats import read_pose, write_openpose
+from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.keypoints import Keypoints
-from tests.core.tiny_pipeline import picture, poses, randomise
+from tests.core.tiny_pipeline import randomise
 from tests.core.weights_files import SINGLE_STAGE
 from tests.nodes.conftest import ROOT
 from tests.workflows.conftest import Server
@@ -40,6 +40,7 @@ COMPONENTS = {
 BYPASSED = 4
 ENDS = {"execution_success", "execution_error", "execution_interrupted"}
 STEPS = 4
+TEXT_FRAME = (3).to_bytes(4, "big")  # ComfyUI's binary event of text on a node
 
 
 def prompt(path: Path, **settings: Any) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def test_a_workflow_runs_in_the_host(server: Server, path: Path) -> None:
     graph = prompt(path, steps=STEPS)
     outputs = server.run(graph)
     shown = {graph[key]["_meta"]["title"]: value["images"] for key, value in outputs.items()}
-    poses = 4 if "many" in path.stem else 1
+    poses = 8 if "many" in path.stem else 1
     for title in ("Source pose drawn", "Target pose drawn", "Coarse", "Refined", "Truth"):
         expected = 1 if title == "Source pose drawn" else poses
         assert len(shown[title]) == expected, title
@@ -102,21 +103,29 @@ def test_a_workflow_runs_in_the_host(server: Server, path: Path) -> None:
 def test_the_simplified_workflow_runs_on_a_small_single_stage_model(server: Server) -> None:
     """Its published files are not here: the same graph on the test preset's sizes."""
     graph = json.loads((ROOT / "workflows" / "api" / "pcdm_simplified.json").read_text())
-    weights, inputs = server.base / "models" / "pcdm" / "test", server.base / "input"
+    weights = server.base / "models" / "pcdm" / "test"
     core = randomise(InpaintingModel(SINGLE_STAGE), 3)
     save_model(
         core, weights / "single.safetensors", stage="inpainting", metadata={"preset": "test"}
     )
-    save_picture(picture(), inputs / "source.png")
-    for name, first in (("source", 0), ("target", 5)):
-        write_openpose(poses(1, first), inputs / f"{name}.json", 64, 48)
     only(graph, "PCDMLoadInpainting")[1]["weights"] = "test/single.safetensors"
     encoders = only(graph, "PCDMLoadEncoders")[1]
     encoders["weights"] = "test/patch_encoder.safetensors"
     del graph[encoders.pop("autoencoder")[0]]
     only(graph, "PCDMInpaintingSampler")[1]["steps"] = STEPS
     outputs = server.run(graph)
-    assert len(outputs[only(graph, "SaveImage")[0]]["images"]) == 1
+    (image,) = outputs[only(graph, "SaveImage")[0]]["images"]
+    made = np.asarray(Image.open(io.BytesIO(server.picture(image))).convert("RGB"))
+    source = load_picture(WEIGHTS_FOLDER / "examples" / "000000" / "00.png")
+    assert made.shape[:2] == source.shape[-2:]  # the source's size again
+    assert made.std() > 1
+
+
+def test_the_simplified_workflow_says_which_files_it_needs(server: Server) -> None:
+    graph = json.loads((ROOT / "workflows" / "api" / "pcdm_simplified.json").read_text())
+    told = server.failure(graph)
+    for name in ("pcdms_ckpt.pt", "dinov2-giant.safetensors"):
+        assert f"{name} is not in {server.base / 'models' / 'pcdm'}. Put the file there" in told
 
 
 def test_a_second_copy_of_the_pack_stays_unused_and_says_so(server: Server) -> None:
@@ -154,7 +163,7 @@ def test_the_refined_pictures_are_those_of_the_python_pipeline(server: Server) -
     ]
     folder = None if has_shipped() else server.base / "models" / "pcdm" / "test"
     _, person = only(graph, "PCDMExamplePerson")
-    views = [WEIGHTS_FOLDER / "examples" / person["person"] / f"{v:02d}.png" for v in range(5)]
+    views = [WEIGHTS_FOLDER / "examples" / person["person"] / f"{v:02d}.png" for v in range(9)]
     poses = [read_pose(view.with_suffix(".json")) for view in views]
     expected = PCDMsPipeline.from_folder(folder)(
         load_picture(views[0]),
@@ -223,6 +232,49 @@ async def cancel(server: Server, graph: dict[str, Any], node: str) -> CancelledR
         ended = time.monotonic()
         await asyncio.gather(*requests)
     return CancelledRun(kind, ended - asked, [moment - asked for moment in steps])
+
+
+def test_dropped_hands_are_shown_on_the_node_until_there_are_none(server: Server) -> None:
+    """As text on the node (a frame that front ends show there) and in the run's history."""
+    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", steps=2, seed=9)
+    key, inputs = only(graph, "PCDMInpaintingSampler")
+    pose = {"pose_keypoints_2d": [v for x in range(18) for v in (20 + x, 30 + 2 * x, 1)]}
+    hands = {"hand_left_keypoints_2d": [v for x in range(21) for v in (20 + x, 40, 1)]}
+    texts = []
+    for people in ({**pose, **hands}, pose):
+        document = {"people": [people], "canvas_width": 64, "canvas_height": 96}
+        values = {"text": json.dumps(document), "file": "none", "person": -1}
+        values |= {"picture_height": 0, "picture_width": 0}
+        graph["99"] = {"class_type": "PCDMPoseFromKeypoints", "inputs": values}
+        for node in graph.values():
+            if "target_pose" in node["inputs"]:
+                node["inputs"]["target_pose"] = ["99", 0]
+        shown, outputs = asyncio.run(run_and_read_texts(server, graph))
+        texts.append((shown.get(key), outputs.get(key, {}).get("text")))
+    (told, kept), (after, later) = texts
+    assert "does not draw hands" in told
+    assert kept == [told]
+    assert (after, later) == ("", None)
+
+
+async def run_and_read_texts(
+    server: Server, graph: dict[str, Any]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """The last text that the host shows on each node during a run, and the run's outputs."""
+    aiohttp = importlib.import_module("aiohttp")
+    shown: dict[str, str] = {}
+    url = f"ws://{server.address}/ws?clientId=texts"
+    async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
+        run = server.queue(graph, "texts")
+        while True:
+            message = await asyncio.wait_for(socket.receive(), 300)
+            if message.type == aiohttp.WSMsgType.BINARY and message.data[:4] == TEXT_FRAME:
+                end = 8 + int.from_bytes(message.data[4:8], "big")
+                shown[message.data[8:end].decode()] = message.data[end:].decode()
+            elif message.type == aiohttp.WSMsgType.TEXT:
+                data = json.loads(message.data)
+                if data["type"] == "execution_success":
+                    return shown, server.wait(run)["outputs"]
 
 
 def test_what_cannot_run_is_said_before_or_in_one_sentence(server: Server) -> None:
