@@ -178,8 +178,9 @@ class PCDMInpaintingSampler(io.ComfyNode):
                 io.Latent.Input(
                     "start",
                     optional=True,
-                    tooltip="Canvas latents that a run with denoise below 1 starts from; without "
-                    "them it starts from the source picture on both sides.",
+                    tooltip="Canvas latents that a run with denoise below 1, or with a noise mask "
+                    "on them, starts from; without them it starts from the source picture on both "
+                    "sides.",
                 ),
                 *sampling_inputs(),
                 pictures_input(),
@@ -224,8 +225,9 @@ class PCDMInpaintingSampler(io.ComfyNode):
         )
         shown = tell(cls, made.note)
         latent = dict(made.latent)
-        if sampling["denoise"] < 1.0:
+        if start is not None or sampling["denoise"] < 1.0:
             latent["samples"] = _start(encoders, made, start)
+            latent["noise_mask"] = None if start is None else start.get("noise_mask")
         samples = run_sampler(model, made.positive, made.negative, latent, **sampling)
         canvas = encoders.vae.decode(samples)
         picture, area = sized(

@@ -83,7 +83,7 @@ def test_a_pose_that_cannot_be_used_gives_a_sentence(
 
 def test_a_rendered_pose_is_the_cores_skeleton(graph: Graph) -> None:
     pose = read(graph, text=json.dumps(pose_document()))
-    (image,) = graph.run("PCDMRenderPose", pose=pose, height=64, width=48, draw_hands=True)
+    image, _ = graph.run("PCDMRenderPose", pose=pose, height=64, width=48, draw_hands=True)
     drawn = graph.host.pack("pcdm_core.pose.render").render_pose(pose, 64, 48)
     assert image.shape == (1, 64, 48, 3)
     torch.testing.assert_close(image.movedim(-1, 1), (drawn + 1) / 2)

@@ -72,8 +72,7 @@ def test_guidance_and_network_patches_act(graph: Graph, inputs: dict[str, Any], 
         patched = made.result[0] if made is not None else node().patch(model, *values)[0]
     found = latents(graph, inputs, patched)
     assert found.isfinite().all()
-    if kind != "freeu":  # it acts on widths of 4 and 2 times the first; the test preset has 2
-        assert not torch.allclose(found, latents(graph, inputs), atol=1e-3)
+    assert not torch.allclose(found, latents(graph, inputs), atol=1e-3)
 
 
 @torch.inference_mode()
@@ -99,6 +98,37 @@ def test_a_noise_mask_keeps_what_lies_outside(graph: Graph, inputs: dict[str, An
     half = samples.shape[-1] // 2
     torch.testing.assert_close(made[..., :half], samples[..., :half], rtol=0, atol=1e-4)
     assert not torch.allclose(made[..., half:], samples[..., half:], atol=1e-2)
+
+
+@torch.inference_mode()
+def test_the_sampler_node_keeps_what_a_noise_mask_on_the_start_leaves_out(
+    graph: Graph, inputs: dict[str, Any]
+) -> None:
+    samples = torch.full((1, 12, 16, 24), 0.3)
+    mask = torch.zeros(1, 1, 16, 24)
+    mask[..., 12:] = 1
+    start = {"samples": samples, "noise_mask": mask}
+    made = graph.run(
+        "PCDMInpaintingSampler", **inputs, **SETTINGS, restore_size=False, start=start
+    )[1]["samples"]
+    torch.testing.assert_close(made[..., :12], samples[..., :12], rtol=0, atol=1e-4)
+    assert not torch.allclose(made[..., 12:], samples[..., 12:], atol=1e-2)
+
+
+@torch.inference_mode()
+def test_the_stock_zeroing_of_the_positive_is_the_negative(
+    graph: Graph, inputs: dict[str, Any]
+) -> None:
+    """Why the class embedding travels as pooled_output, and not under a name of our own."""
+    positive, negative, _ = graph.run("PCDMInpaintingConditioning", **inputs)
+    (made,) = graph.host.comfy("nodes").ConditioningZeroOut().zero_out(positive)
+    ((tokens, values),) = made
+    ((wanted_tokens, wanted),) = negative
+    assert positive[0][1]["pooled_output"].any()
+    torch.testing.assert_close(tokens, wanted_tokens)
+    assert set(values) == set(wanted) == {"noise_concat", "pooled_output", "pcdm_pose"}
+    for key in wanted:
+        torch.testing.assert_close(values[key], wanted[key])
 
 
 @torch.inference_mode()

@@ -45,7 +45,7 @@ def test_three_stages_in_a_batch_equal_the_python_pipeline(
     coarse, latent, canvas, mask = graph.run(
         "PCDMInpaintingSampler", **inputs, **SETTINGS, restore_size=False
     )
-    refined, _ = graph.run(
+    refined, _, _ = graph.run(
         "PCDMRefiningSampler",
         model=loaded["refining"],
         encoders=loaded["encoders"],

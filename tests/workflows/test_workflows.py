@@ -237,7 +237,7 @@ async def cancel(server: Server, graph: dict[str, Any], node: str) -> CancelledR
 def test_dropped_hands_are_shown_on_the_node_until_there_are_none(server: Server) -> None:
     """As text on the node (a frame that front ends show there) and in the run's history."""
     graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", steps=2, seed=9)
-    key, inputs = only(graph, "PCDMInpaintingSampler")
+    key, _ = only(graph, "PCDMInpaintingSampler")
     pose = {"pose_keypoints_2d": [v for x in range(18) for v in (20 + x, 30 + 2 * x, 1)]}
     hands = {"hand_left_keypoints_2d": [v for x in range(21) for v in (20 + x, 40, 1)]}
     texts = []
