@@ -152,7 +152,7 @@ class PCDMInpaintingConditioning(io.ComfyNode):
         source: Tensor,
         source_pose: Keypoints,
         target_pose: Keypoints,
-        pictures: int = 1,
+        pictures: int,
         target_embedding: TargetEmbedding | None = None,
     ) -> io.NodeOutput:
         made = prepare(
@@ -212,9 +212,9 @@ class PCDMInpaintingSampler(io.ComfyNode):
         source_pose: Keypoints,
         target_pose: Keypoints,
         restore_size: bool,
-        pictures: int = 1,
-        width: int = 0,
-        height: int = 0,
+        pictures: int,
+        width: int,
+        height: int,
         target_embedding: TargetEmbedding | None = None,
         start: dict[str, Any] | None = None,
         **sampling: Any,

@@ -87,7 +87,7 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
         seed: int,
         steps: int,
         guidance_scale: float,
-        pictures: int = 1,
+        pictures: int,
     ) -> io.NodeOutput:
         check_encoders(prior.preset, encoders)
         check_poses(source_pose, target_pose)

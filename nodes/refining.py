@@ -96,7 +96,7 @@ class PCDMRefiningConditioning(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, encoders: LoadedEncoders, source: Tensor, coarse: Tensor, pictures: int = 1
+        cls, model: Any, encoders: LoadedEncoders, source: Tensor, coarse: Tensor, pictures: int
     ) -> io.NodeOutput:
         made, _ = prepare(model, encoders, source, coarse, pictures)
         return io.NodeOutput(made.positive, made.negative, made.latent)
@@ -146,9 +146,9 @@ class PCDMRefiningSampler(io.ComfyNode):
         source: Tensor,
         coarse: Tensor,
         restore_size: bool,
-        pictures: int = 1,
-        width: int = 0,
-        height: int = 0,
+        pictures: int,
+        width: int,
+        height: int,
         target_pose: Keypoints | None = None,
         **sampling: Any,
     ) -> io.NodeOutput:

@@ -94,7 +94,7 @@ def _sample_unipc(
         t = scheduler.timesteps[i]
         stepped = scheduler.step(denoised, t, x * shrink[i], return_dict=False)[0]
         x = stepped / shrink[i + 1]
-    return _ended(x, sigmas, config)
+    return _ended(x, sigmas, config, model, extra_args)
 
 
 @torch.no_grad()
@@ -112,15 +112,27 @@ def _sample_ddim(
     x = comfy.k_diffusion.sampling.sample_euler(
         model, x, sigmas, extra_args=extra_args, callback=callback, disable=disable
     )
-    return _ended(x, sigmas, config)
+    return _ended(x, sigmas, config, model, extra_args)
 
 
-def _ended(x: Tensor, sigmas: Tensor, config: ScheduleConfig) -> Tensor:
-    """As published: the run ends at the table's first sigma, in the scheduler's scale."""
+def _ended(
+    x: Tensor,
+    sigmas: Tensor,
+    config: ScheduleConfig,
+    model: Any,
+    extra_args: dict[str, Any] | None,
+) -> Tensor:
+    """As published: the run ends at the table's first sigma, in the scheduler's scale.
+
+    What a noise mask leaves out must not keep the noise of that sigma.
+    """
     first = float(alphas_cumprod(config)[0])
     last = float(sigmas[-1])
     at_end = abs(last - ((1 - first) / first) ** 0.5) < 1e-4
-    return x * first**0.5 if at_end else x
+    if not at_end:
+        return x
+    x, mask = x * first**0.5, (extra_args or {}).get("denoise_mask")
+    return x if mask is None else x * mask + model.latent_image * (1 - mask)
 
 
 def with_rescaled_guidance(model: Any, guidance_rescale: float) -> Any:

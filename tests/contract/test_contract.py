@@ -128,6 +128,8 @@ def test_nodes_give_one_value_for_each_output(
         for socket, kind in zip(outputs[name], kinds, strict=True):
             if socket == "IMAGE":
                 assert kind.endswith(", 3]"), f"{name} gives {kind} for an IMAGE"
+            elif socket == "MASK":
+                assert kind.count(",") == 2, f"{name} gives {kind} for a MASK"
             else:
                 assert (socket, kind) == ("PCDM_POSE", "Keypoints"), name
 

@@ -34,8 +34,15 @@ class Graph:
     folder: Path
 
     def run(self, name: str, **inputs: Any) -> tuple[Any, ...]:
-        """What a node gives."""
-        return self.node(name).execute(**inputs).result
+        """What a node gives; a widget has its default unless another value is given."""
+        return self.output(name, **inputs).result
+
+    def output(self, name: str, **inputs: Any) -> Any:
+        """As `run`, with what the node shows."""
+        node = self.node(name)
+        widgets = {item.id: getattr(item, "default", None) for item in node.GET_SCHEMA().inputs}
+        values = {key: value for key, value in widgets.items() if value is not None}
+        return node.execute(**values | inputs)
 
     def node(self, name: str) -> Any:
         """A node class by its id."""

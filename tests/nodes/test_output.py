@@ -187,8 +187,7 @@ def test_dropped_hands_are_told_on_the_node(graph: Graph, loaded: dict[str, Any]
         ("PCDMInpaintingConditioning", {}),
         ("PCDMInpaintingSampler", {**SETTINGS, "restore_size": False}),
     ):
-        node = graph.node(name)
-        told = node.execute(**{**given, "target_pose": hands}, **settings).ui
+        told = graph.output(name, **{**given, "target_pose": hands}, **settings).ui
         assert told == {"text": ["The test preset does not draw hands: hand key points were left "
                                  "out."]}  # fmt: skip
-        assert node.execute(**given, **settings).ui is None
+        assert graph.output(name, **given, **settings).ui is None

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from pcdm_core.checkpoints import load_model
-from pcdm_core.config import GlobalEncoderConfig, PatchEncoderConfig
+from pcdm_core.config import GlobalEncoderConfig, PatchEncoderConfig, config_to_dict
 from tests.core.tiny_pipeline import picture, randomise
+from tests.network.cases import difference
 from tests.nodes.conftest import Host
 from tests.nodes.graph import Graph, make_graph
-from tests.nodes.test_native_host import copied, difference
 
 TOLERANCE = 1e-4  # of the output's deviation
 # The geometry of the published encoders (518 and 224 px, patches of 14) at small widths.
@@ -53,6 +53,12 @@ def clip_vision(graph: Graph, config: PatchEncoderConfig | GlobalEncoderConfig) 
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
     randomise(made.model, 9)
     return made
+
+
+def copied(host: Host, config: Any) -> Any:
+    """A configuration of this process's other copy of the core, as the pack's own."""
+    own = host.pack("pcdm_core.config")
+    return own.config_from_dict(getattr(own, type(config).__name__), config_to_dict(config))
 
 
 @pytest.fixture(scope="module")
