@@ -41,7 +41,7 @@ COMMANDS = {
     "test": Command("tests", "lint, types and tests, then a table of what ran"),
     "parity": Command("tests.parity", "compare with a folder of reference tensors: parity DIR"),
     "train-mini": Command("training.mini", "make the shipped weights again, from nothing"),
-    "evaluate": Command("training.evaluate", "measure weights on pairs that training never saw"),
+    "evaluate": Command("training.evaluation", "measure weights on pairs that training never saw"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Pairs of pictures of people that training never saw, and the figures of a result.
+"""Pairs of pictures of people that training never saw.
 
 Everything here is numpy and Pillow, so that worker processes start without torch.
 """
@@ -13,12 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pcdm_core.evaluation.metrics import colour_error, psnr, ssim_map
-
-from .synthetic import identity_seed, make_identity, render_view
-from .synthetic.camera import openpose_visibility
-
-FIGURES = ("ssim", "psnr", "ssim_person", "psnr_person", "colour")
+from ..synthetic import identity_seed, make_identity, render_view
+from ..synthetic.camera import VISIBLE, openpose_visibility
 
 # People of the test split are numbered; those below are shipped as examples and looked at by hand.
 FIRST_PERSON = 1_000
@@ -45,6 +41,7 @@ class Shot:
     mask: np.ndarray  # bool [H, W], the person
     xy: np.ndarray  # float32 [18, 2], pixels
     inside: np.ndarray  # bool [18], joints within the frame
+    seen: np.ndarray  # bool [18], joints within the frame that nothing hides
     found: np.ndarray  # bool [18], joints that a detector would report
 
 
@@ -134,20 +131,7 @@ def _shot(
 ) -> Shot:
     # The same joints are missing as when training reads this view of this person.
     found = openpose_visibility(xy, codes, np.random.default_rng((pair.identity, number)))
-    return Shot(picture, mask > 127, xy, codes > 0, found)
-
-
-def figures_of(picture: np.ndarray, truth: Shot) -> dict[str, float]:
-    """The figures of a picture uint8 [H, W, 3]: see `FIGURES`; colour may be NaN."""
-    similarity, local = ssim_map(picture, truth.picture)
-    regions = clothed_regions(truth)
-    return {
-        "ssim": similarity,
-        "psnr": psnr(picture, truth.picture),
-        "ssim_person": float(local[truth.mask].mean()),
-        "psnr_person": psnr(picture, truth.picture, truth.mask),
-        "colour": colour_error(picture, truth.picture, regions),
-    }
+    return Shot(picture, mask > 127, xy, codes > 0, codes == VISIBLE, found)
 
 
 def clothed_regions(shot: Shot) -> list[np.ndarray]:

@@ -1,0 +1,60 @@
+"""Percentage of correct key points (PCK): does a picture show the pose that was asked for?
+
+Definition: Yang and Ramanan 2013; the reference length is the height of the person's box. Which
+detector found the points belongs beside every figure.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def correct_keypoints(
+    found: np.ndarray, truth: np.ndarray, height: float, share: float = 0.1
+) -> np.ndarray:
+    """Which joints lie within `share` of the person's height of the truth: bool [...].
+
+    Args:
+        found: [..., 2] pixels.
+        truth: [..., 2] pixels.
+        height: of the person's box in the true picture, in pixels.
+
+    Raises:
+        ValueError: the shapes differ or the height is not positive.
+    """
+    if found.shape != truth.shape or found.shape[-1] != 2:
+        raise ValueError(f"Key points differ in shape: {list(found.shape)}, {list(truth.shape)}.")
+    if height <= 0:
+        raise ValueError(f"The person's height is {height}; it has to be positive.")
+    return np.linalg.norm(found.astype(np.float64) - truth, axis=-1) <= share * height
+
+
+def pck(
+    found: np.ndarray,
+    truth: np.ndarray,
+    counted: np.ndarray,
+    height: float,
+    share: float = 0.1,
+) -> float:
+    """The share of counted joints that are correct, or NaN where none is counted.
+
+    Args:
+        found: [J, 2] pixels, from the judged picture.
+        truth: [J, 2] pixels.
+        counted: bool [J], such as the joints that are visible in both pictures.
+    """
+    if not counted.any():
+        return float("nan")
+    return float(correct_keypoints(found[counted], truth[counted], height, share).mean())
+
+
+def box_height(mask: np.ndarray) -> float:
+    """Height in pixels of the box around a person's mask, bool [H, W].
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    rows = np.flatnonzero(mask.any(axis=1))
+    if len(rows) == 0:
+        raise ValueError("mask: no pixel lies inside, so the person has no height.")
+    return float(rows[-1] - rows[0] + 1)

@@ -1,0 +1,128 @@
+"""The judges with weights of their own: perceptual distance, backbone features, key points.
+
+Each is optional. A judge that is not installed or not trained leaves its columns out, and the
+sentence that says how to get it stands below the table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcdm_core.evaluation import backbone, perceptual
+from pcdm_core.evaluation.pose_score import box_height, pck
+from pcdm_core.images import from_uint8
+
+from .cases import Shot
+from .keypoint_judge import KeypointJudge
+
+T = TypeVar("T")
+REPORTED = 0.5
+"""Probability above which the key-point judge reports a joint."""
+
+
+@dataclass
+class Judges:
+    """Those that there are.
+
+    Attributes:
+        names: of each, for the report.
+        missing: column to the sentence that says what to do.
+    """
+
+    perceptual: perceptual.STLPIPS | None = None
+    backbone: backbone.Backbone | None = None
+    keypoints: KeypointJudge | None = None
+    names: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, keypoints: Path, device: torch.device | str = "cpu") -> Judges:
+        """All that can be had; nothing is downloaded."""
+        judges = cls()
+
+        def attempt(column: str, name: str, load: Callable[[], T]) -> T | None:
+            try:
+                loaded = load()
+            except (ImportError, FileNotFoundError) as error:
+                judges.missing[column] = str(error)
+                return None
+            judges.names[column] = name
+            return loaded
+
+        def on_device(module: Any) -> Any:
+            return module.to(device)
+
+        judges.perceptual = attempt(
+            "ST-LPIPS", perceptual.NAME, lambda: on_device(perceptual.STLPIPS.from_package())
+        )
+        judges.backbone = attempt(
+            "FD and KD", backbone.NAME, lambda: on_device(backbone.Backbone.from_package())
+        )
+        judges.keypoints = attempt("PCK", "", lambda: KeypointJudge.load(keypoints))
+        if judges.keypoints is not None:
+            digest = hashlib.sha256(keypoints.read_bytes()).hexdigest()[:8]
+            judges.names["PCK"] = f"{judges.keypoints.name} ({digest})"
+        return judges
+
+    def measure(
+        self, pictures: Mapping[str, np.ndarray], truth: Shot
+    ) -> tuple[dict[str, dict[str, float]], np.ndarray | None]:
+        """Figures of every method's picture of one pair, and features float32 [methods, D]."""
+        stack = np.stack(list(pictures.values()))
+        figures: dict[str, dict[str, float]] = {name: {} for name in pictures}
+        if self.keypoints is not None:
+            _add(figures, keypoint_figures(self.keypoints, stack, truth))
+        tensor = from_uint8(stack)
+        if self.perceptual is not None:
+            tensor = tensor.to(next(self.perceptual.parameters()).device)
+            _add(figures, perceptual_figures(self.perceptual, tensor, truth))
+        features = None
+        if self.backbone is not None:
+            tensor = tensor.to(next(self.backbone.parameters()).device)
+            features = self.backbone(tensor).cpu().numpy()
+        return figures, features
+
+
+def keypoint_figures(
+    judge: KeypointJudge, pictures: np.ndarray, truth: Shot
+) -> list[dict[str, float]]:
+    """PCK over joints that the truth shows and the judge reports, and how many it reports."""
+    found, seen = judge(pictures)
+    height = box_height(truth.mask)
+    figures: list[dict[str, float]] = []
+    for places, shown in zip(found, seen > REPORTED, strict=True):
+        counted = truth.seen & shown
+        figures.append(
+            {
+                "pck": pck(places, truth.xy, counted, height, 0.1),
+                "pck_05": pck(places, truth.xy, counted, height, 0.05),
+                "joints": float(counted.sum() / max(truth.seen.sum(), 1)),
+            }
+        )
+    return figures
+
+
+def perceptual_figures(
+    judge: perceptual.STLPIPS, pictures: Tensor, truth: Shot
+) -> list[dict[str, float]]:
+    """ST-LPIPS over the picture and, from its map, inside the target's person mask."""
+    target = from_uint8(truth.picture).to(pictures.device)
+    whole, local = judge(pictures, target)
+    inside = torch.from_numpy(truth.mask).to(pictures.device)
+    return [
+        {"st_lpips": float(one), "st_lpips_person": float(places[inside].mean())}
+        for one, places in zip(whole, local, strict=True)
+    ]
+
+
+def _add(figures: dict[str, dict[str, float]], rows: list[dict[str, float]]) -> None:
+    for found, row in zip(figures.values(), rows, strict=True):
+        found |= row

@@ -1,0 +1,256 @@
+"""Pictures of every method for a batch of pairs, and the files that keep them.
+
+A pair's file holds its pictures and what is known of the truth, so that measuring, contact sheets
+and further judges need no second generation.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcdm_core import images
+from pcdm_core.evaluation.metrics import ssim
+from pcdm_core.pipeline import PCDMsPipeline
+from pcdm_core.pose.keypoints import Keypoints
+
+from .cases import PairName, Shot
+from .regression import EmbeddingRegression
+
+METHODS = {
+    "truth": "the truth itself",
+    "autoencoder": "autoencoder round trip of the truth",
+    "copy": "copy of the source",
+    "coarse_true": "coarse, true embedding",
+    "coarse": "coarse, predicted embedding",
+    "coarse_regression": "coarse, embedding by linear regression",
+    "coarse_null": "coarse, null embedding",
+    "refined": "refined",
+    "oracle": "refined, best of 4 by SSIM with the truth (oracle)",
+}
+ORACLE_SEEDS = 4
+_SHOT = ("mask", "xy", "inside", "seen", "found")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How pictures are made.
+
+    Attributes:
+        methods: which of `METHODS`; a part that the weights lack is left out.
+        oracle_pairs: the first pairs, for which four whole runs are made.
+    """
+
+    seed: int
+    steps: int
+    guidance_scale: float | None = None
+    methods: tuple[str, ...] = tuple(METHODS)
+    oracle_pairs: int = 100
+
+
+@dataclass
+class Seconds:
+    """Wall time of each case, and how many pictures it made."""
+
+    spent: dict[str, float] = field(default_factory=dict)
+    pictures: dict[str, int] = field(default_factory=dict)
+
+    def add(self, name: str, started: float, count: int) -> None:
+        """A case that began at `started` (monotonic) has made `count` pictures."""
+        self.spent[name] = self.spent.get(name, 0.0) + time.monotonic() - started
+        self.pictures[name] = self.pictures.get(name, 0) + count
+
+    def lines(self) -> list[str]:
+        """One line a case."""
+        return [
+            f"{name}: {self.spent[name] / max(self.pictures[name], 1):.2f} s a pair"
+            for name in self.spent
+        ]
+
+
+class Generator:
+    """Makes every method's picture of a batch of pairs; a pair's noise is its own in any batch."""
+
+    def __init__(
+        self,
+        pipeline: PCDMsPipeline,
+        sampling: Sampling,
+        regression: EmbeddingRegression | None = None,
+    ) -> None:
+        self.pipeline, self.sampling, self.regression = pipeline, sampling, regression
+        self.seconds = Seconds()
+
+    @torch.no_grad()
+    def __call__(
+        self, batch: Sequence[PairName], shots: Sequence[tuple[Shot, Shot]]
+    ) -> list[dict[str, np.ndarray]]:
+        """A dictionary a pair: method to picture uint8 [H, W, 3], in the order of `METHODS`."""
+        wanted, count = set(self.sampling.methods), len(batch)
+        truths, sources = (np.stack([pair[k].picture for pair in shots]) for k in (1, 0))
+        made: dict[str, np.ndarray] = {"truth": truths, "copy": sources}
+        run = _Run(self.pipeline, self.sampling, batch, shots)
+        truth = images.from_uint8(truths).to(self.pipeline.device)
+        if "autoencoder" in wanted:
+            started = time.monotonic()
+            latents = self.pipeline.autoencoder.encode(truth.to(self.pipeline.dtype))
+            made["autoencoder"] = images.to_uint8(self.pipeline.autoencoder.decode(latents))
+            self.seconds.add("autoencoder", started, count)
+        coarse: Tensor | None = None
+        for name, embeds in self._embeds(run, truth).items():
+            if name in wanted or name == "coarse":
+                started = time.monotonic()
+                result = run.inpaint(embeds)
+                self.seconds.add(name, started, count)
+                made[name] = images.to_uint8(result)
+                coarse = result if name == "coarse" else coarse
+        rows = [dict[str, np.ndarray]() for _ in batch]
+        if self.pipeline.refining is not None and coarse is not None and "refined" in wanted:
+            started = time.monotonic()
+            made["refined"] = images.to_uint8(run.refine(coarse))
+            self.seconds.add("refined", started, count)
+            if "oracle" in wanted:
+                for row, picture in self._oracle(batch, shots, made["refined"]).items():
+                    rows[row]["oracle"] = picture
+        for row, pictures in enumerate(rows):
+            pictures |= {name: all_rows[row] for name, all_rows in made.items()}
+        return [
+            {name: pictures[name] for name in METHODS if name in pictures and name in wanted}
+            for pictures in rows
+        ]
+
+    def _embeds(self, run: _Run, truth: Tensor) -> dict[str, Tensor | None]:
+        pipeline = self.pipeline
+        started = time.monotonic()
+        embeds = {"coarse": run.predict()}
+        self.seconds.add("prior", started, len(truth))
+        if pipeline.global_encoder is None or pipeline.prior is None:
+            return embeds
+        pixels = pipeline.global_encoder.pixels(truth).to(pipeline.dtype)
+        embeds["coarse_true"] = pipeline.global_encoder(pixels)
+        embeds["coarse_null"] = torch.zeros_like(embeds["coarse_true"])
+        if self.regression is not None and run.features.image_embeds is not None:
+            predicted = self.regression(
+                run.features.image_embeds.float().cpu(), run.source_pose, run.target_pose
+            )
+            embeds["coarse_regression"] = predicted.to(embeds["coarse_true"])
+        return embeds
+
+    def _oracle(
+        self,
+        batch: Sequence[PairName],
+        shots: Sequence[tuple[Shot, Shot]],
+        refined: np.ndarray,
+    ) -> dict[int, np.ndarray]:
+        """The best of four whole runs by SSIM with the truth, as the paper's scripts choose."""
+        chosen = [k for k, pair in enumerate(batch) if pair.number < self.sampling.oracle_pairs]
+        if not chosen:
+            return {}
+        started = time.monotonic()
+        candidates = [refined[chosen]]
+        run = _Run(
+            self.pipeline, self.sampling, [batch[k] for k in chosen], [shots[k] for k in chosen]
+        )
+        for index in range(1, ORACLE_SEEDS):
+            coarse = run.inpaint(run.predict(index), index)
+            candidates.append(images.to_uint8(run.refine(coarse, index)))
+        best: dict[int, np.ndarray] = {}
+        for place, row in enumerate(chosen):
+            truth = shots[row][1].picture
+            scores = [ssim(pictures[place], truth) for pictures in candidates]
+            best[row] = candidates[int(np.argmax(scores))][place]
+        self.seconds.add("oracle (3 more runs)", started, len(chosen))
+        return best
+
+
+class _Run:
+    """The pipeline's stages on one batch, with its poses, seeds and sampling."""
+
+    def __init__(
+        self,
+        pipeline: PCDMsPipeline,
+        sampling: Sampling,
+        batch: Sequence[PairName],
+        shots: Sequence[tuple[Shot, Shot]],
+    ) -> None:
+        self.pipeline = pipeline
+        self.source_pose, self.target_pose = (_poses([pair[k] for pair in shots]) for k in (0, 1))
+        sources = np.stack([pair[0].picture for pair in shots])
+        self.features = pipeline.encode_source(images.from_uint8(sources))
+        self._common: dict[str, Any] = {
+            "seed": [sampling.seed * 1_000_003 + pair.number for pair in batch],
+            "steps": sampling.steps,
+        }
+        self._guided: dict[str, Any] = {**self._common, "guidance_scale": sampling.guidance_scale}
+
+    def predict(self, index: int = 0) -> Tensor | None:
+        return self.pipeline.predict_embedding(
+            self.features,
+            self.source_pose,
+            self.target_pose,
+            **self._common,
+            batch_index=[index] * len(self.target_pose),
+        )
+
+    def inpaint(self, embeds: Tensor | None, index: int = 0) -> Tensor:
+        return self.pipeline.inpaint(
+            self.features,
+            self.source_pose,
+            self.target_pose,
+            embeds,
+            **self._guided,
+            batch_index=[index] * len(self.target_pose),
+        )
+
+    def refine(self, coarse: Tensor, index: int = 0) -> Tensor:
+        return self.pipeline.refine(
+            self.features, coarse, **self._guided, batch_index=[index] * len(coarse)
+        )
+
+
+def _poses(shots: Sequence[Shot]) -> Keypoints:
+    height, width = shots[0].mask.shape
+    xy, found = (
+        torch.from_numpy(np.stack(rows))
+        for rows in zip(*((s.xy, s.found) for s in shots), strict=True)
+    )
+    return Keypoints.from_pixels(xy, found, height, width)
+
+
+def target_pose(shot: Shot) -> Keypoints:
+    """One row: the pose that was asked for."""
+    return _poses([shot])
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def pictures_file(folder: Path, number: int) -> Path:
+    """Where the pictures of a pair lie."""
+    return folder / f"{number:06d}.npz"
+
+
+def save_pictures(
+    folder: Path, number: int, pictures: Mapping[str, np.ndarray], truth: Shot
+) -> None:
+    """Write one pair, whole or not at all; equal pictures give equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{number:06d}.part.npz"
+    known = {f"_{name}": getattr(truth, name) for name in _SHOT}
+    np.savez_compressed(temporary, **pictures, **known)
+    os.replace(temporary, pictures_file(folder, number))
+
+
+def read_pictures(folder: Path, number: int) -> tuple[dict[str, np.ndarray], Shot]:
+    """The pictures of a pair and its truth."""
+    with np.load(pictures_file(folder, number)) as table:
+        arrays = {name: table[name] for name in table.files}
+    known = {name: arrays.pop(f"_{name}") for name in _SHOT}
+    return arrays, Shot(picture=arrays["truth"], **known)

@@ -1,0 +1,275 @@
+"""The evaluation as a run: make pictures, measure, report; each goes on where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pcdm_core.cli import load_pipeline
+from pcdm_core.evaluation.metrics import WANG_2004
+from pcdm_core.pipeline import PCDMsPipeline
+
+from .cases import PairName, Shot, choose_pairs, shots_of
+from .figures import figures_of_all
+from .judges import Judges
+from .pictures import Generator, Sampling, pictures_file, read_pictures, save_pictures
+from .regression import EmbeddingRegression, fit_or_read
+from .report import card, summarise
+from .required import verdicts
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Make and measure what is not there yet, then report all."""
+    pipeline = load_pipeline(options)
+    weights = weights_sha256(options.weights)
+    judges = Judges.load(options.keypoints, pipeline.device)
+    missing = dict(judges.missing)
+    regression = None
+    if pipeline.prior is not None and pipeline.global_encoder is not None:
+        fit = options.json.with_suffix(".regression.npz")
+        try:
+            regression = fit_or_read(fit, options.train_data, pipeline.global_encoder, weights)
+        except FileNotFoundError as error:
+            missing["row of the regression baseline"] = str(error)
+    sampling = Sampling(
+        seed=options.seed,
+        steps=options.steps,
+        guidance_scale=options.guidance_scale,
+        oracle_pairs=options.oracle_pairs,
+    )
+    settings = settings_of(options, pipeline, weights, regression)
+    pairs = choose_pairs(options.seed, options.pairs, options.data, options.split)
+    folder = pictures_folder(options.json)
+    claim(folder, settings)
+    with workers(options.workers) as pool:
+        generator = Generator(pipeline, sampling, regression)
+        make_pictures(generator, pairs, folder, options, pool)
+        results, features = measure(judges, pairs, folder, options.json, settings, pool)
+    about = {"settings": settings, "judges": judges.names, "missing": missing}
+    report = summarise(results, features, about)
+    lines = verdicts(report)
+    report["required"] = [{"line": v.text, "passed": v.passed, "figures": v.figures} for v in lines]
+    text = "\n".join([card(report), "", "Required:", "", *map(str, lines)])
+    write(options.json, json.dumps(report, indent=1) + "\n")
+    write(options.json.with_suffix(".md"), text + "\n")
+    print(text)
+    for line in generator.seconds.lines():
+        print(line, file=sys.stderr)
+    print(f"\n{options.json}, {options.json.with_suffix('.md')}")
+
+
+def pictures_folder(report: Path) -> Path:
+    """Where the pictures of an evaluation lie."""
+    return report.with_name(f"{report.stem}.pictures")
+
+
+def weights_sha256(folder: Path | None) -> str:
+    """Of all weight files of a folder; None is the shipped one."""
+    from pcdm_core.checkpoints import shipped_weights
+
+    digest = hashlib.sha256()
+    for path in sorted((folder or shipped_weights()).glob("*.safetensors")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def settings_of(
+    options: argparse.Namespace,
+    pipeline: PCDMsPipeline,
+    weights: str,
+    regression: EmbeddingRegression | None,
+) -> dict[str, Any]:
+    """What two runs must share for their pictures to belong together."""
+    preset, guidance = pipeline.preset, options.guidance_scale
+    return {
+        "weights_sha256": weights,
+        "preset": preset.name,
+        "size": [preset.height, preset.width],
+        "seed": options.seed,
+        "steps": options.steps,
+        "guidance_scale": preset.guidance_scale if guidance is None else guidance,
+        "dtype": options.dtype,
+        "people": "rendered" if options.data is None else options.data.name,
+        "split": options.split,
+        "batch": options.batch,
+        "oracle_pairs": options.oracle_pairs,
+        "regression": None if regression is None else regression.people,
+        "protocol": WANG_2004.name,
+    }
+
+
+def claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Mark a folder of pictures as of these settings.
+
+    Raises:
+        ValueError: it holds pictures of other settings.
+    """
+    path = folder / "settings.json"
+    if path.is_file():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        changed = [name for name, value in settings.items() if earlier.get(name) != value]
+        if changed:
+            raise ValueError(
+                f"{folder} holds pictures of another run ({', '.join(changed)} differ). "
+                f"Name another --json, or delete the folder."
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write(path, json.dumps(dict(settings), indent=1) + "\n")
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def make_pictures(
+    generator: Generator,
+    pairs: Sequence[PairName],
+    folder: Path,
+    options: argparse.Namespace,
+    pool: Executor | None,
+) -> None:
+    """Pictures of the pairs that have none; rendering runs one batch ahead of sampling.
+
+    A batch of which a pair is missing is made again as a whole, so that a run that was interrupted
+    computes exactly what an undisturbed one does.
+    """
+    preset = generator.pipeline.preset
+    common = (options.data, options.split, (preset.height, preset.width))
+    batches = [pairs[k : k + options.batch] for k in range(0, len(pairs), options.batch)]
+    todo = [b for b in batches if not all(pictures_file(folder, p.number).is_file() for p in b)]
+
+    def render(batch: Sequence[PairName]) -> list[Future[tuple[Shot, Shot]]]:
+        return [submit(pool, shots_of, pair, *common) for pair in batch]
+
+    bar = tqdm(total=sum(map(len, todo)), desc="pictures", unit="pair", file=sys.stderr)
+    ahead = render(todo[0]) if todo else []
+    for number, batch in enumerate(todo):
+        shots = [future.result() for future in ahead]
+        ahead = render(todo[number + 1]) if number + 1 < len(todo) else []
+        for pair, shot, pictures in zip(batch, shots, generator(batch, shots), strict=True):
+            save_pictures(folder, pair.number, pictures, shot[1])
+        bar.update(len(batch))
+    bar.close()
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def measure(
+    judges: Judges,
+    pairs: Sequence[PairName],
+    folder: Path,
+    report: Path,
+    settings: Mapping[str, Any],
+    pool: Executor | None,
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """A record a pair, and backbone features [pairs, D] of the methods that every pair has."""
+    lines = report.with_suffix(".jsonl")
+    done = read_results(lines, {"settings": dict(settings), "judges": judges.names})
+    todo = [pair for pair in pairs if pair.number not in done]
+    with lines.open("a", encoding="utf-8") as file:
+        for pair in tqdm(todo, desc="figures", unit="pair", file=sys.stderr):
+            pictures, truth = read_pictures(folder, pair.number)
+            plain = submit(pool, figures_of_all, pictures, truth)
+            judged, features = judges.measure(pictures, truth)
+            if features is not None:
+                save_features(folder, pair.number, dict(zip(pictures, features, strict=True)))
+            figures = {
+                name: {key: clean(value) for key, value in (found | judged[name]).items()}
+                for name, found in plain.result().items()
+            }
+            done[pair.number] = {
+                "pair": pair.number,
+                "identity": pair.identity,
+                "views": [pair.source, pair.target],
+                "figures": figures,
+            }
+            file.write(json.dumps(done[pair.number]) + "\n")
+            file.flush()
+    results = [done[pair.number] for pair in pairs]
+    if judges.backbone is None:
+        return results, {}
+    return results, read_features(folder, pairs, results)
+
+
+def read_results(path: Path, head: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Results of earlier runs by pair; those of other judges or settings are dropped."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    whole = text[: text.rfind("\n") + 1]  # an interrupted run may have left half a line
+    records = [json.loads(line) for line in whole.splitlines()]
+    if not records or records[0] != dict(head):
+        records, whole = [], json.dumps(dict(head)) + "\n"
+    write(path, whole)
+    return {record["pair"]: record for record in records[1:]}
+
+
+def save_features(folder: Path, number: int, features: Mapping[str, np.ndarray]) -> None:
+    """Backbone features of one pair, method to [D]."""
+    temporary = folder / f".{number:06d}.features.part.npz"
+    arrays: dict[str, Any] = dict(features)
+    np.savez(temporary, **arrays)
+    os.replace(temporary, folder / f"{number:06d}.features.npz")
+
+
+def read_features(
+    folder: Path, pairs: Sequence[PairName], results: Sequence[Mapping[str, Any]]
+) -> dict[str, np.ndarray]:
+    """Method to [pairs, D], for methods that every pair has."""
+    methods = set(results[0]["figures"])
+    for result in results:
+        methods &= set(result["figures"])
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in methods}
+    for pair in pairs:
+        with np.load(folder / f"{pair.number:06d}.features.npz") as table:
+            for name, found in rows.items():
+                found.append(table[name])
+    return {name: np.stack(found) for name, found in rows.items()}
+
+
+def clean(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return None if math.isnan(value) else value
+
+
+def write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+
+def workers(count: int) -> AbstractContextManager[Executor | None]:
+    """Worker processes, or None for one."""
+    if count <= 1:
+        return nullcontext()
+    # Workers inherit the environment: one thread each, or they fight for the cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
+
+
+def submit(pool: Executor | None, function: Any, *arguments: Any) -> Future[Any]:
+    """A future; without a pool the work is done at once."""
+    if pool is not None:
+        return pool.submit(function, *arguments)
+    future: Future[Any] = Future()
+    future.set_result(function(*arguments))
+    return future
