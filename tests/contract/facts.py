@@ -96,11 +96,11 @@ def results(nodes: dict[str, Any]) -> dict[str, list[str]]:
         given[name] = nodes[name].EXECUTE_NORMALIZED(**values | inputs).result
         return given[name]
 
-    image, _, targets, _ = run("PCDMExamplePerson", person="000000", target_view="all others")
+    person = run("PCDMExamplePerson", person="000000", target_view="all others")
     run("PCDMPoseFromKeypoints", text=json.dumps(DOCUMENT))
-    run("PCDMRenderPose", pose=targets)
+    run("PCDMRenderPose", pose=person[2])
     run("PCDMPoseEditor")
-    run("PCDMCropTarget", canvas=torch.cat([image, image], dim=2))
+    run("PCDMCropTarget", canvas=torch.cat([person[0], person[3][:1]], dim=2))
     return {name: [kind(value) for value in values] for name, values in given.items()}
 
 
