@@ -25,6 +25,7 @@ def facts() -> dict[str, Any]:
         return await extension.get_node_list()
 
     nodes = asyncio.run(listed())
+    assert nodes, "the entry point lists no node"
     return {
         "nodes": [describe(node) for node in nodes],
         "sampling": list(sampling_parameters()),
@@ -96,11 +97,11 @@ def results(nodes: dict[str, Any]) -> dict[str, list[str]]:
         given[name] = nodes[name].EXECUTE_NORMALIZED(**values | inputs).result
         return given[name]
 
-    person = run("PCDMExamplePerson", person="000000", target_view="all others")
+    image, _, targets, *_ = run("PCDMExamplePerson", person="000000", target_view="all others")
     run("PCDMPoseFromKeypoints", text=json.dumps(DOCUMENT))
-    run("PCDMRenderPose", pose=person[2])
+    run("PCDMRenderPose", pose=targets)
     run("PCDMPoseEditor")
-    run("PCDMCropTarget", canvas=torch.cat([person[0], person[3][:1]], dim=2))
+    run("PCDMCropTarget", canvas=torch.cat([image, image], dim=2))
     return {name: [kind(value) for value in values] for name, values in given.items()}
 
 

@@ -33,7 +33,6 @@ def facts(request: pytest.FixtureRequest) -> dict[str, Any]:
 @pytest.fixture
 def nodes(facts: dict[str, Any]) -> list[dict[str, Any]]:
     """Every node; the host has validated the schemas by then."""
-    assert facts["nodes"], "the entry point lists no node"
     return facts["nodes"]
 
 
