@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -42,7 +43,23 @@ class KLAutoencoder(nn.Module):
         As published: the scripts sample the posterior; `posterior="sample"` with `noise` like the
         latents does so. The mean is the default everywhere else.
         """
-        distribution = self.vae.encode(pixels).latent_dist
+        return self.latents(self.moments(pixels), posterior, noise)
+
+    def moments(self, pixels: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1] -> means and log variances [B, 2 C, H/8, W/8], not scaled.
+
+        All of the encoder's work: what can be kept of a picture that is used again.
+        """
+        return self.vae.encode(pixels).latent_dist.parameters
+
+    def latents(
+        self,
+        moments: Tensor,
+        posterior: Literal["mean", "sample"] = "mean",
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """What `encode` makes of the `moments` of its pictures."""
+        distribution = DiagonalGaussianDistribution(moments)
         latents = distribution.mean
         if posterior == "sample":
             if noise is None:
@@ -76,7 +93,20 @@ class PatchAutoencoder(nn.Module):
         noise: Tensor | None = None,
     ) -> Tensor:
         """[B, 3, H, W] in [-1, 1] -> latents [B, C, H/f, W/f]. The code has no posterior spread."""
-        return self.encoder(pixels) * self.config.scaling_factor
+        return self.latents(self.moments(pixels), posterior, noise)
+
+    def moments(self, pixels: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1] -> [B, C, H/f, W/f], not scaled: the code alone."""
+        return self.encoder(pixels)
+
+    def latents(
+        self,
+        moments: Tensor,
+        posterior: Literal["mean", "sample"] = "mean",
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """What `encode` makes of the `moments` of its pictures."""
+        return moments * self.config.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents -> [B, 3, H, W], about [-1, 1], not clamped."""

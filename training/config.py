@@ -30,6 +30,10 @@ class StageRun:
     One optimiser step sees `batch_size` samples of each process `accumulate` times over. A
     checkpoint is due after `checkpoint_minutes`, or after `checkpoint_steps` where that is set; the
     last `keep_checkpoints` of them stay.
+
+    Conditions are dropped, each with its own chance, for what `null` says: `zeros` are those that
+    guidance uses at sampling; `encoded_zeros` what the frozen encoders make of an input of zeros.
+    `posterior` is how latents come from the autoencoder's moments.
     """
 
     steps: int = 1000
@@ -47,7 +51,15 @@ class StageRun:
     drop_tokens: float = 0.1
     drop_embeds: float = 0.15
     drop_coarse: float = 0.1
+    drop_source_pose: float = 0.0
+    drop_target_pose: float = 0.0
+    independent_drops: bool = False
+    null: str = "zeros"  # or encoded_zeros
     embeds_noise: float = 0.3
+    noise_offset: float = 0.0
+    posterior: str = "mean"  # or sample
+    prediction_type: str | None = None  # the preset's
+    gradient_checkpointing: bool = False
     source_weight: float = 0.1
     person_weight: float = 1.0
     max_snr_weight: float | None = 5.0
@@ -74,6 +86,9 @@ class TrainConfig:
     """One YAML file: the preset, the people, and a `StageRun` a stage."""
 
     preset: str = "mini"
+    height: int | None = None  # of pictures; the preset's, as width and fit
+    width: int | None = None
+    fit: str | None = None
     seed: int = 0
     mixed_precision: str = "no"
     compile: bool = False

@@ -29,6 +29,7 @@ from pcdm_core.vae import PatchAutoencoder, build_autoencoder
 
 from .components import load_components, save_components
 from .config import TRAINED, TrainConfig, load_config
+from .initialise import build_denoiser, warm_start
 from .pairs import ordered_pairs
 from .people import CoarsePictures, People, identity_folders, load_people
 from .render_coarse import CoarseRenderer, render_coarse
@@ -39,8 +40,6 @@ from .stages import (
     PriorStage,
     RefiningStage,
     StageModule,
-    build_denoiser,
-    warm_start,
 )
 from .train import PairSource, Trainer
 from .watch import record_run
@@ -199,7 +198,7 @@ class MiniRun:
             whole = found >= self.config.identities
             if found == self.read or not (whole or found > GROWTH * self.read):
                 return None
-            stage.people = self.read_people()  # type: ignore[assignment]
+            stage.use_people(self.read_people())
             return self.pairs()
 
         return larger

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from pcdm_core.checkpoint_keys import Component
 from pcdm_core.conditioning import Conditioning, PriorConditioning
-from pcdm_core.config import Preset
+from pcdm_core.config import ScheduleConfig
 from pcdm_core.encoders import PatchImageEncoder
-from pcdm_core.images import from_planes, pose_canvas, source_canvas
+from pcdm_core.images import from_planes
 from pcdm_core.losses import denoising_loss, draw_timesteps
 from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
 from pcdm_core.schedules import alphas_cumprod
@@ -24,12 +24,13 @@ from pcdm_core.vae import Autoencoder
 
 from . import counter
 from .config import StageRun
+from .features import Features, OnlineFeatures
 from .people import CoarsePictures, People
 
 Batch = dict[str, Tensor]
 
 # Streams of `counter`: one a use, so that no two draws of a sample share numbers.
-TIMESTEP, NOISE, DROP, EMBEDS_NOISE, PICTURE = range(5)
+TIMESTEP, NOISE, DROP, EMBEDS_NOISE, NOISE_OFFSET, CANVAS, CONDITION = range(7)
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,11 @@ class Frozen:
 class StageModule(nn.Module):
     """A trainable stage. `components` are the parts that are saved, by file name."""
 
-    def __init__(self, run: StageRun, seed: int) -> None:
+    def __init__(self, run: StageRun, seed: int, features: Features) -> None:
         super().__init__()
         self.run = run
         self.seed = seed
+        self.features = features
 
     @property
     def components(self) -> dict[Component, nn.Module]:
@@ -57,43 +59,88 @@ class StageModule(nn.Module):
         """Sample numbers [B] and rows [B, k] -> what `forward` takes; called without gradient."""
         raise TypeError(f"{type(self).__name__} prepares nothing.")
 
+    def use_people(self, people: People) -> None:
+        """Go on with other people, whose features are computed on line."""
+        if not isinstance(self.features, OnlineFeatures):
+            raise TypeError("A run on cached features keeps its people.")
+        self.features.people = people
+
     def _uniform(self, stream: int, samples: Tensor, count: int) -> Tensor:
         return counter.uniform(self.seed, stream, samples, count)
 
     def _normal(self, stream: int, samples: Tensor, like: Tensor) -> Tensor:
         return counter.normal(self.seed, stream, samples, tuple(like.shape[1:]))
 
+    def _timesteps(self, samples: Tensor, schedule: ScheduleConfig) -> Tensor:
+        return draw_timesteps(self._uniform(TIMESTEP, samples, 1)[:, 0], schedule)
+
+    def _noise(self, samples: Tensor, like: Tensor) -> Tensor:
+        """Gaussian noise, with an offset a channel of a picture, or one of a whole vector."""
+        noise = self._normal(NOISE, samples, like)
+        if not self.run.noise_offset:
+            return noise
+        channels = (like.shape[1], 1, 1) if like.ndim == 4 else (1,)
+        offset = counter.normal(self.seed, NOISE_OFFSET, samples, channels)
+        return noise + self.run.noise_offset * offset
+
+    def _latents(self, autoencoder: Autoencoder, stream: int, samples: Tensor, m: Tensor) -> Tensor:
+        """Moments -> latents: the mean, or a draw where the run samples the posterior."""
+        mean = autoencoder.latents(m)
+        if self.run.posterior == "mean":
+            return mean
+        return autoencoder.latents(m, "sample", self._normal(stream, samples, mean))
+
+    @property
+    def _null_is_encoded(self) -> bool:
+        return self.run.null == "encoded_zeros"
+
 
 class AutoencoderStage(StageModule):
     """Reconstruction of whole pictures (mean absolute plus mean squared error)."""
 
     def __init__(self, model: Autoencoder, people: People, run: StageRun, seed: int) -> None:
-        super().__init__(run, seed)
+        super().__init__(run, seed, OnlineFeatures(people))
         self.model = model
-        self.people = people
 
     @property
     def components(self) -> dict[Component, nn.Module]:
         return {"autoencoder": self.model}
 
     def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
-        return {"pixels": from_planes(self.people.pictures[pairs[:, 1]])}
+        assert isinstance(self.features, OnlineFeatures)
+        return {"pixels": from_planes(self.features.people.pictures[pairs[:, 1]])}
 
     def forward(self, batch: Batch) -> Tensor:
         error = self.model.decode(self.model.encode(batch["pixels"])) - batch["pixels"]
         return error.abs().mean() + error.square().mean()
 
 
+def check_snr_weight(run: StageRun, schedule: ScheduleConfig) -> None:
+    """Refuse a weighting that `denoising_loss` has for predictions of the sample alone."""
+    if run.max_snr_weight is not None and schedule.prediction_type != "sample":
+        raise ValueError(
+            f"max_snr_weight is a weighting of predictions of the sample; this model predicts "
+            f"{schedule.prediction_type!r}. Set max_snr_weight: null."
+        )
+
+
 class PriorStage(StageModule):
-    """Stage 1: x0-prediction of the target picture's embedding."""
+    """Stage 1: prediction of the target picture's embedding."""
 
     table: Tensor
 
-    def __init__(self, model: PosePrior, people: People, run: StageRun, seed: int) -> None:
-        super().__init__(run, seed)
+    def __init__(
+        self,
+        model: PosePrior,
+        people: People | Features,
+        run: StageRun,
+        seed: int,
+    ) -> None:
+        features = OnlineFeatures(people) if isinstance(people, People) else people
+        super().__init__(run, seed, features)
         self.model = model
-        self.people = people
         self.schedule = model.config.schedule
+        check_snr_weight(run, self.schedule)
         self.register_buffer("table", alphas_cumprod(self.schedule), persistent=False)
 
     @property
@@ -102,28 +149,37 @@ class PriorStage(StageModule):
 
     def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
         source, target = pairs.unbind(1)
-        embeds, poses = self.people.embeds, self.people.pose_vectors
-        x0 = self.model.normalise(embeds[target])
+        features, run = self.features, self.run
+        x0 = self.model.normalise(features.embeds(target))
+        embeds = features.embeds(source)
+        null = features.null_embed() if self._null_is_encoded else torch.zeros_like(embeds[:1])
+        drops = self._uniform(DROP, samples, 3)
+        dropped = drops < drops.new_tensor(
+            [run.drop_embeds, run.drop_source_pose, run.drop_target_pose]
+        )
+        poses = [features.pose_vectors(rows) for rows in (source, target)]
+        # As published: a dropped pose is 18 joints at the origin.
+        source_pose, target_pose = (
+            torch.where(dropped[:, n, None, None], torch.zeros_like(pose), pose)
+            for n, pose in enumerate(poses, start=1)
+        )
         return {
             "x0": x0,
-            "image_embeds": embeds[source],
-            "source_pose": poses[source],
-            "target_pose": poses[target],
-            "noise": self._normal(NOISE, samples, x0),
-            "timesteps": draw_timesteps(self._uniform(TIMESTEP, samples, 1)[:, 0], self.schedule),
-            "keep": self._uniform(DROP, samples, 1)[:, 0] >= self.run.drop_embeds,
+            "image_embeds": torch.where(dropped[:, :1], null, embeds),
+            "source_pose": source_pose,
+            "target_pose": target_pose,
+            "noise": self._noise(samples, x0),
+            "timesteps": self._timesteps(samples, self.schedule),
         }
 
     def forward(self, batch: Batch) -> Tensor:
         cond = PriorConditioning(batch["image_embeds"], batch["source_pose"], batch["target_pose"])
-        null = self.model.unconditional(cond)
-        kept = torch.where(batch["keep"][:, None], cond.image_embeds, null.image_embeds)
         return denoising_loss(
             self.model,
             self.schedule,
             self.table,
             batch["x0"],
-            replace(cond, image_embeds=kept),
+            cond,
             noise=batch["noise"],
             timesteps=batch["timesteps"],
             max_snr_weight=self.run.max_snr_weight,
@@ -155,77 +211,95 @@ def keep_rows(
 
 
 class InpaintingStage(StageModule):
-    """Stage 2, together with the patch encoder that it shares with stage 3."""
+    """Stage 2; with a patch encoder to train that it shares with stage 3, or on frozen tokens."""
 
     table: Tensor
 
     def __init__(
         self,
         model: InpaintingModel,
-        patch_encoder: PatchImageEncoder,
+        patch_encoder: PatchImageEncoder | None,
         frozen: Frozen,
-        people: People,
+        people: People | Features,
         run: StageRun,
         seed: int,
     ) -> None:
-        super().__init__(run, seed)
+        """`patch_encoder` is trained along; None where `frozen` has it, or a cache its tokens."""
+        super().__init__(run, seed, features_of(people, frozen))
         self.model = model
         self.patch_encoder = patch_encoder
         self.frozen = frozen
-        self.people = people
         self.schedule = model.config.schedule
+        check_snr_weight(run, self.schedule)
+        if patch_encoder is not None and self._null_is_encoded:
+            raise ValueError("null: encoded_zeros is for a frozen patch encoder; use zeros.")
         self.register_buffer("table", alphas_cumprod(self.schedule), persistent=False)
 
     @property
     def components(self) -> dict[Component, nn.Module]:
-        return {"inpainting": self.model, "patch_encoder": self.patch_encoder}
+        parts: dict[Component, nn.Module] = {"inpainting": self.model}
+        if self.patch_encoder is not None:
+            parts["patch_encoder"] = self.patch_encoder
+        return parts
 
     def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
-        people, encode = self.people, self.frozen.autoencoder.encode
-        source_rows, target_rows = pairs.unbind(1)
-        source = from_planes(people.pictures[source_rows])
-        target = from_planes(people.pictures[target_rows])
-        x0 = encode(torch.cat([source, target], dim=-1))
-        skeletons = [from_planes(people.skeletons[rows]) for rows in (source_rows, target_rows)]
-        embeds = people.embeds[target_rows]
-        # The prior's predictions miss the truth; noise on the embedding makes stage 2 bear it.
-        strength = self.run.embeds_noise * self._uniform(EMBEDS_NOISE, samples, 1)
+        features, run, autoencoder = self.features, self.run, self.frozen.autoencoder
+        source, target = pairs.unbind(1)
+        x0 = self._latents(autoencoder, CANVAS, samples, features.pair_moments(source, target))
+        moments = features.source_moments(source)
+        embeds = features.embeds(target)
         drops = self._uniform(DROP, samples, 2)
-        tokens_kept = drops[:, 0] >= self.run.drop_tokens
-        return {
-            "x0": x0,
-            "source_latents": encode(source_canvas(source)),
-            "pose_map": pose_canvas(*skeletons),
-            "patch_pixels": people.patch_pixels(source_rows),
-            "target_embeds": embeds + strength * self._normal(EMBEDS_NOISE, samples, embeds),
-            "noise": self._normal(NOISE, samples, x0),
-            "timesteps": draw_timesteps(self._uniform(TIMESTEP, samples, 1)[:, 0], self.schedule),
-            "tokens_kept": tokens_kept,
+        tokens_kept, embeds_kept = (drops >= drops.new_tensor([run.drop_tokens, run.drop_embeds])).T
+        if not run.independent_drops:
             # Guidance drops both together, so a sample without tokens often loses both.
-            "embeds_kept": (drops[:, 1] >= self.run.drop_embeds)
-            & (tokens_kept | (drops[:, 0] >= self.run.drop_tokens / 2)),
-            "weight": self._weight(target_rows, x0),
+            embeds_kept = embeds_kept & (tokens_kept | (drops[:, 0] >= run.drop_tokens / 2))
+        if run.embeds_noise:
+            # The prior's predictions miss the truth; with noise stage 2 learns to bear it.
+            strength = run.embeds_noise * self._uniform(EMBEDS_NOISE, samples, 1)
+            embeds = embeds + strength * self._normal(EMBEDS_NOISE, samples, embeds)
+        batch = {
+            "x0": x0,
+            "source_latents": self._latents(autoencoder, CONDITION, samples, moments),
+            "pose_map": features.pose_maps(source, target),
+            "target_embeds": embeds,
+            "noise": self._noise(samples, x0),
+            "timesteps": self._timesteps(samples, self.schedule),
+            "tokens_kept": tokens_kept,
+            "embeds_kept": embeds_kept,
+            "weight": self._weight(target, x0),
         }
+        if self.patch_encoder is not None:
+            return {**batch, "patch_pixels": features.patch_pixels(source)}
+        tokens = features.patch_tokens(source)
+        if self._null_is_encoded:
+            tokens = torch.where(tokens_kept[:, None, None], tokens, features.null_tokens())
+            embeds = torch.where(embeds_kept[:, None], embeds, features.null_embed())
+        return {**batch, "patch_tokens": tokens, "target_embeds": embeds}
 
-    def _weight(self, target_rows: Tensor, x0: Tensor) -> Tensor:
+    def _weight(self, target: Tensor, x0: Tensor) -> Tensor:
         """[B, 1, h, 2w]: the source half's weight, then 1 on background and more on the person."""
         height, width = x0.shape[-2], x0.shape[-1] // 2
-        person = self.people.person_shares(target_rows, height, width)
-        target = 1 + (self.run.person_weight - 1) * person
-        return torch.cat([torch.full_like(target, self.run.source_weight), target], dim=-1)
+        person = self.features.person_shares(target, height, width)
+        weight = 1 + (self.run.person_weight - 1) * person
+        return torch.cat([torch.full_like(weight, self.run.source_weight), weight], dim=-1)
 
     def forward(self, batch: Batch) -> Tensor:
-        tokens = self.patch_encoder(batch["patch_pixels"])
+        if self.patch_encoder is not None:
+            tokens = self.patch_encoder(batch["patch_pixels"])
+        else:
+            tokens = batch["patch_tokens"]
         cond = self.model.condition(
             tokens, batch["target_embeds"], batch["source_latents"], batch["pose_map"]
         )
-        null = self.model.unconditional(cond)
+        if not self._null_is_encoded:
+            null = self.model.unconditional(cond)
+            cond = keep_rows(cond, null, batch["tokens_kept"], batch["embeds_kept"])
         return denoising_loss(
             self.model,
             self.schedule,
             self.table,
             batch["x0"],
-            keep_rows(cond, null, batch["tokens_kept"], batch["embeds_kept"]),
+            cond,
             noise=batch["noise"],
             timesteps=batch["timesteps"],
             weight=batch["weight"],
@@ -242,20 +316,19 @@ class RefiningStage(StageModule):
         self,
         model: RefiningModel,
         frozen: Frozen,
-        people: People,
-        coarse: CoarsePictures,
+        people: People | Features,
+        coarse: CoarsePictures | None,
         run: StageRun,
         seed: int,
     ) -> None:
-        super().__init__(run, seed)
-        if frozen.patch_encoder is None:
+        """`coarse` is None where `people` are features that know their coarse pictures."""
+        if isinstance(people, People) and frozen.patch_encoder is None:
             raise ValueError("Stage 3 needs the patch encoder that stage 2 trained.")
+        super().__init__(run, seed, features_of(people, frozen, coarse))
         self.model = model
         self.frozen = frozen
-        self.patch_encoder = frozen.patch_encoder.requires_grad_(False)
-        self.people = people
-        self.coarse = coarse
         self.schedule = model.config.schedule
+        check_snr_weight(run, self.schedule)
         self.register_buffer("table", alphas_cumprod(self.schedule), persistent=False)
 
     @property
@@ -263,35 +336,40 @@ class RefiningStage(StageModule):
         return {"refining": self.model}
 
     def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
-        encode = self.frozen.autoencoder.encode
-        source_rows, target_rows, coarse_rows = pairs.unbind(1)
-        x0 = encode(from_planes(self.people.pictures[target_rows]))
+        features, run, autoencoder = self.features, self.run, self.frozen.autoencoder
+        source, target, coarse = pairs.unbind(1)
+        x0 = self._latents(autoencoder, CANVAS, samples, features.picture_moments(target))
+        moments = features.coarse_moments(coarse)
         drops = self._uniform(DROP, samples, 2)
-        person = self.people.person_shares(target_rows, x0.shape[-2], x0.shape[-1])
+        coarse_kept = drops[:, 1] >= run.drop_coarse
+        if self._null_is_encoded:
+            kept = coarse_kept[:, None, None, None]
+            moments = torch.where(kept, moments, features.null_moments())
+        person = features.person_shares(target, x0.shape[-2], x0.shape[-1])
         return {
             "x0": x0,
-            "coarse_latents": encode(from_planes(self.coarse.pictures[coarse_rows])),
-            "patch_pixels": self.people.patch_pixels(source_rows),
-            "noise": self._normal(NOISE, samples, x0),
-            "timesteps": draw_timesteps(self._uniform(TIMESTEP, samples, 1)[:, 0], self.schedule),
-            "tokens_kept": drops[:, 0] >= self.run.drop_tokens,
-            "coarse_kept": drops[:, 1] >= self.run.drop_coarse,
-            "weight": 1 + (self.run.person_weight - 1) * person,
+            "coarse_latents": self._latents(autoencoder, CONDITION, samples, moments),
+            "patch_tokens": features.patch_tokens(source),
+            "noise": self._noise(samples, x0),
+            "timesteps": self._timesteps(samples, self.schedule),
+            "tokens_kept": drops[:, 0] >= run.drop_tokens,
+            "coarse_kept": coarse_kept,
+            "weight": 1 + (run.person_weight - 1) * person,
         }
 
     def forward(self, batch: Batch) -> Tensor:
-        with torch.no_grad():
-            tokens = self.patch_encoder(batch["patch_pixels"])
-        cond = self.model.condition(tokens, batch["coarse_latents"])
+        cond = self.model.condition(batch["patch_tokens"], batch["coarse_latents"])
         null = self.model.unconditional(cond)
         kept = keep_rows(cond, null, batch["tokens_kept"], batch["tokens_kept"])
-        concat = torch.where(batch["coarse_kept"][:, None, None, None], cond.concat, null.concat)
+        if not self._null_is_encoded:
+            rows = batch["coarse_kept"][:, None, None, None]
+            kept = replace(kept, concat=torch.where(rows, cond.concat, null.concat))
         return denoising_loss(
             self.model,
             self.schedule,
             self.table,
             batch["x0"],
-            replace(kept, concat=concat),
+            kept,
             noise=batch["noise"],
             timesteps=batch["timesteps"],
             weight=batch["weight"],
@@ -299,31 +377,11 @@ class RefiningStage(StageModule):
         )
 
 
-@torch.no_grad()
-def warm_start(model: nn.Module, state: dict[str, Tensor], shared_channels: int = 0) -> list[str]:
-    """Copy every tensor whose name and shape match; returns the names that were left alone.
-
-    `conv_in` differs between stages in its input channels; its first `shared_channels` (the noisy
-    latents) are copied, the rest keeps its fresh initialisation.
-    """
-    left: list[str] = []
-    for name, tensor in model.state_dict().items():
-        given = state.get(name)
-        if given is not None and given.shape == tensor.shape:
-            tensor.copy_(given)
-        elif given is not None and name.endswith("unet.conv_in.weight") and shared_channels:
-            tensor[:, :shared_channels] = given[:, :shared_channels]
-        else:
-            left.append(name)
-    return left
-
-
-def build_denoiser(preset: Preset, stage: str) -> nn.Module:
-    """A fresh model of a stage that the preset has."""
-    if stage == "prior" and preset.prior is not None:
-        return PosePrior(preset.prior)
-    if stage == "inpainting":
-        return InpaintingModel(preset.inpainting)
-    if stage == "refining" and preset.refining is not None:
-        return RefiningModel(preset.refining)
-    raise ValueError(f"The preset {preset.name!r} has no stage {stage!r}.")
+def features_of(
+    people: People | Features, frozen: Frozen, coarse: CoarsePictures | None = None
+) -> Features:
+    """Features of people in memory, computed on line, or features as they are."""
+    if not isinstance(people, People):
+        return people
+    # Embeddings of people in memory were computed once, and are rows already.
+    return OnlineFeatures(people, frozen.autoencoder, frozen.patch_encoder, coarse=coarse)

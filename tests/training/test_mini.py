@@ -14,10 +14,11 @@ from pcdm_core.checkpoints import load_component
 from pcdm_core.config import Preset
 from training.components import load_components
 from training.config import CoarseRun, StageRun, TrainConfig, load_config
+from training.initialise import build_denoiser
 from training.mini import MiniRun, main, ship
 from training.people import People, load_people
 from training.render_coarse import CoarseRenderer
-from training.stages import PriorStage, build_denoiser
+from training.stages import PriorStage
 from training.train import PairSource, Trainer, learning_rate_at
 
 ONE = StageRun(steps=2, batch_size=2, checkpoint_minutes=0.0)

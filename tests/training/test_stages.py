@@ -14,6 +14,7 @@ from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_glob
 from pcdm_core.images import from_planes, right_half
 from pcdm_core.vae import PatchAutoencoder
 from training.config import StageRun
+from training.initialise import build_denoiser, warm_start
 from training.pairs import ordered_pairs
 from training.people import CoarsePictures, People
 from training.stages import (
@@ -23,9 +24,7 @@ from training.stages import (
     PriorStage,
     RefiningStage,
     StageModule,
-    build_denoiser,
     keep_rows,
-    warm_start,
 )
 from training.train import PairSource, Trainer
 
@@ -101,18 +100,21 @@ def test_stage_3_leaves_the_shared_patch_encoder_alone(
 ) -> None:
     stage, rows = build("refining", preset, people)
     assert isinstance(stage, RefiningStage)
-    before = {n: p.clone() for n, p in stage.patch_encoder.named_parameters()}
+    encoder = stage.frozen.patch_encoder
+    assert encoder is not None
+    before = {n: p.clone() for n, p in encoder.named_parameters()}
     trainer = Trainer(stage, RUN, accelerator, tmp_path)
-    shared = {id(p) for p in stage.patch_encoder.parameters()}
+    shared = {id(p) for p in encoder.parameters()}
     assert not shared & {id(p) for p in trainer.parameters}
     trainer.total = 10
     trainer.train_step(PairSource(rows, seed=0))
-    assert all(torch.equal(p, before[n]) for n, p in stage.patch_encoder.named_parameters())
+    assert all(torch.equal(p, before[n]) for n, p in encoder.named_parameters())
 
 
 def test_dropped_rows_see_the_null_conditioning_of_sampling(preset: Preset, people: People) -> None:
     stage, rows = build("inpainting", preset, people)
     assert isinstance(stage, InpaintingStage)
+    assert stage.patch_encoder is not None
     batch = stage.prepare(torch.arange(3), rows[:3])
     cond = stage.model.condition(
         stage.patch_encoder(batch["patch_pixels"]),

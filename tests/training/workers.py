@@ -24,8 +24,9 @@ from pcdm_core.config import PRESETS
 from pcdm_core.encoders import PatchImageEncoder
 from pcdm_core.vae import PatchAutoencoder
 from training.config import StageRun
+from training.initialise import build_denoiser
 from training.people import People
-from training.stages import Frozen, InpaintingStage, PriorStage, StageModule, build_denoiser
+from training.stages import Frozen, InpaintingStage, PriorStage, StageModule
 from training.train import PairSource, Trainer
 
 SEED = 3
