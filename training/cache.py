@@ -151,10 +151,10 @@ class FeatureTable:
         Raises:
             CacheError: some are missing.
         """
-        if self.shape is None or (absent := self.missing(keys)):
-            count = len(keys) if self.shape is None else len(absent)
+        absent = self.missing(keys)
+        if self.shape is None or absent:
             raise CacheError(
-                f"{self.folder}: {count} of {len(keys)} features are missing. Fill the cache with "
+                f"{self.folder}: {len(absent)} of {len(keys)} features are missing. Fill it with "
                 f"the same data, encoders and sizes before training (it goes on where it was)."
             )
         result = np.empty((len(keys), *self.shape), np.float32)

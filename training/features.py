@@ -104,7 +104,8 @@ class OnlineFeatures:
         return self.people.patch_pixels(rows)
 
     def _pictures(self, rows: Tensor) -> Tensor:
-        return from_planes(self.people.pictures[rows])
+        # Rows may lie channels last in memory; group norms of flat areas are inexact there (1e-3).
+        return from_planes(self.people.pictures[rows]).contiguous()
 
     def pair_moments(self, source: Tensor, target: Tensor) -> Tensor:
         canvas = torch.cat([self._pictures(source), self._pictures(target)], dim=-1)

@@ -22,10 +22,19 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from pcdm_core.config import Preset
-from pcdm_core.images import encoder_pixels, from_planes, from_uint8, resize, to_uint8
+from pcdm_core.images import (
+    encoder_pixels,
+    fit,
+    from_planes,
+    from_uint8,
+    load_picture,
+    resize,
+    to_uint8,
+)
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.pose.render import draw_people, people_of
 
+from .data.pictures import PictureSet
 from .synthetic.camera import openpose_visibility
 
 
@@ -201,3 +210,32 @@ def load_people(
             progress.update()
     progress.close()
     return _collect(parts, preset)
+
+
+def people_of_pictures(pictures: PictureSet, preset: Preset) -> People:
+    """A data set on disk as people in memory, for training without a cache.
+
+    Raises:
+        ValueError: a picture cannot be decoded; `ContentIndex` leaves such pictures out.
+    """
+    height, width, mode = preset.height, preset.width, preset.fit
+    poses = pictures.fitted_poses(height, width, mode)
+    sides = {"patch_pictures": preset.patch_encoder.picture_size}
+    if preset.global_encoder is not None:
+        sides["global_pictures"] = preset.global_encoder.picture_size
+    columns: dict[str, list[np.ndarray]] = {n: [] for n in ("pictures", "skeletons", *sides)}
+    for row, path in enumerate(pictures.paths):
+        picture = fit(load_picture(path), height, width, mode)[0]
+        columns["pictures"].append(to_uint8(picture)[0].transpose(2, 0, 1))
+        drawn = draw_people(people_of(poses.select(row)), height, width)
+        columns["skeletons"].append(drawn.transpose(2, 0, 1))
+        for name, side in sides.items():
+            squashed = to_uint8(resize(picture, side, side))[0]
+            columns[name].append(squashed.transpose(2, 0, 1))
+    count = len(pictures)
+    part = {name: np.stack(rows) for name, rows in columns.items()}
+    part["masks"] = np.zeros((count, height, width), np.uint8)
+    part["identities"] = np.arange(count)
+    part["xy"] = poses.xy.to(torch.float32).numpy()
+    part["visible"] = poses.visible.numpy()
+    return _collect([part], preset)

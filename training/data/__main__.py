@@ -1,0 +1,32 @@
+"""`python -m training.data ROOT`: what a data set holds, and which of its files take no part."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import LAYOUTS, ContentIndex, open_pictures
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status: 0, or 2 where the data set is of no use."""
+    parser = argparse.ArgumentParser(prog="training.data", description=__doc__)
+    parser.add_argument("root", type=Path, help="the data set's folder")
+    parser.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
+    parser.add_argument("--split", default="train", choices=["train", "test"])
+    parser.add_argument("--index", type=Path, help="decode every picture; remember it in this file")
+    options = parser.parse_args(arguments)
+    try:
+        pictures = open_pictures(options.root, options.layout, options.split)
+        if options.index is not None:
+            pictures, _ = ContentIndex(options.index).check(pictures)
+    except (OSError, ValueError) as error:
+        print(f"training.data: {error}", file=sys.stderr)
+        return 2
+    print(pictures.report(most=len(pictures.problems)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
