@@ -42,6 +42,7 @@ COMMANDS = {
     "parity": Command("tests.parity", "compare with a folder of reference tensors: parity DIR"),
     "train-mini": Command("training.mini", "make the shipped weights again, from nothing"),
     "evaluate": Command("training.evaluation", "measure weights on pairs that training never saw"),
+    "sheets": Command("training.evaluation.sheets", "contact sheets of a finished evaluation"),
 }
 
 

@@ -9,11 +9,14 @@ import pytest
 
 pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
 
+from PIL import Image
+
 from pcdm_core import demo
 from pcdm_core.pose.formats import read_pose
 from tests.core.tiny_pipeline import TEST, save_tiny_weights
 from training import export_examples
 from training.evaluation import __main__ as evaluate
+from training.evaluation import choices, sheets
 from training.evaluation.cases import choose_pairs, clothed_regions, shots_of
 from training.evaluation.figures import figures_of
 from training.evaluation.pictures import METHODS, pictures_file, read_pictures
@@ -118,6 +121,53 @@ def test_results_of_other_settings_are_not_mixed_in(
     assert run(weights, data, output, 1, "--guidance-scale", "3") == 2
     assert "guidance_scale differ" in capsys.readouterr().err
     assert output.read_text() == before
+
+
+def test_sheets_show_people_chosen_by_seed_and_the_worst(
+    weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    output = tmp_path / "report.json"
+    arguments = ["--json", str(output), "--out", str(tmp_path / "sheets"), "--people", "2"]
+    assert sheets.main(arguments) == 2
+    assert "run.py evaluate" in capsys.readouterr().err
+    assert run(weights, data, output, 2) == 0
+    lines = output.with_suffix(".jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines[1:]]
+    for row, distance in zip(rows, (0.1, 0.4), strict=True):
+        row["figures"]["refined"]["st_lpips"] = distance
+    assert sheets.worst_pairs(rows, 1) == [(1, 0.4)]
+    output.with_suffix(".jsonl").write_text("\n".join([lines[0], *map(json.dumps, rows)]))
+    assert sheets.main([*arguments, "--worst", "1"]) == 0
+    with Image.open(tmp_path / "sheets" / "people.jpg") as people:
+        assert people.width > 1000
+        with Image.open(tmp_path / "sheets" / "worst.jpg") as worst:
+            assert worst.width == people.width
+            assert worst.height < people.height
+
+
+def test_every_choice_is_compared_with_the_default_on_the_same_pairs(
+    weights: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(choices, "GUIDANCE", (1.0, 1.5))
+    monkeypatch.setattr(choices, "STEPS", (2, 3))
+    output = tmp_path / "choices.json"
+    arguments = ["--weights", str(weights), "--data", str(data), "--json", str(output)]
+    arguments += ["--pairs", "2", "--steps", "2", "--guidance-scale", "1.5", "--device", "cpu"]
+    assert choices.main([*arguments, "--keypoints", str(tmp_path / "none")]) == 0
+    report = json.loads(output.read_text())
+    assert set(report) == {"default", "guidance 1", "3 steps"}
+    assert report["3 steps"]["settings"]["steps"] == 3
+    assert report["guidance 1"]["settings"]["guidance_scale"] == 1.0
+    means = [report[name]["methods"]["refined"]["ssim"][0] for name in ("guidance 1", "default")]
+    assert means[0] != means[1]
+    printed = capsys.readouterr().out
+    assert "default (2 steps, guidance 1.5)" in printed
+    assert "| with stage 3 (refined) |" in printed
+    assert f"| guidance 1 - default | {means[0] - means[1]:+.3f}".replace("0.", ".") in printed
 
 
 def test_people_and_pairs_follow_from_the_seed_and_leave_the_examples_out():

@@ -17,17 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 2 with one sentence on standard error."""
     from pcdm_core.cli import add_sampling_options, run
 
-    from .keypoint_judge import DEFAULT_FILE
-
     parser = argparse.ArgumentParser(
         prog="evaluate", description="Measure weights on pairs of people that training never saw."
     )
-    parser.add_argument("--pairs", type=int, default=64, help="how many pairs (default 64)")
-    parser.add_argument("--json", type=Path, required=True, help="where the figures go")
-    parser.add_argument("--data", type=Path, help="rendered people to use in place of new ones")
-    parser.add_argument("--split", default="test", help="of the people (default test)")
-    parser.add_argument("--batch", type=int, default=8, help="pairs sampled at once (default 8)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that render and measure")
+    add_options(parser, pairs=64)
     parser.add_argument(
         "--oracle-pairs", type=int, default=100, help="first pairs with four seeds (default 100)"
     )
@@ -36,12 +29,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         default=Path("data/people"),
         help="people of the training run, for the regression baseline (default %(default)s)",
-    )
-    parser.add_argument(
-        "--keypoints",
-        type=Path,
-        default=DEFAULT_FILE,
-        help="key-point regressor of training.evaluation.keypoint_judge (default %(default)s)",
     )
     add_sampling_options(parser)
     options = parser.parse_args(argv)
@@ -52,6 +39,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         evaluate(options)
 
     return run(command, "evaluate")
+
+
+def add_options(parser: argparse.ArgumentParser, *, pairs: int) -> None:
+    """Options that the evaluation shares with the tables of choices."""
+    from .keypoint_judge import DEFAULT_FILE
+
+    parser.add_argument("--pairs", type=int, default=pairs, help="how many (default %(default)s)")
+    parser.add_argument("--json", type=Path, required=True, help="where the figures go")
+    parser.add_argument("--data", type=Path, help="rendered people to use in place of new ones")
+    parser.add_argument("--split", default="test", help="of the people (default test)")
+    parser.add_argument("--batch", type=int, default=8, help="pairs sampled at once (default 8)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that render and measure")
+    parser.add_argument(
+        "--keypoints",
+        type=Path,
+        default=DEFAULT_FILE,
+        help="key-point regressor of training.evaluation.keypoint_judge (default %(default)s)",
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,25 +59,28 @@ class Sampling:
 
 @dataclass
 class Seconds:
-    """Wall time of each case, and how many pictures it made."""
+    """Time of each case on the wall and of this process, and how many pairs it served."""
 
-    spent: dict[str, float] = field(default_factory=dict)
-    pictures: dict[str, int] = field(default_factory=dict)
+    spent: dict[str, tuple[float, float, int]] = field(default_factory=dict)
 
-    def add(self, name: str, started: float, count: int) -> None:
-        """A case that began at `started` (monotonic) has made `count` pictures."""
-        self.spent[name] = self.spent.get(name, 0.0) + time.monotonic() - started
-        self.pictures[name] = self.pictures.get(name, 0) + count
+    @contextmanager
+    def of(self, name: str, pairs: int) -> Generator[None, None, None]:
+        """Adds what the block takes to a case."""
+        wall, cpu = time.monotonic(), time.process_time()
+        yield
+        before = self.spent.get(name, (0.0, 0.0, 0))
+        now = (time.monotonic() - wall, time.process_time() - cpu, pairs)
+        self.spent[name] = (before[0] + now[0], before[1] + now[1], before[2] + now[2])
 
     def lines(self) -> list[str]:
         """One line a case."""
         return [
-            f"{name}: {self.spent[name] / max(self.pictures[name], 1):.2f} s a pair"
-            for name in self.spent
+            f"{name}: {wall / pairs:.2f} s a pair ({cpu / pairs:.2f} s of processor time)"
+            for name, (wall, cpu, pairs) in self.spent.items()
         ]
 
 
-class Generator:
+class PictureMaker:
     """Makes every method's picture of a batch of pairs; a pair's noise is its own in any batch."""
 
     def __init__(
@@ -99,23 +103,20 @@ class Generator:
         run = _Run(self.pipeline, self.sampling, batch, shots)
         truth = images.from_uint8(truths).to(self.pipeline.device)
         if "autoencoder" in wanted:
-            started = time.monotonic()
-            latents = self.pipeline.autoencoder.encode(truth.to(self.pipeline.dtype))
-            made["autoencoder"] = images.to_uint8(self.pipeline.autoencoder.decode(latents))
-            self.seconds.add("autoencoder", started, count)
+            with self.seconds.of("autoencoder", count):
+                latents = self.pipeline.autoencoder.encode(truth.to(self.pipeline.dtype))
+                made["autoencoder"] = images.to_uint8(self.pipeline.autoencoder.decode(latents))
         coarse: Tensor | None = None
         for name, embeds in self._embeds(run, truth).items():
             if name in wanted or name == "coarse":
-                started = time.monotonic()
-                result = run.inpaint(embeds)
-                self.seconds.add(name, started, count)
+                with self.seconds.of(name, count):
+                    result = run.inpaint(embeds)
                 made[name] = images.to_uint8(result)
                 coarse = result if name == "coarse" else coarse
         rows = [dict[str, np.ndarray]() for _ in batch]
         if self.pipeline.refining is not None and coarse is not None and "refined" in wanted:
-            started = time.monotonic()
-            made["refined"] = images.to_uint8(run.refine(coarse))
-            self.seconds.add("refined", started, count)
+            with self.seconds.of("refined", count):
+                made["refined"] = images.to_uint8(run.refine(coarse))
             if "oracle" in wanted:
                 for row, picture in self._oracle(batch, shots, made["refined"]).items():
                     rows[row]["oracle"] = picture
@@ -128,9 +129,8 @@ class Generator:
 
     def _embeds(self, run: _Run, truth: Tensor) -> dict[str, Tensor | None]:
         pipeline = self.pipeline
-        started = time.monotonic()
-        embeds = {"coarse": run.predict()}
-        self.seconds.add("prior", started, len(truth))
+        with self.seconds.of("prior", len(truth)):
+            embeds = {"coarse": run.predict()}
         if pipeline.global_encoder is None or pipeline.prior is None:
             return embeds
         pixels = pipeline.global_encoder.pixels(truth).to(pipeline.dtype)
@@ -153,20 +153,22 @@ class Generator:
         chosen = [k for k, pair in enumerate(batch) if pair.number < self.sampling.oracle_pairs]
         if not chosen:
             return {}
-        started = time.monotonic()
         candidates = [refined[chosen]]
-        run = _Run(
-            self.pipeline, self.sampling, [batch[k] for k in chosen], [shots[k] for k in chosen]
-        )
-        for index in range(1, ORACLE_SEEDS):
-            coarse = run.inpaint(run.predict(index), index)
-            candidates.append(images.to_uint8(run.refine(coarse, index)))
+        with self.seconds.of("oracle (3 more runs)", len(chosen)):
+            run = _Run(
+                self.pipeline,
+                self.sampling,
+                [batch[k] for k in chosen],
+                [shots[k] for k in chosen],
+            )
+            for index in range(1, ORACLE_SEEDS):
+                coarse = run.inpaint(run.predict(index), index)
+                candidates.append(images.to_uint8(run.refine(coarse, index)))
         best: dict[int, np.ndarray] = {}
         for place, row in enumerate(chosen):
             truth = shots[row][1].picture
             scores = [ssim(pictures[place], truth) for pictures in candidates]
             best[row] = candidates[int(np.argmax(scores))][place]
-        self.seconds.add("oracle (3 more runs)", started, len(chosen))
         return best
 
 

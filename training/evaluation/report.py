@@ -109,6 +109,19 @@ def _columns(results: Sequence[Mapping[str, Any]], method: str) -> dict[str, np.
     }
 
 
+def mean_of(
+    results: Sequence[Mapping[str, Any]],
+    others: Sequence[Mapping[str, Any]],
+    method: str,
+    figure: str,
+) -> Triple:
+    """Paired difference of a figure between two runs on the same pairs; None for other figures."""
+    if figure not in AVERAGED:
+        return None
+    groups = np.array([result["identity"] for result in results])
+    return _mean(_columns(results, method)[figure] - _columns(others, method)[figure], groups)
+
+
 def _mean(values: np.ndarray, groups: np.ndarray) -> Triple:
     if np.isnan(values).all():
         return None

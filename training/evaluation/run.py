@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,12 @@ from tqdm import tqdm
 
 from pcdm_core.cli import load_pipeline
 from pcdm_core.evaluation.metrics import WANG_2004
-from pcdm_core.pipeline import PCDMsPipeline
 
 from .cases import PairName, Shot, choose_pairs, shots_of
 from .figures import figures_of_all
 from .judges import Judges
-from .pictures import Generator, Sampling, pictures_file, read_pictures, save_pictures
-from .regression import EmbeddingRegression, fit_or_read
+from .pictures import PictureMaker, Sampling, pictures_file, read_pictures, save_pictures
+from .regression import fit_or_read
 from .report import card, summarise
 from .required import verdicts
 
@@ -50,16 +50,11 @@ def evaluate(options: argparse.Namespace) -> None:
         guidance_scale=options.guidance_scale,
         oracle_pairs=options.oracle_pairs,
     )
-    settings = settings_of(options, pipeline, weights, regression)
-    pairs = choose_pairs(options.seed, options.pairs, options.data, options.split)
-    folder = pictures_folder(options.json)
-    claim(folder, settings)
+    generator = PictureMaker(pipeline, sampling, regression)
     with workers(options.workers) as pool:
-        generator = Generator(pipeline, sampling, regression)
-        make_pictures(generator, pairs, folder, options, pool)
-        results, features = measure(judges, pairs, folder, options.json, settings, pool)
-    about = {"settings": settings, "judges": judges.names, "missing": missing}
-    report = summarise(results, features, about)
+        measured = run_pairs(options, options.json, generator, judges, weights, pool)
+    about = {"settings": measured.settings, "judges": judges.names, "missing": missing}
+    report = summarise(measured.results, measured.features, about)
     lines = verdicts(report)
     report["required"] = [{"line": v.text, "passed": v.passed, "figures": v.figures} for v in lines]
     text = "\n".join([card(report), "", "Required:", "", *map(str, lines)])
@@ -87,26 +82,52 @@ def weights_sha256(folder: Path | None) -> str:
     return digest.hexdigest()
 
 
-def settings_of(
+@dataclass(frozen=True)
+class Measured:
+    """What `run_pairs` gives to `report.summarise`."""
+
+    settings: dict[str, Any]
+    results: list[dict[str, Any]]
+    features: dict[str, np.ndarray]
+
+
+def run_pairs(
     options: argparse.Namespace,
-    pipeline: PCDMsPipeline,
+    report: Path,
+    generator: PictureMaker,
+    judges: Judges,
     weights: str,
-    regression: EmbeddingRegression | None,
+    pool: Executor | None,
+) -> Measured:
+    """Make and measure the pairs that are not done yet; everything lies beside `report`."""
+    settings = settings_of(options, generator, weights)
+    pairs = choose_pairs(options.seed, options.pairs, options.data, options.split)
+    folder = pictures_folder(report)
+    claim(folder, settings)
+    make_pictures(generator, pairs, folder, options, pool)
+    results, features = measure(judges, pairs, folder, report, settings, pool)
+    return Measured(settings, results, features)
+
+
+def settings_of(
+    options: argparse.Namespace, generator: PictureMaker, weights: str
 ) -> dict[str, Any]:
     """What two runs must share for their pictures to belong together."""
-    preset, guidance = pipeline.preset, options.guidance_scale
+    preset, sampling = generator.pipeline.preset, generator.sampling
+    guidance, regression = sampling.guidance_scale, generator.regression
     return {
         "weights_sha256": weights,
         "preset": preset.name,
         "size": [preset.height, preset.width],
-        "seed": options.seed,
-        "steps": options.steps,
+        "seed": sampling.seed,
+        "steps": sampling.steps,
         "guidance_scale": preset.guidance_scale if guidance is None else guidance,
+        "methods": list(sampling.methods),
         "dtype": options.dtype,
         "people": "rendered" if options.data is None else options.data.name,
         "split": options.split,
         "batch": options.batch,
-        "oracle_pairs": options.oracle_pairs,
+        "oracle_pairs": sampling.oracle_pairs,
         "regression": None if regression is None else regression.people,
         "protocol": WANG_2004.name,
     }
@@ -136,7 +157,7 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def make_pictures(
-    generator: Generator,
+    generator: PictureMaker,
     pairs: Sequence[PairName],
     folder: Path,
     options: argparse.Namespace,

@@ -1,0 +1,123 @@
+"""Contact sheets from a finished evaluation: people chosen by seed, and the worst of all.
+
+`python run.py sheets --json out/evaluation.json --out docs/pictures` writes `people.jpg` and
+`worst.jpg` from the pictures that `evaluate` kept. The pairs of an evaluation are chosen by its
+seed, so its first ten are too: nobody looks before choosing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pcdm_core import images
+from pcdm_core.pose.render import render_pose
+from pcdm_core.sheet import contact_sheet
+
+from .pictures import pictures_file, read_pictures, target_pose
+from .run import pictures_folder
+
+COLUMNS = ("Source", "Pose", "Coarse", "Refined", "Truth")
+PEOPLE = 10
+WORST = 5
+RANKED_BY = "st_lpips"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0, or 2 with one sentence on standard error."""
+    from pcdm_core.cli import run
+
+    parser = argparse.ArgumentParser(prog="sheets", description="Contact sheets of an evaluation.")
+    parser.add_argument("--json", type=Path, required=True, help="the report that evaluate wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the two sheets")
+    parser.add_argument("--people", type=int, default=PEOPLE, help="how many chosen by seed")
+    parser.add_argument("--worst", type=int, default=WORST, help="how many of the worst")
+    options = parser.parse_args(argv)
+    return run(lambda: write_sheets(options), "sheets")
+
+
+def write_sheets(options: argparse.Namespace) -> None:
+    """Both sheets.
+
+    Raises:
+        FileNotFoundError: there is no finished evaluation.
+        ValueError: its figures lack ST-LPIPS.
+    """
+    lines = options.json.with_suffix(".jsonl")
+    if not options.json.is_file() or not lines.is_file():
+        raise FileNotFoundError(
+            f"{options.json}: no finished evaluation. Make one with "
+            f"`python run.py evaluate --pairs 500 --json {options.json}`."
+        )
+    report = json.loads(options.json.read_text(encoding="utf-8"))
+    records = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()][1:]
+    records.sort(key=lambda record: record["pair"])
+    folder = pictures_folder(options.json)
+    settings = report["settings"]
+    made = f"seed {settings['seed']}, {settings['steps']} steps"
+    chosen = [record["pair"] for record in records[: options.people]]
+    title = f"{len(chosen)} unseen people chosen by seed ({made})"
+    _save(sheet(folder, chosen, title), options.out / "people.jpg")
+    worst = worst_pairs(records, options.worst)
+    title = f"The {len(worst)} worst of {len(records)} by ST-LPIPS ({made})"
+    note = "ST-LPIPS, from above: " + ", ".join(f"{value:.3f}" for _, value in worst)
+    _save(sheet(folder, [pair for pair, _ in worst], title, note), options.out / "worst.jpg")
+
+
+def worst_pairs(records: Sequence[Mapping[str, Any]], count: int) -> list[tuple[int, float]]:
+    """Pairs with the largest distance of the refined (or else coarse) picture, and that distance.
+
+    Raises:
+        ValueError: the records lack ST-LPIPS.
+    """
+    ranked: list[tuple[int, float]] = []
+    for record in records:
+        figures = record["figures"]
+        value = figures.get("refined", figures["coarse"]).get(RANKED_BY)
+        if value is None:
+            raise ValueError(
+                "The evaluation has no ST-LPIPS to rank by. Install stlpips-pytorch==0.0.2 and run "
+                "evaluate again; it measures the pictures that are there."
+            )
+        ranked.append((record["pair"], value))
+    return sorted(ranked, key=lambda item: -item[1])[:count]
+
+
+def sheet(folder: Path, pairs: Sequence[int], title: str, note: str = "") -> Image.Image:
+    """One pair a row; more than five stand in two blocks beside each other."""
+    rows = [_row(folder, pair) for pair in pairs]
+    blocks = 2 if len(rows) > WORST and len(rows) % 2 == 0 else 1
+    half = len(rows) // blocks
+    wide = [[cell for b in range(blocks) for cell in rows[k + half * b]] for k in range(half)]
+    return contact_sheet([], COLUMNS * blocks, wide, title=title, note=note)
+
+
+def _row(folder: Path, pair: int) -> list[Image.Image]:
+    if not pictures_file(folder, pair).is_file():
+        raise FileNotFoundError(f"{pictures_file(folder, pair)} is missing; run evaluate again.")
+    pictures, truth = read_pictures(folder, pair)
+    height, width = truth.mask.shape
+    # Larger than the models see it: lines have one width in pixels at every size.
+    skeleton = images.to_pil(render_pose(target_pose(truth), 3 * height, 3 * width))[0]
+    names = ("copy", "coarse", "refined" if "refined" in pictures else "coarse", "truth")
+    source, coarse, refined, true = (Image.fromarray(pictures[name]) for name in names)
+    return [source, skeleton, coarse, refined, true]
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    picture.save(temporary, quality=90, subsampling=0)
+    os.replace(temporary, path)
+    print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
