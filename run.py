@@ -41,6 +41,8 @@ COMMANDS = {
     "test": Command("tests", "lint, types and tests, then a table of what ran"),
     "parity": Command("tests.parity", "compare with a folder of reference tensors: parity DIR"),
     "train-mini": Command("training.mini", "make the shipped weights again, from nothing"),
+    "train": Command("training.recipe", "train one stage of the paper's recipe on your data set"),
+    "export": Command("training.export", "a trained run as files that nodes and pcdm load"),
     "evaluate": Command("training.evaluation", "measure weights on pairs that training never saw"),
     "sheets": Command("training.evaluation.sheets", "contact sheets of a finished evaluation"),
 }

@@ -19,6 +19,13 @@ TRAINED: tuple[Component, ...] = (
     "refining",
 )
 
+_WORDS: Mapping[str, tuple[str | None, ...]] = {
+    "optimizer": ("adamw", "sgd"),
+    "null_conditioning": ("zeros", "encoded_zeros"),
+    "posterior": ("mean", "sample"),
+    "prediction_type": (None, "epsilon", "v_prediction", "sample"),
+}
+
 
 @dataclass(frozen=True)
 class StageRun:
@@ -31,8 +38,9 @@ class StageRun:
     checkpoint is due after `checkpoint_minutes`, or after `checkpoint_steps` where that is set; the
     last `keep_checkpoints` of them stay.
 
-    Conditions are dropped, each with its own chance, for what `null` says: `zeros` are those that
-    guidance uses at sampling; `encoded_zeros` what the frozen encoders make of an input of zeros.
+    Conditions are dropped, each with its own chance, for what `null_conditioning` says: `zeros`
+    are those that guidance uses at sampling; `encoded_zeros` what the frozen encoders make of an
+    input of zeros.
     `posterior` is how latents come from the autoencoder's moments.
     """
 
@@ -54,7 +62,7 @@ class StageRun:
     drop_source_pose: float = 0.0
     drop_target_pose: float = 0.0
     independent_drops: bool = False
-    null: str = "zeros"  # or encoded_zeros
+    null_conditioning: str = "zeros"  # or encoded_zeros
     embeds_noise: float = 0.3
     noise_offset: float = 0.0
     posterior: str = "mean"  # or sample
@@ -69,6 +77,15 @@ class StageRun:
     keep_checkpoints: int = 2
     log_steps: int = 25
     sheet_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in _WORDS.items():
+            if getattr(self, name) not in known:
+                words = ", ".join(map(str, known))
+                raise ValueError(f"{name} is one of {words}; got {getattr(self, name)!r}.")
+        for name in ("batch_size", "accumulate", "keep_checkpoints", "log_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1; got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
@@ -86,6 +103,7 @@ class TrainConfig:
     """One YAML file: the preset, the people, and a `StageRun` a stage."""
 
     preset: str = "mini"
+    choice: str | None = None  # which of the file's `choices` was taken
     height: int | None = None  # of pictures; the preset's, as width and fit
     width: int | None = None
     fit: str | None = None
@@ -111,11 +129,38 @@ def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:
         raise ValueError(
             f"{where}: unknown setting {', '.join(unknown)}. Known: {', '.join(sorted(known))}."
         )
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    try:
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
-def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
+def _chosen(
+    document: dict[str, Any], choice: str | None, path: Path
+) -> tuple[dict[str, Any], str | None]:
+    """The document with the settings of one of its `choices` on top, and which that is."""
+    choices = document.pop("choices", {}) or {}
+    choice = document.pop("choice", None) if choice is None else choice
+    if choice is None:
+        return document, None
+    if choice not in choices:
+        known = ", ".join(choices) or "none in this file"
+        raise ValueError(f"{path}: there is no choice {choice!r}. Known: {known}.")
+    given = dict(choices[choice])
+    stages = {name: dict(run or {}) for name, run in (document.get("stages") or {}).items()}
+    for name, run in (given.pop("stages", {}) or {}).items():
+        stages[name] = {**stages.get(name, {}), **run}
+    return {**document, **given, "stages": stages}, choice
+
+
+def load_config(
+    path: Path, overrides: Mapping[str, Any] | None = None, choice: str | None = None
+) -> TrainConfig:
     """Read a YAML configuration.
+
+    Args:
+        choice: where a file has several sets of settings side by side (`choices`), which of them;
+            None takes the file's own `choice`.
 
     Raises:
         ValueError: the file is no mapping or holds an unknown setting; both are named.
@@ -123,6 +168,7 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Train
     document = yaml.safe_load(Path(path).read_text())
     if not isinstance(document, dict):
         raise ValueError(f"{path}: expected settings as `name: value`, found nothing of the kind.")
+    document, choice = _chosen(document, choice, path)
     stages = document.pop("stages", {}) or {}
     coarse = document.pop("coarse", {}) or {}
     unknown = sorted(set(stages) - set(TRAINED))
@@ -133,6 +179,7 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Train
     config = _build(TrainConfig, document, str(path))
     return replace(
         config,
+        choice=choice,
         stages={n: _build(StageRun, v or {}, f"{path}: stages.{n}") for n, v in stages.items()},
         coarse=_build(CoarseRun, coarse, f"{path}: coarse"),
         **dict(overrides or {}),

@@ -8,12 +8,14 @@ tensors fit but those that belong to its text tokens and its larger embeddings.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pcdm_core.config import Preset
 from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
@@ -144,9 +146,6 @@ def sized_preset(preset: Preset, config: TrainConfig) -> Preset:
         and (part := getattr(preset, name)) is not None
     }
     for name, part in changed.items():
-        kinds = ("epsilon", "v_prediction", "sample")
-        if part.schedule.prediction_type not in kinds:
-            raise ValueError(f"stages.{name}: prediction_type is one of {', '.join(kinds)}.")
         if part.schedule.sampler == "unclip" and part.schedule.prediction_type != "sample":
             raise ValueError(f"stages.{name}: its sampler takes predictions of the sample alone.")
     return replace(preset, **changed)
@@ -155,7 +154,9 @@ def sized_preset(preset: Preset, config: TrainConfig) -> Preset:
 def enable_checkpointing(model: nn.Module) -> None:
     """Recompute activations in the backward pass: less memory, about a third more time."""
     if isinstance(model, PosePrior):
-        model.transformer.enable_gradient_checkpointing()
+        # The library's prior has no switch for it.
+        for block in model.transformer.transformer_blocks:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     elif isinstance(model, (InpaintingModel, RefiningModel)):
         model.unet.enable_gradient_checkpointing()
     else:

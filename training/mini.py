@@ -183,6 +183,7 @@ class MiniRun:
             self.out / name,
             config.compile,
             config.tensorboard,
+            {"preset": self.preset.name, **self.note()},
         )
         if trainer.resume():
             logger.info("%s goes on at step %d of %d", name, trainer.step, trainer.total)

@@ -92,7 +92,7 @@ class StageModule(nn.Module):
 
     @property
     def _null_is_encoded(self) -> bool:
-        return self.run.null == "encoded_zeros"
+        return self.run.null_conditioning == "encoded_zeros"
 
 
 class AutoencoderStage(StageModule):
@@ -232,7 +232,9 @@ class InpaintingStage(StageModule):
         self.schedule = model.config.schedule
         check_snr_weight(run, self.schedule)
         if patch_encoder is not None and self._null_is_encoded:
-            raise ValueError("null: encoded_zeros is for a frozen patch encoder; use zeros.")
+            raise ValueError(
+                "null_conditioning: encoded_zeros is for a frozen patch encoder; use zeros."
+            )
         self.register_buffer("table", alphas_cumprod(self.schedule), persistent=False)
 
     @property

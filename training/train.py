@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from diffusers.training_utils import EMAModel
 from torch import Tensor
+
+from pcdm_core.config import config_to_dict
 
 from .checkpoints import CheckpointFolder, ResumeError
 from .config import StageRun
@@ -79,7 +81,10 @@ class Trainer:
         folder: Path,
         compile_step: bool = False,
         tensorboard: bool = False,
+        note: Mapping[str, str] | None = None,
     ) -> None:
+        """`note` goes with the weights: it is in every checkpoint, and in what is exported."""
+        self.note = dict(note or {})
         self.stage = stage
         self.run = run
         self.accelerator = accelerator
@@ -111,8 +116,6 @@ class Trainer:
         if run.optimizer == "sgd":
             rate, decay = run.learning_rate, run.weight_decay
             return torch.optim.SGD(self.parameters, lr=rate, weight_decay=decay)
-        if run.optimizer != "adamw":
-            raise ValueError(f"Unknown optimizer {run.optimizer!r}; known: adamw, sgd.")
         return torch.optim.AdamW(
             self.parameters,
             lr=run.learning_rate,
@@ -197,8 +200,21 @@ class Trainer:
             "seconds": self.seconds,
             "settings": self.settings(),
             "trained": self.names,
+            "components": self._components(),
+            "note": self.note,
         }
         self.checkpoints.save(state, self.step)
+
+    def _components(self) -> dict[str, dict[str, Any]]:
+        """Which tensors are which part, and its configuration: all that an export needs."""
+        names = {id(module): name for name, module in self.stage.named_modules()}
+        return {
+            component: {
+                "prefix": f"{names[id(module)]}.",
+                "config": config_to_dict(module.config),
+            }
+            for component, module in self.stage.components.items()
+        }
 
     # --- steps -----------------------------------------------------------------------------------
 
@@ -255,7 +271,7 @@ class Trainer:
         self,
         source: PairSource,
         refresh: Callable[[], PairSource | None] | None = None,
-        sheet: Callable[[], np.ndarray] | None = None,
+        sheet: Callable[[], np.ndarray | None] | None = None,
     ) -> None:
         """Train to the end, logging, checkpointing and averaging.
 
@@ -296,14 +312,16 @@ class Trainer:
         if self.ema is not None:
             self.ema.copy_to(self.parameters)
 
-    def _draw_sheet(self, log: RunLog, sheet: Callable[[], np.ndarray]) -> None:
+    def _draw_sheet(self, log: RunLog, sheet: Callable[[], np.ndarray | None]) -> None:
         if not self.accelerator.is_main_process:
             return
         if self.ema is not None:
             self.ema.store(self.parameters)
             self.ema.copy_to(self.parameters)
         try:
-            log.picture(self.folder.name, self.step, sheet())
+            picture = sheet()
+            if picture is not None:
+                log.picture(self.folder.name, self.step, picture)
         finally:
             if self.ema is not None:
                 self.ema.restore(self.parameters)

@@ -1,0 +1,324 @@
+"""The paper's recipe: its files, its starts, and a run of each stage on a small data set."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from diffusers import PriorTransformer, UNet2DConditionModel
+from PIL import Image
+
+from pcdm_core.checkpoints import load_component
+from pcdm_core.config import PRESETS, STAGES, Preset, find_preset
+from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder
+from pcdm_core.models import InpaintingModel, PosePrior
+from pcdm_core.vae import PatchAutoencoder
+from training.components import save_components
+from training.config import StageRun, TrainConfig, load_config
+from training.data import open_pictures
+from training.export import export_run, main
+from training.initialise import (
+    build_denoiser,
+    enable_checkpointing,
+    sized_preset,
+    start_from_base,
+)
+from training.recipe import RecipeRun, coarse_of
+from training.stages import PriorStage
+
+from . import workers
+
+CONFIGS = Path(__file__).parents[2] / "training/configs"
+RECIPES = ["deepfashion-256x176", "deepfashion-512x352", "market-128x64"]
+
+
+# --- the files ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_read_at_the_papers_size_and_rate(name: str) -> None:
+    config = load_config(CONFIGS / f"{name}.yaml")
+    preset = sized_preset(find_preset(config.preset), config)
+    assert f"{preset.height}x{preset.width}" == name.split("-")[1]
+    assert set(config.stages) == {"prior", "inpainting", "refining"}
+    for run in config.stages.values():
+        assert run.learning_rate == 1e-4
+        assert (run.ema_decay, run.max_snr_weight, run.null_conditioning) == (
+            None,
+            None,
+            "encoded_zeros",
+        )
+        assert (run.noise_offset, run.betas) == (0.1, (0.9, 0.999))
+    assert config.stage("inpainting").independent_drops
+    assert config.stage("refining").drop_tokens == 0.0
+
+
+def test_the_scripts_settings_stand_beside_the_papers() -> None:
+    config = load_config(CONFIGS / "deepfashion-512x352.yaml", choice="script")
+    assert (config.height, config.width, config.choice) == (512, 512, "script")
+    rates = [config.stage(n).learning_rate for n in ("prior", "inpainting", "refining")]
+    assert rates == [1e-5, 1e-4, 1e-5]
+    # What they agree on is not lost by choosing.
+    assert config.stage("prior").clip_grad_norm == 10.0
+    with pytest.raises(ValueError, match=r"no choice 'thesis'. Known: paper, script"):
+        load_config(CONFIGS / "deepfashion-512x352.yaml", choice="thesis")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("posterior: mode", "posterior is one of mean, sample; got 'mode'"),
+        ("null_conditioning: zero", "null_conditioning is one of zeros, encoded_zeros"),
+        ("batch_size: 0", "batch_size is at least 1"),
+        ("optimizer: adam", "optimizer is one of adamw, sgd"),
+    ],
+)
+def test_a_setting_that_means_nothing_is_refused(setting: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"preset: test\nstages: {{prior: {{{setting}}}}}\n")
+    with pytest.raises(ValueError, match=f"stages.prior: {words}"):
+        load_config(path)
+
+
+def test_another_prediction_reaches_the_models_schedule() -> None:
+    config = TrainConfig(stages={"inpainting": StageRun(prediction_type="v_prediction")})
+    preset = sized_preset(PRESETS["test"], config)
+    assert preset.inpainting.schedule.prediction_type == "v_prediction"
+    assert PRESETS["test"].inpainting.schedule.prediction_type == "sample"
+    with pytest.raises(ValueError, match="predictions of the sample alone"):
+        sized_preset(
+            PRESETS["test"], TrainConfig(stages={"prior": StageRun(prediction_type="epsilon")})
+        )
+    with pytest.raises(ValueError, match="multiples of 4"):
+        sized_preset(PRESETS["test"], TrainConfig(height=65))
+
+
+# --- what a step draws ----------------------------------------------------------------------------
+
+
+def test_the_noise_offset_is_one_number_a_sample_or_channel() -> None:
+    plain = workers.noise_stage("inpainting", StageRun())
+    offset = workers.noise_stage("inpainting", StageRun(noise_offset=0.1))
+    pairs, samples = torch.tensor([[0, 6], [1, 7]]), torch.tensor([5, 9])
+    difference = offset.prepare(samples, pairs)["noise"] - plain.prepare(samples, pairs)["noise"]
+    flat = difference.flatten(2)
+    torch.testing.assert_close(flat, flat[..., :1].expand_as(flat), rtol=0, atol=1e-6)
+    assert len(flat[..., 0].unique()) == flat.shape[0] * flat.shape[1]
+    wide = workers.noise_stage("prior", StageRun(noise_offset=0.1))
+    narrow = workers.noise_stage("prior", StageRun())
+    moved = wide.prepare(samples, pairs)["noise"] - narrow.prepare(samples, pairs)["noise"]
+    torch.testing.assert_close(moved, moved[:, :1].expand_as(moved), rtol=0, atol=1e-6)
+    assert moved.abs().min() > 0
+
+
+def test_stage_1_drops_the_picture_and_each_pose_by_itself() -> None:
+    run = StageRun(drop_embeds=0.2, drop_source_pose=0.3, drop_target_pose=0.4)
+    stage = workers.noise_stage("prior", run)
+    count = 4000
+    pairs = torch.tensor([[0, 6]]).expand(count, 2)
+    batch = stage.prepare(torch.arange(count), pairs)
+    gone = torch.stack(
+        [~batch[n].flatten(1).any(1) for n in ("image_embeds", "source_pose", "target_pose")]
+    ).double()
+    shares = gone.mean(1).tolist()
+    assert shares == pytest.approx([0.2, 0.3, 0.4], abs=0.03)
+    assert float((gone[0] * gone[1]).mean()) == pytest.approx(0.06, abs=0.02)
+    assert isinstance(stage, PriorStage)
+
+
+@pytest.mark.parametrize("name", ["prior", "inpainting"])
+def test_gradient_checkpointing_changes_no_gradient(name: str) -> None:
+    found = []
+    for checkpointed in (False, True):
+        stage = workers.noise_stage(name, StageRun())
+        if checkpointed:
+            enable_checkpointing(stage.model)  # type: ignore[arg-type]
+        stage.train()
+        stage(stage.prepare(torch.arange(2), torch.tensor([[0, 6], [1, 7]]))).backward()
+        found.append([p.grad for p in stage.parameters() if p.grad is not None])
+    for plain, again in zip(*found, strict=True):
+        torch.testing.assert_close(again, plain)
+
+
+# --- starts ---------------------------------------------------------------------------------------
+
+
+def test_stage_2_starts_from_a_stable_diffusion_unet(tmp_path: Path) -> None:
+    preset = PRESETS["test"]
+    model = build_denoiser(preset, "inpainting")
+    assert isinstance(model, InpaintingModel)
+    config = {k: v for k, v in model.unet.config.items() if not k.startswith("_")}
+    base = UNet2DConditionModel.from_config({**config, "in_channels": 12, "class_embed_type": None})
+    base.save_pretrained(tmp_path / "unet")
+    fresh = {k: v.clone() for k, v in model.state_dict().items()}
+    start = start_from_base(model, tmp_path)
+    ours, theirs = model.state_dict(), base.state_dict()
+    for name, tensor in theirs.items():
+        if not name.startswith("conv_in."):
+            assert torch.equal(ours[f"unet.{name}"], tensor), name
+    assert start.copied == len(theirs) - 2
+    for name in ("unet.conv_in.weight", "pose_encoder.conv_in.weight"):
+        assert name in start.fresh
+        assert torch.equal(ours[name], fresh[name])
+
+
+def test_stage_1_starts_from_kandinskys_prior(tmp_path: Path) -> None:
+    model = build_denoiser(PRESETS["test"], "prior")
+    assert isinstance(model, PosePrior)
+    base = PriorTransformer(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=2,
+        embedding_dim=24,
+        num_embeddings=7,
+        additional_embeddings=4,
+    )
+    base.save_pretrained(tmp_path / "prior")
+    start = start_from_base(model, tmp_path / "prior")
+    block = "transformer_blocks.1.attn1.to_q.weight"
+    assert torch.equal(model.transformer.state_dict()[block], base.state_dict()[block])
+    assert "transformer.proj_in.weight" in start.fresh
+    assert not any("transformer_blocks" in name for name in start.fresh)
+
+
+def test_a_base_model_of_another_width_is_refused(tmp_path: Path) -> None:
+    model = build_denoiser(PRESETS["test"], "inpainting")
+    PriorTransformer(
+        num_attention_heads=2, attention_head_dim=8, num_layers=1, embedding_dim=24
+    ).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="Give the folder of Stable Diffusion"):
+        start_from_base(model, tmp_path)
+    with pytest.raises(FileNotFoundError, match="as safetensors"):
+        start_from_base(model, tmp_path / "none")
+
+
+# --- a run ----------------------------------------------------------------------------------------
+
+STEP = StageRun(
+    steps=3,
+    batch_size=2,
+    warmup_steps=0,
+    ema_decay=0.9,
+    null_conditioning="encoded_zeros",
+    independent_drops=True,
+    embeds_noise=0.0,
+    noise_offset=0.1,
+    posterior="sample",
+    checkpoint_steps=2,
+    log_steps=1,
+    sheet_steps=3,
+)
+CONFIG = TrainConfig(
+    preset="test",
+    tensorboard=True,
+    stages={"prior": STEP, "inpainting": STEP, "refining": replace(STEP, drop_tokens=0.0)},
+)
+
+
+@pytest.fixture(scope="module")
+def run_folder(
+    people_folder: Path, preset: Preset, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """All three stages, one after the other, on rendered people as a data set."""
+    out = tmp_path_factory.mktemp("recipe")
+    assert preset.global_encoder is not None
+    torch.manual_seed(4)
+    parts = {
+        "autoencoder": PatchAutoencoder(preset.autoencoder),
+        "patch_encoder": PatchImageEncoder(preset.patch_encoder),
+        "global_encoder": LinearImageEncoder(preset.global_encoder),
+    }
+    parts["global_encoder"].projection.normal_(std=0.1)
+    save_components(parts, out / "encoders", preset, {})  # type: ignore[arg-type]
+    pictures = open_pictures(people_folder)
+    pictures = replace(pictures, pairs=pictures.pairs[:10])
+    stems = [Path(name).stem for name in pictures.names]
+    (out / "coarse").mkdir()
+    for source, target in pictures.pairs[:8].tolist():
+        path = out / "coarse" / f"{stems[source]}_to_{stems[target]}.png"
+        shutil.copy(pictures.paths[target], path)
+    for stage in STAGES:
+        run = RecipeRun(
+            CONFIG, stage, pictures, out / "encoders", out / "cache", out, coarse=out / "coarse"
+        )
+        run.train()
+    return out
+
+
+def test_every_stage_trains_from_the_cache_and_leaves_weights(run_folder: Path) -> None:
+    for name in ("prior", "inpainting", "refining"):
+        part = load_component(run_folder / "weights", name)
+        assert all(tensor.isfinite().all() for tensor in part.state_dict().values())
+        rows = [json.loads(r) for r in (run_folder / name / "log.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in rows] == [1, 2, 3]
+        assert all(np.isfinite(row["loss"]) for row in rows)
+        assert {"learning_rate", "grad_norm", "steps_per_second", "epoch", "repeats"} <= set(
+            rows[0]
+        )
+        assert any((run_folder / name / "tensorboard").iterdir())
+
+
+def test_sheets_show_a_row_a_pair(run_folder: Path, preset: Preset) -> None:
+    with Image.open(run_folder / "inpainting/sheets/inpainting_00000003.png") as sheet:
+        assert sheet.size == (4 * preset.width, 4 * preset.height)
+    with Image.open(run_folder / "refining/sheets/refining_00000003.png") as sheet:
+        assert sheet.size == (3 * preset.width, 4 * preset.height)
+    assert not (run_folder / "prior/sheets").exists()
+
+
+@pytest.mark.parametrize("name", ["prior", "inpainting", "refining"])
+def test_an_exported_checkpoint_is_what_training_ended_with(
+    name: str, run_folder: Path, tmp_path: Path
+) -> None:
+    # The last checkpoint is that of the end, whose averaged weights the run saved by itself.
+    (path,) = export_run(run_folder / name, tmp_path)
+    assert path.name == f"{name}.safetensors"
+    ours = load_component(tmp_path, name)
+    theirs = load_component(run_folder / "weights", name)
+    assert ours.config == theirs.config
+    for key, tensor in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[key], tensor), key
+    export_run(run_folder / name, tmp_path / "raw", averaged=False)
+    raw = load_component(tmp_path / "raw", name).state_dict()
+    assert any(not torch.equal(raw[key], tensor) for key, tensor in theirs.state_dict().items())
+
+
+def test_the_export_command_writes_every_stage(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(run_folder), "--out", str(tmp_path / "pcdm")]) == 0
+    assert "inpainting, " in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "pcdm").iterdir()}
+    assert names == {f"{n}.safetensors" for n in ("prior", "inpainting", "refining")}
+    assert main([str(tmp_path / "none"), "--out", str(tmp_path / "x")]) == 2
+    assert "neither checkpoints nor finished weights" in capsys.readouterr().err
+
+
+def test_pairs_without_a_coarse_picture_are_left_out_and_listed(
+    people_folder: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    pictures = open_pictures(people_folder)
+    pictures = replace(pictures, pairs=pictures.pairs[:10])
+    kept, paths = coarse_of(pictures, run_folder / "coarse")
+    present = {path.name for path in (run_folder / "coarse").iterdir()}
+    assert {path.name for path in paths} == present
+    assert len(kept.pairs) == len(paths)
+    assert len(kept.pairs) + len(kept.problems) == 10
+    with pytest.raises(ValueError, match="no coarse picture of any"):
+        coarse_of(pictures, tmp_path)
+    with pytest.raises(ValueError, match="--coarse"):
+        coarse_of(pictures, None)
+
+
+def test_a_recipe_file_holds_nothing_that_the_trainer_ignores() -> None:
+    for name in RECIPES:
+        document = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+        for stage, run in document["stages"].items():
+            unused = {"prior": {"drop_tokens", "drop_coarse", "posterior"}}.get(stage, set())
+            assert not unused & set(run)
