@@ -60,7 +60,8 @@ class RecipeRun:
         cache_dtype: str = "float32",
     ) -> None:
         """`encoders` holds the frozen parts as `pcdm convert` writes them."""
-        self.config, self.stage_name, self.out = config, stage, out
+        self.config, self.out = config, out
+        self.stage_name: Stage = stage
         self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
         if self.accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP):
             raise ValueError(
