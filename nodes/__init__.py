@@ -12,6 +12,7 @@ from .inpainting import PCDMCropTarget, PCDMInpaintingConditioning, PCDMInpainti
 from .loaders import PCDMLoadEncoders, PCDMLoadInpainting, PCDMLoadPrior, PCDMLoadRefining
 from .pose import PCDMExamplePerson, PCDMPoseFromKeypoints, PCDMRenderPose
 from .pose_editor import PCDMPoseEditor
+from .pose_formats import PCDMPoseFromSkeleton, PCDMPoseToKeypoints
 from .prior import PCDMPredictTargetEmbedding
 from .refining import PCDMRefiningConditioning, PCDMRefiningSampler
 from .samplers import PCDMPublishedSampler, PCDMPublishedSigmas
@@ -45,6 +46,8 @@ class PCDMExtension(ComfyExtension):
             PCDMLoadEncoders,
             PCDMExamplePerson,
             PCDMPoseFromKeypoints,
+            PCDMPoseFromSkeleton,
+            PCDMPoseToKeypoints,
             PCDMRenderPose,
             PCDMPoseEditor,
             PCDMPredictTargetEmbedding,

@@ -10,6 +10,8 @@ from comfy_api.latest import io
 
 from ..pcdm_core.config import Preset
 
+REPORT_TOOLTIP = "What was recognised and what was guessed, in sentences; the node shows it too."
+
 _told: set[str] = set()  # nodes that show a note
 
 
@@ -21,21 +23,27 @@ def note_hands(preset: Preset, *poses: Any) -> str:
 
 
 def tell(node: type[io.ComfyNode], note: str) -> dict[str, Any] | None:
-    """Show a note on the running node; an empty one takes the last one away.
+    """Show a note on the running node and log it; an empty one takes the last one away.
 
     The node's schema must have `io.Hidden.unique_id`.
 
     Returns:
         What the node gives as `ui`, from where the note comes to the history of the run.
     """
+    if note:
+        logging.getLogger(__name__).warning(note)
+    return show(node, note)
+
+
+def show(node: type[io.ComfyNode], text: str) -> dict[str, Any] | None:
+    """`tell` without the log, for what is no warning."""
     number = str(getattr(node.hidden, "unique_id", None) or "")
     server = getattr(sys.modules.get("server"), "PromptServer", None)
     running = getattr(server, "instance", None)
-    if running is not None and number and (note or number in _told):
-        running.send_progress_text(note, number, running.client_id)
-    if not note:
+    if running is not None and number and (text or number in _told):
+        running.send_progress_text(text, number, running.client_id)
+    if not text:
         _told.discard(number)
         return None
     _told.add(number)
-    logging.getLogger(__name__).warning(note)
-    return {"text": [note]}
+    return {"text": [text]}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import folder_paths
 import torch
@@ -12,10 +11,11 @@ from comfy_api.latest import io
 
 from ..pcdm_core.checkpoints import WEIGHTS_FOLDER
 from ..pcdm_core.images import body_mask, load_picture
-from ..pcdm_core.pose.formats import PoseError, read_pose
+from ..pcdm_core.pose.formats import Order, PoseError, Units, read_pose, read_pose_with_report
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.render import render_pose
 from .convert import image_of, mask_of
+from .notes import REPORT_TOOLTIP, show
 from .types import KeypointSocket, PoseSocket
 
 CATEGORY = "PCDM/pose"
@@ -27,7 +27,7 @@ ALL_OTHERS = "all others"
 def pose_files() -> list[str]:
     """Pose files of ComfyUI's input folder."""
     folder = Path(folder_paths.get_input_directory())
-    files = [path for kind in ("*.json", "*.txt") for path in folder.glob(kind)]
+    files = [path for kind in ("*.json", "*.txt", "*.csv") for path in folder.glob(kind)]
     return sorted(path.name for path in files if path.is_file())
 
 
@@ -51,25 +51,26 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
             node_id="PCDMPoseFromKeypoints",
             display_name="PCDM Pose from Key Points",
             category=CATEGORY,
-            description="Reads a pose: connect a detector's POSE_KEYPOINT, or paste OpenPose JSON, "
-            "or choose a file. Several frames give a batch of poses.",
+            description="Reads a pose: connect POSE_KEYPOINT, or paste JSON, or choose a "
+            "file. OpenPose, COCO, DeepFashion annotations and more are recognised; "
+            "the node shows what was. Several frames give a batch of poses.",
             inputs=[
                 KeypointSocket.Input(
                     "keypoints",
                     optional=True,
-                    tooltip="POSE_KEYPOINT of a detector (OpenPose, DWPose).",
+                    tooltip="POSE_KEYPOINT of a detector or editor (OpenPose, DWPose, SDPose).",
                 ),
                 io.String.Input(
                     "text",
                     default="",
                     multiline=True,
-                    tooltip="OpenPose JSON: an object with people, or a list of them.",
+                    tooltip="A pose as text: OpenPose JSON or another kind, or 18 lines of x y.",
                 ),
                 io.Combo.Input(
                     "file",
                     options=[NO_FILE, *pose_files()],
                     default=NO_FILE,
-                    tooltip="A .json or .txt file of ComfyUI's input folder.",
+                    tooltip="A .json, .txt or .csv file of ComfyUI's input folder.",
                 ),
                 io.Int.Input(
                     "person",
@@ -93,10 +94,35 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
                     max=16384,
                     tooltip="As picture_height.",
                 ),
+                io.Combo.Input(
+                    "order",
+                    options=list(get_args(Order)),
+                    default="file",
+                    optional=True,
+                    tooltip="How people are counted: as the file has them, from left to right, or "
+                    "the largest first.",
+                ),
+                io.Combo.Input(
+                    "units",
+                    options=list(get_args(Units)),
+                    default="auto",
+                    optional=True,
+                    tooltip="What coordinates mean: found out, pixels, fractions (0 to 1), or "
+                    "signed (-1 to 1).",
+                ),
+                io.String.Input(
+                    "frame",
+                    default="",
+                    optional=True,
+                    tooltip="Of several frames or rows only this one: its number from 0, or its "
+                    "name. Empty: all of them.",
+                ),
             ],
             outputs=[
-                PoseSocket.Output("pose", display_name="pose", tooltip="One row for each frame.")
+                PoseSocket.Output("pose", display_name="pose", tooltip="One row for each frame."),
+                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -108,11 +134,20 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
         picture_height: int,
         picture_width: int,
         keypoints: Any = None,
+        order: Order = "file",
+        units: Units = "auto",
+        frame: str = "",
     ) -> io.NodeOutput:
-        source = _one_source(keypoints, text.strip(), file)
-        size = (picture_height, picture_width) if picture_height and picture_width else None
-        pose = read_pose(source, size=size, person="largest" if person < 0 else person)
-        return io.NodeOutput(pose)
+        reading = read_pose_with_report(
+            _one_source(keypoints, text.strip(), file),
+            size=(picture_height, picture_width) if picture_height and picture_width else None,
+            person="largest" if person < 0 else person,
+            order=order,
+            units=units,
+            frame=_frame_asked_for(frame),
+        )
+        report = str(reading.report)
+        return io.NodeOutput(reading.keypoints, report, ui=show(cls, report))
 
     @classmethod
     def fingerprint_inputs(cls, file: str = NO_FILE, **_: Any) -> float:
@@ -131,12 +166,13 @@ def _one_source(keypoints: Any, text: str, file: str) -> Any:
         )
     if file != NO_FILE:
         return Path(folder_paths.get_annotated_filepath(file))
-    if keypoints is not None:
-        return keypoints
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PoseError(f"The text is no JSON ({error}). Paste OpenPose JSON.") from error
+    # The line end says that this is the pose itself and not a path on the server.
+    return f"{text}\n" if keypoints is None else keypoints
+
+
+def _frame_asked_for(text: str) -> int | str | None:
+    text = text.strip()
+    return int(text) if text.isdecimal() else text or None
 
 
 class PCDMRenderPose(io.ComfyNode):

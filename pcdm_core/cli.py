@@ -1,4 +1,4 @@
-"""The command `pcdm`: generate pictures, convert published weights, look into a weights file."""
+"""The command `pcdm`: generate pictures, read poses, convert and inspect weights."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none
     from .pose.keypoints import Keypoints
 
 DEFAULT_STEPS = 20
+DEFAULT_POSE_SIZE = (512, 512)  # height and width, where a pose says neither
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,6 +87,36 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument("output", type=Path)
     convert.set_defaults(command=convert_weights)
 
+    pose = commands.add_parser("pose", help="read a pose from anything; say and convert it")
+    pose.add_argument(
+        "file", type=Path, help="key points (JSON, csv, txt), a skeleton picture or a photograph"
+    )
+    pose.add_argument(
+        "--person",
+        type=_person,
+        default="largest",
+        help="which of several: a number from 0, or 'largest' (default)",
+    )
+    pose.add_argument(
+        "--order",
+        choices=("file", "left to right", "largest first"),
+        default="file",
+        help="what the number counts (default: the file's order)",
+    )
+    pose.add_argument("--frame", type=_frame, help="of several frames this one: number or name")
+    pose.add_argument(
+        "--size", type=_size, help="HEIGHTxWIDTH of the picture, for pixels in files without it"
+    )
+    pose.add_argument(
+        "--units",
+        choices=("auto", "pixels", "fractions", "signed"),
+        default="auto",
+        help="what coordinates mean (default: found out)",
+    )
+    pose.add_argument("--json", type=Path, help="write OpenPose JSON, which is a POSE_KEYPOINT")
+    pose.add_argument("--render", type=Path, help="write the skeleton as the models see it (.png)")
+    pose.set_defaults(command=convert_pose)
+
     inspect = commands.add_parser("inspect", help="say what a weights file is")
     inspect.add_argument("file", type=Path)
     inspect.set_defaults(command=inspect_weights)
@@ -150,6 +181,38 @@ def generate_pictures(options: argparse.Namespace) -> None:
         if options.save_coarse:
             coarse = path.with_name(f"{path.stem}_coarse.png")
             print(save_picture(result.coarse[row], coarse))
+
+
+def convert_pose(options: argparse.Namespace) -> None:
+    """`pcdm pose`: the report on standard output, then the names of what was written."""
+    from .images import save_picture
+    from .pose.formats import write_openpose
+    from .pose.render import render_pose
+    from .pose.sources import read_pose_file
+
+    reading = read_pose_file(
+        options.file,
+        size=options.size,
+        person=options.person,
+        order=options.order,
+        frame=options.frame,
+        units=options.units,
+    )
+    print(reading.report)
+    known = next((size for size in reading.sizes if size is not None), None)
+    if known is None:
+        known = DEFAULT_POSE_SIZE
+        if options.json or options.render:
+            print(f"Guessed: a picture of {known[0]}x{known[1]}; give --size for another.")
+    if options.json:
+        print(write_openpose(reading.keypoints, options.json, *known))
+    if options.render:
+        pictures = render_pose(reading.keypoints, *known)
+        for row, picture in enumerate(pictures):
+            name = options.render.with_suffix(".png")
+            if len(pictures) > 1:
+                name = name.with_name(f"{name.stem}_{row:04d}.png")
+            print(save_picture(picture, name))
 
 
 def convert_weights(options: argparse.Namespace) -> None:
@@ -330,6 +393,21 @@ def _natural(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is negative")
     return value
+
+
+def _person(text: str) -> int | str:
+    return text if text == "largest" else _natural(text)
+
+
+def _frame(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no HEIGHTxWIDTH, such as 768x512")
+    return _positive(height), _positive(width)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,21 @@ def read_pose_with_report(
     where = _name(source)
     findings = Findings()
     frames = _frames(source, where, Settings(size, units, threshold, findings), frame)
+    return choose_people(frames, person, order, where, findings)
+
+
+def choose_people(
+    frames: Sequence[Frame],
+    person: int | Literal["largest"],
+    order: Order,
+    where: str,
+    findings: Findings,
+) -> Reading:
+    """One person of each frame; `where` begins error messages.
+
+    Raises:
+        PoseError: there is no such person, or none of their joints is seen.
+    """
     many = len(frames) > 1
     if many:
         findings.found(f"Frames: {len(frames)}.")

@@ -1,0 +1,96 @@
+"""Poses to and from what other packs draw and read."""
+
+from __future__ import annotations
+
+import json
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..pcdm_core.pose.formats import to_openpose, to_pose_keypoint
+from ..pcdm_core.pose.keypoints import Keypoints
+from ..pcdm_core.pose.sources import read_skeletons
+from .convert import picture_of
+from .notes import REPORT_TOOLTIP, show
+from .pose import CATEGORY
+from .types import KeypointSocket, PoseSocket
+
+
+class PCDMPoseToKeypoints(io.ComfyNode):
+    """POSE_KEYPOINT and OpenPose JSON from PCDM_POSE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PCDMPoseToKeypoints",
+            display_name="PCDM Pose to Key Points",
+            category=CATEGORY,
+            description="Gives poses to nodes of other packs: as POSE_KEYPOINT, and as OpenPose "
+            "JSON to save or to edit elsewhere.",
+            inputs=[
+                PoseSocket.Input("pose", tooltip="One or more poses."),
+                io.Int.Input(
+                    "height",
+                    default=768,
+                    min=8,
+                    max=16384,
+                    tooltip="Of the canvas, which the coordinates are pixels of.",
+                ),
+                io.Int.Input("width", default=512, min=8, max=16384, tooltip="As height."),
+            ],
+            outputs=[
+                KeypointSocket.Output(
+                    "keypoints", display_name="keypoints", tooltip="One frame for each pose."
+                ),
+                io.String.Output(
+                    "json",
+                    display_name="json",
+                    tooltip="OpenPose JSON: a document, or for several poses a list of them.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, pose: Keypoints, height: int, width: int) -> io.NodeOutput:
+        documents = to_openpose(pose, height, width)
+        text = json.dumps(documents[0] if len(documents) == 1 else documents)
+        return io.NodeOutput(to_pose_keypoint(pose, height, width), text)
+
+
+class PCDMPoseFromSkeleton(io.ComfyNode):
+    """PCDM_POSE from pictures of skeletons."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PCDMPoseFromSkeleton",
+            display_name="PCDM Pose from Skeleton Picture",
+            category=CATEGORY,
+            description="Reads a drawn skeleton (OpenPose in ControlNet's colours) back into a "
+            "pose, and says where it differs from what the models were trained on. The body is "
+            "read, not the hands and not the face.",
+            inputs=[
+                io.Image.Input("image", tooltip="One skeleton picture or several."),
+                io.Int.Input(
+                    "person",
+                    default=-1,
+                    min=-1,
+                    max=99,
+                    tooltip="Which person of each picture, from left to right, counted from 0; -1 "
+                    "takes the largest.",
+                ),
+            ],
+            outputs=[
+                PoseSocket.Output("pose", display_name="pose", tooltip="One row for each picture."),
+                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, person: int) -> io.NodeOutput:
+        reading = read_skeletons(
+            picture_of(image), person="largest" if person < 0 else person, order="left to right"
+        )
+        report = str(reading.report)
+        return io.NodeOutput(reading.keypoints, report, ui=show(cls, report))
