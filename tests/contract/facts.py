@@ -100,7 +100,7 @@ def results(nodes: dict[str, Any]) -> dict[str, list[str]]:
     image, _, targets, *_ = run("PCDMExamplePerson", person="000000", target_view="all others")
     run("PCDMPoseFromKeypoints", text=json.dumps(DOCUMENT))
     run("PCDMPoseToKeypoints", pose=targets)
-    (skeletons,) = run("PCDMRenderPose", pose=targets, height=512, width=352)
+    skeletons, *_ = run("PCDMRenderPose", pose=targets, height=512, width=352)
     run("PCDMPoseFromSkeleton", image=skeletons)
     run("PCDMPoseEditor")
     run("PCDMCropTarget", canvas=torch.cat([image, image], dim=2))
