@@ -64,10 +64,6 @@ function makeHost(node, widget, told) {
       const slot = linkOf('underlay')
       return slot < 0 ? null : (pictureOf(node.getInputNode?.(slot)) ?? told.underlay)
     },
-    toggleText() {
-      showText(node, widget, widget.hidden)
-      return !widget.hidden
-    },
     forwardWheel(event) {
       app.canvas.canvas.dispatchEvent(new WheelEvent('wheel', event))
     }
@@ -94,14 +90,12 @@ function rememberState() {
   else tracker?.checkState?.()
 }
 
-function showText(node, widget, shown) {
-  widget.hidden = !shown
-  widget.options.hidden = !shown // what the newer way of drawing nodes asks
+/** The editor shows the text itself. Hidden, the widget still holds and saves the value. */
+function hide(widget) {
+  widget.hidden = true
+  widget.options.hidden = true // what the newer way of drawing nodes asks
   // Older front ends keep room for a hidden text area.
-  if (shown) delete widget.computeLayoutSize
-  else widget.computeLayoutSize = () => ({ minHeight: 0, maxHeight: 0, minWidth: 0 })
-  node.setSize?.([...node.size])
-  node.graph?.setDirtyCanvas(true, true)
+  widget.computeLayoutSize = () => ({ minHeight: 0, maxHeight: 0, minWidth: 0 })
 }
 
 function addEditor(node) {
@@ -118,7 +112,7 @@ function addEditor(node) {
   })
   shown.serialize = false
   shown.editor = editor
-  showText(node, widget, false)
+  hide(widget)
   node.setSize?.([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])])
   const timer = setInterval(() => editor.refresh(), LOOK)
   chain(node, 'onConfigure', () => editor.reset())

@@ -40,6 +40,8 @@ window.pcdm = {
   add() {
     app.canvas.setGraph?.(app.rootGraph ?? app.graph)
     app.graph.clear()
+    // Front ends may keep values by the node's number: no number comes twice.
+    app.graph.state.lastNodeId = pcdm.last = (pcdm.last ?? 0) + 100
     const node = LiteGraph.createNode('PCDMPoseEditor')
     node.pos = [140, 90]
     app.graph.add(node)

@@ -221,8 +221,8 @@ def test_the_pose_survives_a_reload_of_the_page(editor: Editor, style: str) -> N
     saved = editor.page.run("JSON.stringify(app.graph.serialize())")
     assert json.dumps(text)[1:-1] in saved
     editor.open(style)
-    editor.page.run(f"app.loadGraphData({saved})")
-    editor.page.wait("pcdm.node()")
+    editor.page.run(f"app.loadGraphData({saved}).then(() => null)")
+    editor.page.wait("!!pcdm.node()")
     editor.page.run("pcdm.look(1)")
     editor.settle()
     assert editor.text == text
@@ -241,9 +241,9 @@ def test_the_pose_lives_in_a_subgraph_too(editor: Editor) -> None:
     page.run(
         "(() => { const { subgraph } = app.canvas.graph.convertToSubgraph(new Set([pcdm.node()]));"
         " window.pcdm.inner = subgraph; app.canvas.openSubgraph"
-        "(subgraph, app.canvas.graph.nodes[0]) })()"
+        "(subgraph, app.canvas.graph.nodes[0]); return null })()"
     )
-    page.wait("app.canvas.graph === pcdm.inner && pcdm.node()")
+    page.wait("app.canvas.graph === pcdm.inner && !!pcdm.node()")
     page.run("pcdm.look(1, 140 - pcdm.node().pos[0], 90 - pcdm.node().pos[1])")
     editor.settle()
     assert editor.text == text
@@ -251,7 +251,7 @@ def test_the_pose_lives_in_a_subgraph_too(editor: Editor) -> None:
     points = told_points(editor.execute())
     assert_near(list(points[RIGHT_WRIST]), (60, 120))
     assert_near(list(points[LEFT_WRIST]), (450, 120))
-    page.run("app.canvas.setGraph(app.rootGraph ?? app.graph)")
+    page.run("app.canvas.setGraph(app.rootGraph ?? app.graph), null")
 
 
 def connect(editor: Editor, kind: str, slot: int, name: str, values: dict[str, Any]) -> None:
@@ -303,19 +303,29 @@ def test_a_connected_pose_is_shown_after_a_run_and_edited_from_there(editor: Edi
 
 def test_the_text_can_be_shown_and_pasted_into(editor: Editor) -> None:
     editor.press("text")
-    assert not editor.page.run("pcdm.widget('pose_json').hidden")
+    assert editor.page.run("document.activeElement === pcdm.editor().textArea")
     points = [value for x, y in STANDING.tolist() for value in (x / 1024, y / 1536, 0.4)]
     pasted = json.dumps([{"people": [{"pose_keypoints_2d": points}]}])
-    editor.page.run(f"pcdm.widget('pose_json').value = {json.dumps(pasted)}")
-    x, y = (STANDING[NECK] / 2).tolist()
-    editor.page.wait(
-        f"Math.hypot(pcdm.editor().figure.points[{NECK}].x - {x},"
-        f" pcdm.editor().figure.points[{NECK}].y - {y}) < 1"
-    )
+    editor.page.call("Input.insertText", text=pasted)
     editor.press("text")
-    editor.settle()
+    assert editor.text == pasted
+    x, y = editor.page.run(f"(({{x, y}}) => [x, y])(pcdm.editor().figure.points[{NECK}])")
+    assert_near([x, y], tuple((STANDING[NECK] / 2).tolist()), 1)
+    assert_near(list(told_points(editor.execute())[NECK]), (x, y), 1)
     editor.press("undo")
     assert editor.text == ""
+
+
+def test_a_text_that_is_no_pose_is_said_at_once_and_refused_by_the_run(editor: Editor) -> None:
+    editor.press("text")
+    editor.page.call("Input.insertText", text="{")
+    editor.press("text")
+    assert "no pose" in editor.page.run("pcdm.editor().notice.textContent")
+    answer = editor.page.run(
+        "app.graphToPrompt().then(({ output }) => fetch('/prompt', { method: 'POST',"
+        " body: JSON.stringify({ prompt: output }) })).then((reply) => reply.text())"
+    )
+    assert "no JSON" in answer
 
 
 def test_a_frame_of_another_shape_keeps_the_figures_proportions(editor: Editor) -> None:

@@ -9,7 +9,7 @@ import { drawScene } from './drawing.js'
 import * as figures from './figure.js'
 import { hitJoint, hitLimb, nearTo, seeAll, toFrame, zoomed } from './view.js'
 import { makePicker } from './library.js'
-import { makeKeyList, makeToolbar } from './toolbar.js'
+import { makeKeyList, makeTextPanel, makeToolbar } from './toolbar.js'
 
 const HINT = 'Drag joints · double-click hides one · ? for more'
 const CLICK = 3 // CSS pixels that the pointer may wander in a click
@@ -160,7 +160,7 @@ export class PoseEditor {
         this.opacity = value
         this.draw()
       },
-      text: () => buttons.text.setAttribute('aria-pressed', String(this.host.toggleText())),
+      text: () => this.togglePanel(this.textPanel, buttons.text),
       keys: () => this.togglePanel(this.keys, buttons.keys)
     })
     this.buttons = buttons
@@ -175,6 +175,9 @@ export class PoseEditor {
       () => this.togglePanel(this.picker, buttons.poses)
     )
     this.keys = makeKeyList()
+    const { panel, area } = makeTextPanel((text) => !this.locked && this.setText(text))
+    this.textPanel = panel
+    this.textArea = area
     this.canvas = document.createElement('canvas')
     this.canvas.tabIndex = 0
     // The host's own undo leaves alone what looks like a text area: this has a history of its own.
@@ -189,7 +192,7 @@ export class PoseEditor {
     this.hint = document.createElement('div')
     this.hint.className = 'pcdm-hint'
     this.hint.setAttribute('role', 'status')
-    this.element.append(bar, stage, this.hint, this.picker, this.keys)
+    this.element.append(bar, stage, this.hint, this.picker, this.keys, panel)
     this.listen()
   }
 
@@ -225,13 +228,14 @@ export class PoseEditor {
     const open = panel.hidden
     for (const [other, its] of [
       [this.picker, this.buttons.poses],
-      [this.keys, this.buttons.keys]
+      [this.keys, this.buttons.keys],
+      [this.textPanel, this.buttons.text]
     ]) {
       other.hidden = !(open && other === panel)
       its.setAttribute('aria-pressed', String(!other.hidden))
     }
     if (open) panel.style.top = `${button.parentElement.offsetHeight}px`
-    if (open && panel === this.picker) panel.querySelector('button').focus()
+    if (open && panel !== this.keys) panel.querySelector('button, textarea').focus()
     else this.canvas.focus({ preventScroll: true })
   }
 
@@ -247,6 +251,8 @@ export class PoseEditor {
     const shape = picture ? picture.naturalWidth / picture.naturalHeight : 0
     const other = Math.abs(shape / (this.frame.width / this.frame.height) - 1) > 0.01
     buttons.crop.hidden = !picture || !other || !this.host.canSetFrame()
+    if (document.activeElement !== this.textArea) this.textArea.value = this.text
+    this.textArea.readOnly = this.locked
     const joint = this.selected ?? this.hovered
     this.hint.textContent = joint === null ? HINT : this.describe(joint)
     this.draw()

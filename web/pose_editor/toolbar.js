@@ -61,7 +61,7 @@ export function makeToolbar(actions) {
   const space = document.createElement('span')
   space.className = 'pcdm-space'
   bar.append(space)
-  add('text', 'Show the text', 'Show the pose as text, to copy or paste it')
+  add('text', 'Pose as text', 'The pose as text, to copy or paste it')
   add('keys', 'Help', 'What the mouse and the keys do', '?')
   return { bar, buttons }
 }
@@ -80,6 +80,23 @@ export function makeKeyList() {
   panel.append(list)
   panel.addEventListener('wheel', (event) => event.stopPropagation(), { passive: true })
   return panel
+}
+
+/** The pose as text; `change` is called with what was typed or pasted. */
+export function makeTextPanel(change) {
+  const panel = document.createElement('div')
+  panel.className = 'pcdm-text'
+  panel.hidden = true
+  const area = document.createElement('textarea')
+  area.spellcheck = false
+  area.setAttribute('aria-label', 'The pose as OpenPose JSON')
+  area.placeholder = 'Paste a pose here: OpenPose JSON'
+  area.addEventListener('change', () => change(area.value))
+  for (const name of ['wheel', 'keydown']) {
+    area.addEventListener(name, (event) => event.stopPropagation(), { passive: true })
+  }
+  panel.append(area)
+  return { panel, area }
 }
 
 function makeSlider(actions) {
