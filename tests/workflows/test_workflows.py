@@ -90,9 +90,16 @@ def test_a_workflow_and_its_api_form_say_the_same(path: Path) -> None:
 def test_a_workflow_runs_in_the_host(server: Server, path: Path) -> None:
     graph = prompt(path, steps=STEPS)
     outputs = server.run(graph)
-    shown = {graph[key]["_meta"]["title"]: value["images"] for key, value in outputs.items()}
+    shown = {
+        graph[key]["_meta"]["title"]: value["images"]
+        for key, value in outputs.items()
+        if "images" in value
+    }
     poses = 8 if "many" in path.stem else 1
-    for title in ("Source pose drawn", "Target pose drawn", "Coarse", "Refined", "Truth"):
+    titles = ["Source pose drawn", "Target pose drawn", "Coarse", "Refined"]
+    if path.stem != "pcdm_pose_editor":  # nobody has seen the person in a pose just drawn
+        titles.append("Truth")
+    for title in titles:
         expected = 1 if title == "Source pose drawn" else poses
         assert len(shown[title]) == expected, title
     for image in shown["Refined"]:
