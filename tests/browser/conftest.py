@@ -68,12 +68,12 @@ class Editor:
         """Loads the page afresh; `style` is how the front end draws nodes."""
         self.page.open(f"http://{self.server.address}/")
         self.page.wait(READY, 180)
-        self.page.wait("LiteGraph.registered_node_types.PCDMPoseEditor !== undefined", 60)
+        self.page.wait("LiteGraph.registered_node_types.PCDMPoseEditor !== undefined", 180)
         vue = json.dumps(style == "vue")
         self.page.run(f"app.extensionManager.setting.set('Comfy.VueNodes.Enabled', {vue})")
         self.page.run(HELPERS)
         self.page.key("Escape")  # the first visit's template browser
-        self.page.wait("!document.querySelector('.p-dialog-mask')", 30)
+        self.page.wait("!document.querySelector('.p-dialog-mask')", 60)
 
     def new(self) -> None:
         """A graph with the node alone."""

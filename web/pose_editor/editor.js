@@ -148,6 +148,8 @@ export class PoseEditor {
   build() {
     this.element = document.createElement('div')
     this.element.className = 'pcdm-editor'
+    // Asks Vue nodes for the wheel while the editor has the focus, as `wheel` does elsewhere.
+    this.element.dataset.captureWheel = 'true'
     const { bar, buttons } = makeToolbar({
       poses: () => this.togglePanel(this.picker, buttons.poses),
       mirror: () => this.mirror(),
