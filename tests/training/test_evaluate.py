@@ -42,7 +42,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(weights: Path, data: Path, output: Path, pairs: int, *more: str) -> int:
     arguments = ["--weights", str(weights), "--data", str(data), "--json", str(output)]
     arguments += ["--pairs", str(pairs), "--steps", "2", "--device", "cpu", "--oracle-pairs", "1"]
-    arguments += ["--train-data", str(data / "none"), "--keypoints", str(data / "none.safetensors")]
+    arguments += ["--train-data", str(data / "none"), "--pose-judge", "regressor"]
+    arguments += ["--keypoints", str(data / "none.safetensors")]
     return evaluate.main([*arguments, *more])
 
 
@@ -157,7 +158,8 @@ def test_every_choice_is_compared_with_the_default_on_the_same_pairs(
     output = tmp_path / "choices.json"
     arguments = ["--weights", str(weights), "--data", str(data), "--json", str(output)]
     arguments += ["--pairs", "2", "--steps", "2", "--guidance-scale", "1.5", "--device", "cpu"]
-    assert choices.main([*arguments, "--keypoints", str(tmp_path / "none")]) == 0
+    arguments += ["--pose-judge", "regressor", "--keypoints", str(tmp_path / "none")]
+    assert choices.main(arguments) == 0
     report = json.loads(output.read_text())
     assert set(report) == {"default", "guidance 1", "3 steps"}
     assert report["3 steps"]["settings"]["steps"] == 3

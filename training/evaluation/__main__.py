@@ -52,6 +52,12 @@ def add_options(parser: argparse.ArgumentParser, *, pairs: int) -> None:
     parser.add_argument("--batch", type=int, default=8, help="pairs sampled at once (default 8)")
     parser.add_argument("--workers", type=int, default=1, help="processes that render and measure")
     parser.add_argument(
+        "--pose-judge",
+        choices=("auto", "blazepose", "regressor"),
+        default="auto",
+        help="the detector that ships or the regressor of --keypoints (default: what is there)",
+    )
+    parser.add_argument(
         "--keypoints",
         type=Path,
         default=DEFAULT_FILE,

@@ -63,7 +63,7 @@ def compare(options: argparse.Namespace) -> None:
 
     pipeline = load_pipeline(options)
     weights = weights_sha256(options.weights)
-    judges = Judges.load(options.keypoints, pipeline.device)
+    judges = Judges.load(options.pose_judge, options.keypoints, pipeline.device)
     guidance = options.guidance_scale or pipeline.preset.guidance_scale
     base = Sampling(seed=options.seed, steps=options.steps, methods=METHODS, oracle_pairs=0)
     reports: dict[str, dict[str, Any]] = {}

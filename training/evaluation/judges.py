@@ -6,7 +6,6 @@ sentence that says how to get it stands below the table.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from pcdm_core.evaluation.pose_score import box_height, pck
 from pcdm_core.images import from_uint8
 
 from .cases import Shot
-from .keypoint_judge import KeypointJudge
+from .pose_judges import Kind, PoseJudge, load_pose_judge
 
 T = TypeVar("T")
 REPORTED = 0.5
@@ -39,12 +38,12 @@ class Judges:
 
     perceptual: perceptual.STLPIPS | None = None
     backbone: backbone.Backbone | None = None
-    keypoints: KeypointJudge | None = None
+    keypoints: PoseJudge | None = None
     names: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, keypoints: Path, device: torch.device | str = "cpu") -> Judges:
+    def load(cls, pose_judge: Kind, regressor: Path, device: torch.device | str = "cpu") -> Judges:
         """All that can be had; nothing is downloaded."""
         judges = cls()
 
@@ -66,10 +65,9 @@ class Judges:
         judges.backbone = attempt(
             "FD and KD", backbone.NAME, lambda: on_device(backbone.Backbone.from_package())
         )
-        judges.keypoints = attempt("PCK", "", lambda: KeypointJudge.load(keypoints))
+        judges.keypoints = attempt("PCK", "", lambda: load_pose_judge(pose_judge, regressor))
         if judges.keypoints is not None:
-            digest = hashlib.sha256(keypoints.read_bytes()).hexdigest()[:8]
-            judges.names["PCK"] = f"{judges.keypoints.name} ({digest})"
+            judges.names["PCK"] = judges.keypoints.name
         return judges
 
     def measure(
@@ -91,19 +89,21 @@ class Judges:
         return figures, features
 
 
-def keypoint_figures(
-    judge: KeypointJudge, pictures: np.ndarray, truth: Shot
-) -> list[dict[str, float]]:
-    """PCK over joints that the truth shows and the judge reports, and how many it reports."""
+def keypoint_figures(judge: PoseJudge, pictures: np.ndarray, truth: Shot) -> list[dict[str, float]]:
+    """PCK over joints that the truth shows and the judge reports, and how many it reports.
+
+    A picture without any of them shows the pose to nobody: its PCK is 0, not left out.
+    """
     found, seen = judge(pictures)
     height = box_height(truth.mask)
     figures: list[dict[str, float]] = []
     for places, shown in zip(found, seen > REPORTED, strict=True):
         counted = truth.seen & shown
+        lost = not counted.any() and bool(truth.seen.any())
         figures.append(
             {
-                "pck": pck(places, truth.xy, counted, height, 0.1),
-                "pck_05": pck(places, truth.xy, counted, height, 0.05),
+                "pck": 0.0 if lost else pck(places, truth.xy, counted, height, 0.1),
+                "pck_05": 0.0 if lost else pck(places, truth.xy, counted, height, 0.05),
                 "joints": float(counted.sum() / max(truth.seen.sum(), 1)),
             }
         )

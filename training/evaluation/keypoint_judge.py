@@ -1,4 +1,4 @@
-"""A small key-point regressor trained on renders: the judge of poses, never part of training.
+"""A small key-point regressor trained on renders: a second judge of poses, never part of training.
 
 `python -m training.evaluation.keypoint_judge --data data/people` trains it in some minutes on
 rendered people and writes `runs/keypoint_judge.safetensors`, which `evaluate` reads. The weights do
@@ -8,6 +8,7 @@ not ship. The same people, options, machine and number of threads give the same 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -111,7 +112,8 @@ class KeypointJudge:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             about = file.metadata() or {}
         network.load_state_dict(state)
-        return cls(network, about.get("name", path.stem))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        return cls(network, f"{about.get('name', path.stem)} ({digest})")
 
     @torch.no_grad()
     def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -236,7 +238,9 @@ def train(
         schedule.step()
         if step % 100 == 0 or step == steps - 1:
             logger.info("step %d of %d: loss %.3f", step, steps, loss.item())
-    judge = KeypointJudge(network, f"regressor-{len(folders) - held_out}x{steps}")
+    people = len(folders) - held_out
+    name = f"key-point regressor trained on renders of {people} people in {steps} steps"
+    judge = KeypointJudge(network, name)
     return judge, figures_of(judge, folders[-held_out:])
 
 

@@ -223,6 +223,10 @@ def markdown(
 def card(report: Mapping[str, Any]) -> str:
     """The report as Markdown, in the model card's form."""
     named = {METHODS[name]: row for name, row in report["methods"].items()}
+    oracle = named.pop(METHODS["oracle"], None)
+    if oracle is not None:
+        first = min(report["settings"]["oracle_pairs"], report["pairs"])
+        named[f"{METHODS['oracle'][:-1]}, first {first} pairs)"] = oracle
     pictures = {name: row for name, row in named.items() if name != METHODS["truth"]}
     differences = {
         " - ".join(METHODS[name] for name in key.split(" - ")): row
@@ -260,8 +264,8 @@ def heading(report: Mapping[str, Any]) -> str:
         )
     if "PCK" in judges:
         lines.append(
-            f"PCK: {judges['PCK']}, a key-point regressor trained on renders; within .1 of the "
-            "height of the person's box, over joints that the truth shows and the judge reports."
+            f"PCK: by {judges['PCK']}; within .1 of the height of the person's box, over joints "
+            "that the truth shows and the judge reports."
         )
     if "FD and KD" in judges:
         lines.append(

@@ -35,7 +35,7 @@ def evaluate(options: argparse.Namespace) -> None:
     """Make and measure what is not there yet, then report all."""
     pipeline = load_pipeline(options)
     weights = weights_sha256(options.weights)
-    judges = Judges.load(options.keypoints, pipeline.device)
+    judges = Judges.load(options.pose_judge, options.keypoints, pipeline.device)
     missing = dict(judges.missing)
     regression = None
     if pipeline.prior is not None and pipeline.global_encoder is not None:

@@ -1,0 +1,77 @@
+"""Which pose a picture shows, by the detector that ships and by any other judge."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.evaluation.cases import Shot, choose_pairs, shots_of
+from training.evaluation.judges import keypoint_figures
+from training.evaluation.pose_judges import BlazePoseJudge, load_pose_judge
+
+RUNTIME = importlib.util.find_spec("ai_edge_litert") is not None
+
+
+@pytest.fixture(scope="module")
+def truth() -> Shot:
+    (pair,) = choose_pairs(0, 1, None, "test")
+    return shots_of(pair, None, "test", (96, 64))[1]
+
+
+class Says:
+    """A judge that gives a fixed answer."""
+
+    name = "fixed"
+
+    def __init__(self, places: np.ndarray, seen: np.ndarray) -> None:
+        self.answer = places[None].astype(np.float32), seen[None].astype(np.float32)
+
+    def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.answer
+
+
+def test_a_judge_that_is_right_gives_one_and_a_shift_of_a_tenth_of_the_height_zero(truth: Shot):
+    pictures = truth.picture[None]
+    (right,) = keypoint_figures(Says(truth.xy, np.ones(18)), pictures, truth)
+    assert right == {"pck": 1.0, "pck_05": 1.0, "joints": 1.0}
+    aside = np.array([6.0, 0.0])
+    moved = truth.xy + aside
+    (near,) = keypoint_figures(Says(moved, np.ones(18)), pictures, truth)
+    assert (near["pck"], near["pck_05"]) == (1.0, 0.0)
+    (far,) = keypoint_figures(Says(moved + aside, np.ones(18)), pictures, truth)
+    assert far["pck"] == 0.0
+
+
+def test_only_reported_joints_count_and_how_many_they_are_is_told(truth: Shot):
+    reported = truth.seen & (np.arange(18) < 8)
+    wrong_elsewhere = np.where(reported[:, None], truth.xy, -100.0)
+    (found,) = keypoint_figures(Says(wrong_elsewhere, reported), truth.picture[None], truth)
+    assert found["pck"] == 1.0
+    assert found["joints"] == pytest.approx(reported.sum() / truth.seen.sum())
+
+
+def test_a_picture_without_anybody_has_no_correct_joint(truth: Shot):
+    (found,) = keypoint_figures(Says(truth.xy, np.zeros(18)), truth.picture[None], truth)
+    assert found == {"pck": 0.0, "pck_05": 0.0, "joints": 0.0}
+
+
+@pytest.mark.skipif(not RUNTIME, reason="ai_edge_litert is an extra (pose)")
+def test_the_detector_that_ships_reads_small_renders_and_finds_nobody_in_an_empty_one(truth: Shot):
+    empty = np.full_like(truth.picture, 230)
+    mirrored = truth.picture[:, ::-1]
+    pictures = np.stack([truth.picture, empty, mirrored])
+    found, nobody, turned = keypoint_figures(BlazePoseJudge(), pictures, truth)
+    assert found["pck"] > 0.85
+    assert nobody["joints"] == 0.0
+    assert turned["pck"] < found["pck"]
+
+
+def test_without_runtime_and_regressor_both_ways_out_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("training.evaluation.pose_judges.has_blazepose", lambda: False)
+    with pytest.raises(ImportError, match="pip install ai-edge-litert"):
+        load_pose_judge("auto", tmp_path / "none.safetensors")
+    with pytest.raises(FileNotFoundError, match="keypoint_judge"):
+        load_pose_judge("regressor", tmp_path / "none.safetensors")
