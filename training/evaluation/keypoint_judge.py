@@ -112,8 +112,10 @@ class KeypointJudge:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             about = file.metadata() or {}
         network.load_state_dict(state)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-        return cls(network, f"{about.get('name', path.stem)} ({digest})")
+        digest = hashlib.sha256()  # of the weights: the order of a file's metadata is not fixed
+        for key in sorted(state):
+            digest.update(state[key].numpy().tobytes())
+        return cls(network, f"{about.get('name', path.stem)} ({digest.hexdigest()[:8]})")
 
     @torch.no_grad()
     def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
