@@ -29,7 +29,7 @@ def graph_of(server: Server, mode: str, size: tuple[int, int], targets: str) -> 
     folder = server.base / "input"
     picture.save(folder / f"own_{mode}.png")
     write_openpose(poses(1), folder / "own.json", *size)
-    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", steps=2)
+    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", steps=2, scale_by=1.0)
     example, _ = only(graph, "PCDMExamplePerson")
     blank = {"text": "", "file": "none", "person": -1, "picture_height": 0, "picture_width": 0}
     kind = "PCDMPoseFromKeypoints"
