@@ -128,7 +128,8 @@ class FeatureTable:
             metadata={"shape": json.dumps(list(values.shape[1:])), "pcdm_format": FORMAT},
         )
         batch = pa.record_batch([pa.array(list(keys), pa.binary(KEY_BYTES)), column], schema=schema)
-        number = len(list(self.folder.glob(f"part-{process:03d}-*.arrow")))
+        numbers = (int(p.stem[-6:]) for p in self.folder.glob(f"part-{process:03d}-*.arrow"))
+        number = max(numbers, default=-1) + 1  # one that was deleted leaves a gap
         path = self.folder / f"part-{process:03d}-{number:06d}.arrow"
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
@@ -187,7 +188,9 @@ def fill(
         How many features were added.
     """
     number = {key: index for index, key in reversed(list(enumerate(keys)))}
-    todo = [number[key] for key in table.missing(keys)][share[0] :: share[1]]
+    # By number and not by what is missing: processes may see each other's files appear.
+    missing = (number[key] for key in table.missing(keys))
+    todo = [index for index in missing if index % share[1] == share[0]]
     for start in range(0, len(todo), rows_per_file):
         rows = todo[start : start + rows_per_file]
         parts: list[Tensor] = []

@@ -162,7 +162,12 @@ def environment() -> dict[str, Any]:
 
 
 def record_run(folder: Path, config: TrainConfig, command: list[str]) -> None:
-    """Write `run.jsonl`, a line each time the run is started, and send the log to `run.log`."""
+    """Write `run.jsonl`, a line each time the run is started, and send the log to `run.log`.
+
+    Of several processes the first one does it.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return
     folder.mkdir(parents=True, exist_ok=True)
     record = {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -195,10 +195,22 @@ def test_processes_fill_a_cache_together(tmp_path: Path) -> None:
     def compute(numbers: list[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.float32)[:, None]
 
-    tables = [FeatureTable(tmp_path) for _ in range(2)]
-    added = [fill(t, keys, compute, share=(n, 2)) for n, t in enumerate(tables)]
+    # The second opens the table when the first has filled its share.
+    added = [fill(FeatureTable(tmp_path), keys, compute, share=(n, 2)) for n in range(2)]
     assert added == [4, 3]
     assert FeatureTable(tmp_path).read(keys)[:, 0].tolist() == list(range(7))
+
+
+def test_a_deleted_file_of_a_cache_is_made_again_beside_the_others(tmp_path: Path) -> None:
+    keys = [bytes([n]) * 32 for n in range(6)]
+
+    def compute(numbers: list[int]) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.float32)[:, None]
+
+    fill(FeatureTable(tmp_path), keys, compute, rows_per_file=2)
+    (tmp_path / "part-000-000001.arrow").unlink()
+    assert fill(FeatureTable(tmp_path), keys, compute) == 2
+    assert FeatureTable(tmp_path).read(keys)[:, 0].tolist() == list(range(6))
 
 
 def test_missing_features_are_counted_before_training(cache: FeatureCache, tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""What a run leaves for people to look at."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from training.config import StageRun, TrainConfig
+from training.watch import RunLog, record_run
+
+
+def test_the_lines_of_repeated_steps_are_in_the_log_once(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, total=10)
+    for step in (2, 4, 6):
+        log.row(step, 10, {"loss": 1.0})
+    log.close()
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 8, "lo')  # killed while writing
+    again = RunLog(tmp_path, step=4, total=10)
+    again.row(6, 10, {"loss": 2.0})
+    again.close()
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["loss"]) for row in rows] == [(2, 1.0), (4, 1.0), (6, 2.0)]
+
+
+def test_a_run_records_configuration_revision_and_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainConfig(stages={"prior": StageRun(steps=7)})
+    logger = logging.getLogger("training")
+    before = list(logger.handlers)
+    record_run(tmp_path, config, ["train", "prior"])
+    record_run(tmp_path, config, ["train", "prior"])
+    logger.warning("something to remember")
+    for handler in set(logger.handlers) - set(before):
+        handler.close()
+        logger.removeHandler(handler)
+    first, second = (json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines())
+    assert first["configuration"]["stages"]["prior"]["steps"] == 7
+    assert first["environment"]["packages"]["torch"]
+    assert set(first) == {"started", "command", "revision", "configuration", "environment"}
+    assert second["command"] == ["train", "prior"]
+    assert "something to remember" in (tmp_path / "run.log").read_text()
+    monkeypatch.setenv("RANK", "1")
+    record_run(tmp_path / "other", config, [])
+    assert not (tmp_path / "other").exists()
+
+
+def test_other_processes_show_and_write_nothing(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "none", total=3, enabled=False, tensorboard=True)
+    log.row(1, 3, {"loss": 1.0})
+    log.advance()
+    log.close()
+    assert not (tmp_path / "none").exists()
