@@ -181,4 +181,5 @@ def record_run(folder: Path, config: TrainConfig, command: list[str]) -> None:
     write_text(path, before + json.dumps(record) + "\n")
     handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.getLogger("training").addHandler(handler)
+    for name in ("training", "__main__"):  # a command's own module has the latter name
+        logging.getLogger(name).addHandler(handler)

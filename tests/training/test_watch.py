@@ -30,20 +30,24 @@ def test_a_run_records_configuration_revision_and_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = TrainConfig(stages={"prior": StageRun(steps=7)})
-    logger = logging.getLogger("training")
-    before = list(logger.handlers)
+    loggers = [logging.getLogger(name) for name in ("training", "__main__")]
+    before = [list(logger.handlers) for logger in loggers]
     record_run(tmp_path, config, ["train", "prior"])
     record_run(tmp_path, config, ["train", "prior"])
-    logger.warning("something to remember")
-    for handler in set(logger.handlers) - set(before):
-        handler.close()
-        logger.removeHandler(handler)
+    loggers[0].warning("something to remember")
+    loggers[1].warning("and this")
+    for logger, kept in zip(loggers, before, strict=True):
+        for handler in set(logger.handlers) - set(kept):
+            handler.close()
+            logger.removeHandler(handler)
     first, second = (json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines())
     assert first["configuration"]["stages"]["prior"]["steps"] == 7
     assert first["environment"]["packages"]["torch"]
     assert set(first) == {"started", "command", "revision", "configuration", "environment"}
     assert second["command"] == ["train", "prior"]
-    assert "something to remember" in (tmp_path / "run.log").read_text()
+    remembered = (tmp_path / "run.log").read_text()
+    assert "something to remember" in remembered
+    assert "and this" in remembered
     monkeypatch.setenv("RANK", "1")
     record_run(tmp_path / "other", config, [])
     assert not (tmp_path / "other").exists()

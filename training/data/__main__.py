@@ -1,4 +1,4 @@
-"""`python -m training.data ROOT`: what a data set holds, and which of its files take no part."""
+"""`python run.py data ROOT`: what a data set holds, and which of its files take no part."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import LAYOUTS, ContentIndex, open_pictures
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit status: 0, or 2 where the data set is of no use."""
-    parser = argparse.ArgumentParser(prog="training.data", description=__doc__)
+    parser = argparse.ArgumentParser(prog="run.py data", description=__doc__)
     parser.add_argument("root", type=Path, help="the data set's folder")
     parser.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
     parser.add_argument("--split", default="train", choices=["train", "test"])
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.index is not None:
             pictures, _ = ContentIndex(options.index).check(pictures)
     except (OSError, ValueError) as error:
-        print(f"training.data: {error}", file=sys.stderr)
+        print(f"data: {error}", file=sys.stderr)
         return 2
     print(pictures.report(most=len(pictures.problems)))
     return 0
