@@ -13,6 +13,7 @@ from .loaders import PCDMLoadEncoders, PCDMLoadInpainting, PCDMLoadPrior, PCDMLo
 from .pose import PCDMExamplePerson, PCDMPoseFromKeypoints, PCDMRenderPose
 from .pose_editor import PCDMPoseEditor
 from .pose_formats import PCDMPoseFromSkeleton, PCDMPoseToKeypoints
+from .pose_tools import PCDMInterpolatePoses, PCDMPoseFromImage, PCDMRetargetPose
 from .prior import PCDMPredictTargetEmbedding
 from .refining import PCDMRefiningConditioning, PCDMRefiningSampler
 from .samplers import PCDMPublishedSampler, PCDMPublishedSigmas
@@ -49,6 +50,9 @@ class PCDMExtension(ComfyExtension):
             PCDMPoseFromSkeleton,
             PCDMPoseToKeypoints,
             PCDMRenderPose,
+            PCDMPoseFromImage,
+            PCDMRetargetPose,
+            PCDMInterpolatePoses,
             PCDMPoseEditor,
             PCDMPredictTargetEmbedding,
             PCDMInpaintingSampler,

@@ -7,6 +7,7 @@ foreshortening, and gets the source person's length.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -15,7 +16,18 @@ import torch
 
 from .editing import fit_pose, inside
 from .keypoints import Keypoints
-from .skeleton import FACE, HEAD_KIND, KIND_OF, Bools, Floats, bone_lengths, rebuild, trunk_length
+from .skeleton import (
+    FACE,
+    HEAD_KIND,
+    KIND_OF,
+    PARENT,
+    TREE,
+    Bools,
+    Floats,
+    bone_lengths,
+    rebuild,
+    trunk_length,
+)
 
 Framing = Literal["as source", "whole"]
 
@@ -32,7 +44,7 @@ class Retargeted:
 
     Attributes:
         pose: as many rows as the target pose had.
-        report: one line a row, what was changed.
+        report: what was changed, a line for each pose that was measured by itself.
     """
 
     pose: Keypoints
@@ -46,6 +58,7 @@ def retarget(
     *,
     target_size: tuple[int, int] | None = None,
     framing: Framing = "as source",
+    one_body: bool = False,
 ) -> Retargeted:
     """Move poses onto the proportions, the size and the place of the source person.
 
@@ -63,68 +76,91 @@ def retarget(
             stays in the frame (made smaller only if there is no other way), otherwise head and
             trunk do, and what lies beyond the borders is missing. "whole" keeps every joint in the
             frame.
+        one_body: the poses are a movement of one person: measured, placed and framed together, so
+            that sizes do not flicker and a jump stays a jump. The first source pose counts.
 
     Returns:
         Key points in the source's frame.
     """
     if framing not in get_args(Framing):
         raise ValueError(f"framing {framing!r}: choose one of {', '.join(get_args(Framing))}")
-    source = source.expand(len(target))
     # One unit for both: the target's picture as it is seen whole in the source's frame.
     fitted = target if target_size is None else fit_pose(target, target_size, size)
+    if one_body:
+        return _retarget_body(fitted, source.select(0), size, framing)
+    source = source.expand(len(target))
     rows = [
-        _retarget_row(fitted.select(row), source.select(row), size, framing)
+        _retarget_body(fitted.select(row), source.select(row), size, framing)
         for row in range(len(target))
     ]
     names = [f"pose {row + 1}: " if len(rows) > 1 else "" for row in range(len(rows))]
-    report = "\n".join(name + said for name, (_, said) in zip(names, rows, strict=True))
-    return Retargeted(Keypoints.cat([pose for pose, _ in rows]), report)
+    report = "\n".join(name + row.report for name, row in zip(names, rows, strict=True))
+    return Retargeted(Keypoints.cat([row.pose for row in rows]), report)
 
 
-def _retarget_row(
+def _retarget_body(
     target: Keypoints, source: Keypoints, size: tuple[int, int], framing: Framing
-) -> tuple[Keypoints, str]:
-    xy, seen = target.to_pixels(*size)[0].cpu().numpy(), target.visible[0].cpu().numpy()
-    own, own_seen = source.to_pixels(*size)[0].cpu().numpy(), source.visible[0].cpu().numpy()
-    if not seen.any():
-        return target, "there is no visible joint"
-    ratios, scale = _ratios(xy, seen, own, own_seen)
+) -> Retargeted:
+    """All rows of the target as one body; one row of the source."""
+    bodies = [_arrays(target.select(row), size) for row in range(len(target))]
+    own, own_seen = _arrays(source, size)
+    ratios, scale = _ratios(bodies, own, own_seen)
 
     def bone(joint: int, parent: int, vector: Floats) -> Floats:
-        direct = parent >= 0 and joint in KIND_OF and KIND_OF[joint] in ratios
         if joint in FACE:
             return vector * ratios.get(HEAD_KIND, scale)
-        return vector * (ratios[KIND_OF[joint]] if direct else scale)
+        direct = parent == PARENT[joint] and parent >= 0
+        return vector * (ratios.get(KIND_OF[joint], scale) if direct else scale)
 
-    built = rebuild(xy, seen, bone, np.zeros(2))
-    built += _place(built, seen, own, own_seen)
-    shift, shrink = _framed(built, seen, bool(own_seen[list(_ANKLES)].any()), size, framing)
-    built = built * shrink + shift
-    pose = _with_hands(target, xy, built, scale * shrink, size)
-    pose = inside(pose)
+    built = [rebuild(xy, seen, bone, np.zeros(2)) for xy, seen in bodies]
+    _move_along(built, bodies, scale)
+    shown = next((row for row, (_, seen) in enumerate(bodies) if seen.any()), 0)
+    shift = _place(built[shown], bodies[shown][1], own, own_seen)
+    built = [body + shift for body in built]
+    stands = bool(own_seen[list(_ANKLES)].any())
+    shift, shrink = _framed(built, [seen for _, seen in bodies], stands, size, framing)
+    rows = [
+        inside(_with_hands(target.select(row), xy, body * shrink + shift, scale * shrink, size))
+        for row, ((xy, _), body) in enumerate(zip(bodies, built, strict=True))
+    ]
+    pose = Keypoints.cat(rows)
     said = f"the body's size changed by {scale:.2f}"
     if ratios:
-        low, high = min(ratios.values()), max(ratios.values())
-        said += f", its bones by {low:.2f} to {high:.2f}"
+        said += f", its bones by {min(ratios.values()):.2f} to {max(ratios.values()):.2f}"
     if shrink < 1:
         said += f"; made {shrink:.2f} times as large to stay in the frame"
-    lost = int(seen.sum()) - int(pose.visible.sum())
-    if lost:
-        said += f"; {lost} joints lie beyond the frame and are left out"
-    return pose, said
+    if lost := int(target.visible.sum()) - int(pose.visible.sum()):
+        said += f"; joints beyond the frame are left out ({lost})"
+    return Retargeted(pose, said)
+
+
+def _arrays(pose: Keypoints, size: tuple[int, int]) -> tuple[Floats, Bools]:
+    return pose.to_pixels(*size)[0].cpu().numpy(), pose.visible[0].cpu().numpy()
 
 
 def _ratios(
-    xy: Floats, seen: Bools, own: Floats, own_seen: Bools
+    bodies: Sequence[tuple[Floats, Bools]], own: Floats, own_seen: Bools
 ) -> tuple[dict[int, float], float]:
     """By how much each kind of bone changes that both show, and the body as a whole."""
-    trunk, own_trunk = trunk_length(xy, seen), trunk_length(own, own_seen)
-    if trunk is None or own_trunk is None:
+    trunks = [trunk for body in bodies if (trunk := trunk_length(*body)) is not None]
+    own_trunk = trunk_length(own, own_seen)
+    if not trunks or own_trunk is None:
         return {}, 1.0
-    scale = _bounded(own_trunk / trunk)
-    lengths, own_lengths = bone_lengths(xy, seen), bone_lengths(own, own_seen)
+    lengths, own_lengths = bone_lengths(bodies), bone_lengths([(own, own_seen)])
     both = lengths.keys() & own_lengths.keys()
-    return {kind: _bounded(own_lengths[kind] / lengths[kind]) for kind in both}, scale
+    ratios = {kind: _bounded(own_lengths[kind] / lengths[kind]) for kind in both}
+    return ratios, _bounded(own_trunk / max(trunks))
+
+
+def _move_along(built: list[Floats], bodies: Sequence[tuple[Floats, Bools]], scale: float) -> None:
+    """Give the rows their way against the first one, at a joint that all of them show."""
+    common = [joint for joint in TREE if all(seen[joint] for _, seen in bodies)]
+    if len(built) == 1 or not common:
+        return
+    joint = common[0]
+    start = bodies[0][0][joint]
+    for body, (xy, _) in zip(built, bodies, strict=True):
+        body += built[0][joint] + (xy[joint] - start) * scale - body[joint]
 
 
 def _bounded(ratio: float) -> float:
@@ -134,6 +170,8 @@ def _bounded(ratio: float) -> float:
 def _place(built: Floats, seen: Bools, own: Floats, own_seen: Bools) -> Floats:
     """The shift [2] to where the source person is."""
     trunk = [joint for joint in _TRUNK if seen[joint] and own_seen[joint]]
+    if not seen.any():
+        return np.zeros(2)
     common = trunk or [joint for joint in range(18) if seen[joint] and own_seen[joint]]
     if not common:
         return own[own_seen].mean(axis=0) - built[seen].mean(axis=0) if own_seen.any() else own[0]
@@ -146,15 +184,23 @@ def _place(built: Floats, seen: Bools, own: Floats, own_seen: Bools) -> Floats:
 
 
 def _framed(
-    built: Floats, seen: Bools, source_stands: bool, size: tuple[int, int], framing: Framing
+    bodies: Sequence[Floats],
+    seen: Sequence[Bools],
+    source_stands: bool,
+    size: tuple[int, int],
+    framing: Framing,
 ) -> tuple[Floats, float]:
     """Shift [2] and factor that bring what must be seen into the frame, changing no more."""
-    must = [joint for joint in range(18) if seen[joint]]
     keeps_scale = framing == "as source" and not source_stands
-    if keeps_scale:
-        must = [joint for joint in _CORE if seen[joint]] or must
+    points: list[Floats] = []
+    for body, joints in zip(bodies, seen, strict=True):
+        core = [joint for joint in _CORE if joints[joint]]
+        points.append(body[core] if keeps_scale and core else body[joints])
+    must = np.concatenate(points)
+    if not len(must):
+        return np.zeros(2), 1.0
     frame = np.array([size[1], size[0]], dtype=np.float64)
-    low, high = built[must].min(axis=0), built[must].max(axis=0)
+    low, high = must.min(axis=0), must.max(axis=0)
     if (low >= 0).all() and (high <= frame).all():
         return np.zeros(2), 1.0
     first, last = frame * _MARGIN, frame * (1 - _MARGIN)

@@ -63,20 +63,26 @@ def trunk_length(xy: Floats, seen: Bools) -> float | None:
     return longest if longest > 0 else None
 
 
-def bone_lengths(xy: Floats, seen: Bools) -> dict[int, float]:
-    """The true length of each kind of bone of which a side is seen, in the unit of `xy`."""
-    trunk = trunk_length(xy, seen)
-    if trunk is None:
+def bone_lengths(bodies: Sequence[tuple[Floats, Bools]]) -> dict[int, float]:
+    """The true length of each kind of bone of which a side is seen, in the unit of `xy`.
+
+    Args:
+        bodies: `xy` [18, 2] and `seen` [18] of one body, in one pose or in several.
+    """
+    trunks = [trunk for body in bodies if (trunk := trunk_length(*body)) is not None]
+    if not trunks:
         return {}
     lengths: dict[int, float] = {}
     for kind, (joints, share) in enumerate(KINDS):
         looks = [
             float(np.linalg.norm(xy[joint] - xy[PARENT[joint]]))
+            for xy, seen in bodies
             for joint in joints
             if seen[joint] and seen[PARENT[joint]]
         ]
         if looks:
-            lengths[kind] = trunk * share * _believed(max(looks) / (trunk * share))
+            usual = max(trunks) * share
+            lengths[kind] = usual * _believed(max(looks) / usual)
     return lengths
 
 

@@ -94,8 +94,8 @@ def test_a_retargeted_pose_has_the_source_persons_proportions() -> None:
     for number, target in enumerate(poses()):
         source = example(number % 12)
         made = retarget(target, source, SIZE).pose
-        own, got = (bone_lengths(*arrays(pose)) for pose in (source, made))
-        had = bone_lengths(*arrays(target))
+        own, got = (bone_lengths([arrays(pose)]) for pose in (source, made))
+        had = bone_lengths([arrays(target)])
         poses_of = (source, target, made)
         trunks = [trunk_length(*arrays(pose)) or np.nan for pose in poses_of]
         for kind in own.keys() & got.keys():
@@ -203,3 +203,28 @@ def test_rows_and_sources_go_together_or_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot expand 2 poses to 3"):
         retarget(Keypoints.cat(poses()[:3]), Keypoints.cat([example(0), example(1)]), SIZE)
     assert sum(len(joints) for joints, _ in KINDS) + len(FACE) == 17
+
+
+def test_a_movement_of_one_body_keeps_its_sizes_and_its_jumps() -> None:
+    standing, source = poses()[0], example(7)
+    short = arrays(standing)[0]
+    short[[6, 7]] = short[5] + (short[[6, 7]] - short[5]) * 0.4  # an arm towards the viewer
+    reaching = Keypoints.from_pixels(torch.from_numpy(short), standing.visible[0], *SIZE)
+    high = Keypoints(standing.xy - torch.tensor([0.0, 0.1]), standing.visible)
+    made = retarget(Keypoints.cat([standing, reaching, high]), source, SIZE, one_body=True).pose
+    first, second, jump = (made.select(row) for row in range(3))
+    same = [joint for joint in range(18) if joint not in (6, 7)]
+    torch.testing.assert_close(first.xy[0, same], second.xy[0, same])
+    rise = first.xy - jump.xy
+    torch.testing.assert_close(rise, rise[:, :1].expand_as(rise))
+    assert rise[0, 0, 1] > 0.05
+    alone = retarget(standing, source, SIZE).pose
+    torch.testing.assert_close(first.xy, alone.xy)
+
+
+def test_a_movement_with_a_pose_of_no_joints_goes_on() -> None:
+    nothing = Keypoints(poses()[0].xy, torch.zeros(1, 18, dtype=torch.bool))
+    for order in ([nothing, poses()[0]], [poses()[0], nothing], [nothing]):
+        made = retarget(Keypoints.cat(order), example(0), SIZE, one_body=True).pose
+        assert made.xy.isfinite().all()
+        assert made.visible.any() == (len(order) == 2)

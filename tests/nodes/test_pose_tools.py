@@ -1,0 +1,122 @@
+"""Poses from pictures, on other proportions and between poses, as nodes."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from pcdm_core.pose.detect import has_blazepose
+from tests.nodes.conftest import Host
+from tests.nodes.graph import Graph, make_graph
+
+needs_runtime = pytest.mark.skipif(
+    not has_blazepose(), reason="ai-edge-litert, a development pin, is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def graph(host: Host) -> Graph:
+    return make_graph(host)
+
+
+def person(graph: Graph, name: str, view: str = "0") -> tuple[Any, Any]:
+    """Picture and pose."""
+    found = graph.run("PCDMExamplePerson", person=name, source_view=view, target_view="1")
+    return found[0], found[1]
+
+
+def detect(graph: Graph, image: Any, **settings: Any) -> tuple[Any, ...]:
+    return graph.run(
+        "PCDMPoseFromImage", image=image, **{"detector": "auto", "person": 0, **settings}
+    )
+
+
+@needs_runtime
+def test_each_picture_of_a_batch_gives_a_pose_a_preview_and_a_line(graph: Graph) -> None:
+    images = [person(graph, name)[0] for name in ("000000", "000007")]
+    pose, preview, report = detect(graph, torch.cat(images))
+    assert len(pose) == 2
+    assert preview.shape == (2, 768, 512, 3)
+    assert [line[:9] for line in report.splitlines() if "person:" in line] == [
+        "picture 1",
+        "picture 2",
+    ]
+    assert "whole body" in report
+    truth = person(graph, "000007")[1]
+    assert (pose.xy[1] - truth.xy[0])[:14].norm(dim=-1).max() < 0.1
+
+
+@needs_runtime
+def test_a_pose_of_a_wide_picture_is_fitted_into_the_sources_frame_unsquashed(graph: Graph) -> None:
+    image, _ = person(graph, "000000")
+    wide = torch.nn.functional.pad(image.movedim(-1, 1), (40, 40)).movedim(1, -1)
+    wide[:, :, :40], wide[:, :, -40:] = image[0, 0, 0], image[0, 0, 0]
+    (own, *_), (fitted, *_) = detect(graph, image), detect(graph, wide, fit_to=image)
+    low, high = (pose.xy[0, 13] - pose.xy[0, 1] for pose in (fitted, own))
+    ratio = low[1] / high[1]
+    assert ratio == pytest.approx(64 / 144, abs=0.03)
+    assert (low / high)[1] == pytest.approx(float(ratio))
+
+
+@needs_runtime
+def test_what_is_not_in_a_picture_is_said_with_the_pictures_number(graph: Graph) -> None:
+    image, _ = person(graph, "000000")
+    errors = graph.host.pack("pcdm_core.pose.detect")
+    with pytest.raises(errors.NoPersonError, match=r"^picture 2: No person was found"):
+        detect(graph, torch.cat([image, torch.full_like(image, 0.5)]))
+    with pytest.raises(errors.DetectionError, match="person 1 was asked for; there is 1 person"):
+        detect(graph, image, person=1)
+
+
+def test_a_detector_that_is_not_installed_names_the_command(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detection = graph.host.pack("pcdm_core.pose.detect")
+    monkeypatch.setattr(detection, "RUNTIME", "no_such_runtime.interpreter")
+    monkeypatch.setattr(graph.host.pack("pcdm_core.pose.blazepose"), "RUNTIME", "no_such_runtime")
+    detection._blazepose.cache_clear()
+    with pytest.raises(
+        detection.DetectorMissingError, match="python -m pip install ai-edge-litert"
+    ):
+        detect(graph, person(graph, "000000")[0], detector="BlazePose (shipped)")
+
+
+def retarget(graph: Graph, **settings: Any) -> tuple[Any, ...]:
+    source, source_pose = person(graph, "000007")
+    _, target_pose = person(graph, "000003", "2")
+    values = {"enabled": True, "framing": "as source", "one_body": False, **settings}
+    return graph.run(
+        "PCDMRetargetPose",
+        **{"source": source, "source_pose": source_pose, "target_pose": target_pose, **values},
+    )
+
+
+def test_a_retargeted_pose_is_the_cores_and_is_previewed(graph: Graph) -> None:
+    pose, preview, report = retarget(graph)
+    _, target = person(graph, "000003", "2")
+    _, source = person(graph, "000007")
+    core = graph.host.pack("pcdm_core.pose.retarget").retarget(target, source, (96, 64))
+    assert torch.equal(pose.xy, core.pose.xy)
+    assert report == core.report
+    assert preview.shape == (1, 768, 512, 3)
+    assert not torch.equal(pose.xy, target.xy)
+
+
+def test_retargeting_can_be_switched_off(graph: Graph) -> None:
+    _, target = person(graph, "000003", "2")
+    pose, preview, report = retarget(graph, enabled=False)
+    assert torch.equal(pose.xy, target.xy)
+    assert len(preview) == 1
+    assert "off" in report
+
+
+def test_a_movement_has_as_many_poses_and_previews_as_asked_for(graph: Graph) -> None:
+    image, first = person(graph, "000000")
+    _, second = person(graph, "000003")
+    inputs = {"pose": first, "next_pose": second, "count": 8, "loop": False}
+    moving, preview = graph.run("PCDMInterpolatePoses", **inputs, source=image)
+    assert len(moving) == len(preview) == 8
+    torch.testing.assert_close(moving.xy[7], second.xy[0])
+    several = graph.host.pack("pcdm_core.pose.keypoints").Keypoints.cat([first, second])
+    again, _ = graph.run("PCDMInterpolatePoses", pose=several, count=8, loop=False)
+    assert again.xy.shape == moving.xy.shape
