@@ -188,7 +188,7 @@ class PCDMInterpolatePoses(io.ComfyNode):
             description="A movement through key poses, as a batch: the samplers render it from "
             "one source in one go. Limbs turn and keep their lengths.",
             inputs=[
-                PoseSocket.Input("pose", tooltip="The first key pose, or several in a row."),
+                PoseSocket.Input("first_pose", tooltip="The first key pose, or several in a row."),
                 PoseSocket.Input(
                     "next_pose", optional=True, tooltip="Further key poses, after the first."
                 ),
@@ -221,13 +221,13 @@ class PCDMInterpolatePoses(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        pose: Keypoints,
+        first_pose: Keypoints,
         count: int,
         loop: bool,
         next_pose: Keypoints | None = None,
         source: Tensor | None = None,
     ) -> io.NodeOutput:
-        keys = pose if next_pose is None else Keypoints.cat([pose, next_pose])
+        keys = first_pose if next_pose is None else Keypoints.cat([first_pose, next_pose])
         picture = torch.full((1, 3, *EMPTY_FRAME), -1.0)
         if source is not None:
             picture = picture_of(source[:1])

@@ -318,3 +318,34 @@ def test_a_single_joint_still_has_a_mask_and_nobody_has_none() -> None:
     assert body_mask(Keypoints(xy, visible), 40, 30).eq(0).all()
     visible[0, 1] = True
     assert body_mask(Keypoints(xy, visible), 40, 30)[0, 0, 20, 15] == 1
+
+
+@pytest.mark.parametrize("mode", ["squash", "pad"])
+@pytest.mark.parametrize("size", [(120, 300), (300, 120), (96, 64)])
+def test_a_fit_is_undone_for_pictures_and_poses_alike(mode: Any, size: tuple[int, int]) -> None:
+    """A white dot at a joint is at the joint in the fitted picture, and again when it is undone."""
+    xy = torch.linspace(0.2, 0.8, 36, dtype=torch.float64).reshape(1, 18, 2)
+    pose = Keypoints(
+        xy,
+        torch.ones(1, 18, dtype=torch.bool),
+        xy[:, :2, None].repeat(1, 1, 21, 1),
+        torch.ones(1, 2, 21, dtype=torch.bool),
+    )
+    picture = torch.full((1, 3, *size), -1.0)
+    x, y = (pose.to_pixels(*size)[0, 9]).tolist()
+    picture[..., int(y) - 3 : int(y) + 4, int(x) - 3 : int(x) + 4] = 1.0
+    fitted, how = fit(picture, 96, 64, mode)
+    moved = how.apply(pose)
+
+    def dot(shown: torch.Tensor) -> torch.Tensor:
+        rows, columns = torch.meshgrid(*map(torch.arange, shown.shape[-2:]), indexing="ij")
+        weight = (shown[0, 0] + 1).double()
+        places = torch.stack([columns + 0.5, rows + 0.5], -1).double()
+        return (places * weight[..., None]).sum((0, 1)) / weight.sum()
+
+    height, width = fitted.shape[-2:]
+    assert (dot(fitted) - moved.to_pixels(height, width)[0, 9]).abs().max() < 1.5
+    back = how.undo_pose(moved)
+    torch.testing.assert_close(back.xy, pose.xy)
+    torch.testing.assert_close(back.hands_xy, pose.hands_xy)
+    assert (dot(how.undo(fitted)) - back.to_pixels(*size)[0, 9]).abs().max() < 6

@@ -113,10 +113,10 @@ def test_retargeting_can_be_switched_off(graph: Graph) -> None:
 def test_a_movement_has_as_many_poses_and_previews_as_asked_for(graph: Graph) -> None:
     image, first = person(graph, "000000")
     _, second = person(graph, "000003")
-    inputs = {"pose": first, "next_pose": second, "count": 8, "loop": False}
+    inputs = {"first_pose": first, "next_pose": second, "count": 8, "loop": False}
     moving, preview = graph.run("PCDMInterpolatePoses", **inputs, source=image)
     assert len(moving) == len(preview) == 8
     torch.testing.assert_close(moving.xy[7], second.xy[0])
     several = graph.host.pack("pcdm_core.pose.keypoints").Keypoints.cat([first, second])
-    again, _ = graph.run("PCDMInterpolatePoses", pose=several, count=8, loop=False)
+    again, _ = graph.run("PCDMInterpolatePoses", first_pose=several, count=8, loop=False)
     assert again.xy.shape == moving.xy.shape

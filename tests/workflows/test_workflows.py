@@ -29,7 +29,8 @@ from tests.nodes.conftest import ROOT
 from tests.workflows.conftest import Server
 
 API = sorted((ROOT / "workflows" / "api").glob("*.json"))
-THREE_STAGE = [path for path in API if path.stem != "pcdm_simplified"]
+KINDS = ("pcdm_ksampler", "pcdm_many_poses", "pcdm_three_stage")
+THREE_STAGE = [path for path in API if path.stem in KINDS]
 SHIPPED = "mini (shipped)"
 COMPONENTS = {
     "PCDMLoadPrior": "prior",

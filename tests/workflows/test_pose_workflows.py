@@ -1,0 +1,84 @@
+"""The workflows that find, move and interpolate poses, in a real host on the shipped weights."""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pcdm_core.images import as_picture
+from pcdm_core.pose.detect import detect_people, has_blazepose
+from pcdm_core.pose.editing import library
+from pcdm_core.pose.formats import read_pose
+from pcdm_core.pose.interpolate import interpolate_poses
+from pcdm_core.pose.keypoints import MIRROR, Keypoints
+from pcdm_core.pose.retarget import retarget
+from tests.nodes.conftest import ROOT
+from tests.workflows.conftest import Server
+from tests.workflows.test_workflows import has_shipped, prompt
+
+API = ROOT / "workflows" / "api"
+SIZE = (96, 64)
+
+needs_runtime = pytest.mark.skipif(
+    not has_blazepose(), reason="ai-edge-litert, a development pin, is not installed"
+)
+
+
+def run(server: Server, name: str, steps: int) -> dict[str, list[np.ndarray]]:
+    """The pictures of each titled node."""
+    graph = prompt(API / f"{name}.json", steps=steps)
+    shown: dict[str, list[np.ndarray]] = {}
+    for key, output in server.run(graph).items():
+        pictures = output.get("images", [])
+        opened = [Image.open(io.BytesIO(server.picture(image))) for image in pictures]
+        shown[graph[key]["_meta"]["title"]] = [np.asarray(one.convert("RGB")) for one in opened]
+    return shown
+
+
+def example(person: str, view: int) -> tuple[np.ndarray, Any]:
+    folder = ROOT / "pcdm_core" / "weights" / "examples" / person
+    picture = np.asarray(Image.open(folder / f"{view:02d}.png").convert("RGB"))
+    return picture, read_pose(folder / f"{view:02d}.json")
+
+
+@needs_runtime
+def test_a_person_takes_the_pose_of_another_picture(server: Server) -> None:
+    """From two pictures alone: what is drawn stands as the other person does."""
+    shown = run(server, "pcdm_pose_from_picture", 20)
+    (refined,) = shown["Refined"]
+    assert refined.shape == (96, 64, 3)
+    for title in ("Found in the person", "Found in the other person", "Retargeted"):
+        assert shown[title][0].shape == (768, 512, 3)
+    if not has_shipped():
+        return
+    (_, source), (_, other) = example("000007", 0), example("000010", 4)
+    wanted = retarget(other, source, SIZE).pose
+    made = detect_people(as_picture(refined))[0]
+    # A blurred picture may look like a back to the detector, which then swaps the sides.
+    size = wanted.xy.new_tensor([64, 96])
+    ways = (list(range(18)), list(MIRROR))
+    off = [((made.xy[0, way] - wanted.xy[0]) * size).norm(dim=1)[1:14] / 80 for way in ways]
+    assert max((way < 0.1).double().mean().item() for way in off) >= 0.8
+
+
+def test_a_sequence_has_eight_pictures_that_move_on(server: Server) -> None:
+    shown = run(server, "pcdm_sequence", 4)
+    assert len(shown["Poses"]) == len(shown["Refined"]) == len(shown["Coarse"]) == 8
+    frames = np.stack(shown["Refined"]).astype(float)
+    steps = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
+    assert (steps > 0).all()
+    assert np.abs(frames[-1] - frames[0]).mean() > steps.max()
+
+
+def test_the_key_poses_of_the_sequence_are_those_of_the_library() -> None:
+    graph = json.loads((API / "pcdm_sequence.json").read_text(encoding="utf-8"))
+    texts = [n["inputs"]["pose_json"] for n in graph.values() if "pose_json" in n["inputs"]]
+    poses = {entry.name: entry.keypoints for entry in library()}
+    last = json.loads(texts[1])["people"][0]["pose_keypoints_2d"]
+    assert texts[0] == ""
+    assert last[0] / 512 == pytest.approx(float(poses["Both arms up"].xy[0, 0, 0]))
+    keys = Keypoints.cat([poses["Standing"], poses["Both arms up"]])
+    assert interpolate_poses(keys, 8, (768, 512)).visible.all()
