@@ -36,6 +36,7 @@ from pcdm_core.pose.render import draw_people, people_of
 
 from .data.pictures import PictureSet
 from .synthetic.camera import openpose_visibility
+from .synthetic.dataset import check_generator
 
 
 def _normalised(pictures: Tensor) -> Tensor:
@@ -187,9 +188,12 @@ def load_people(
 
     Raises:
         FileNotFoundError: there is no finished person; the command that renders some is named.
-        ValueError: the pictures have another size than the preset.
+        ValueError: the pictures have another size than the preset, or different versions of the
+            generator drew them.
     """
-    folders = identity_folders(root, split)[skip:limit]
+    found = identity_folders(root, split)[:limit]
+    check_generator(found)  # those read before as well
+    folders = found[skip:]
     if not folders:
         raise FileNotFoundError(
             f"{Path(root) / split}: no rendered people. Make some with "

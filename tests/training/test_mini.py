@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -201,6 +202,16 @@ def test_a_missing_folder_of_people_names_the_command_that_makes_it(
         load_people(tmp_path, "train", preset)
     assert main(["--config", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml" in capsys.readouterr().err
+
+
+def test_the_reader_refuses_people_of_two_versions_even_when_one_was_read_before(
+    people_folder: Path, preset: Preset, tmp_path: Path
+) -> None:
+    shutil.copytree(people_folder, tmp_path, dirs_exist_ok=True)
+    record = tmp_path / "train" / "000000" / "identity.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "generator": 0}))
+    with pytest.raises(ValueError, match="do not go together"):
+        load_people(tmp_path, "train", preset, skip=1)
 
 
 def test_a_warm_start_begins_with_the_exported_weights(

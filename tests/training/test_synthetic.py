@@ -14,7 +14,15 @@ from PIL import Image
 
 from training.synthetic import View, identity_seed, make_identity, render_view
 from training.synthetic.camera import KEYPOINTS, openpose_visibility
-from training.synthetic.dataset import Job, folder, write_dataset, write_identity
+from training.synthetic.dataset import (
+    GENERATOR,
+    Job,
+    check_generator,
+    folder,
+    generator_version,
+    write_dataset,
+    write_identity,
+)
 
 SIZE = (96, 64)
 PEOPLE = range(4)
@@ -197,6 +205,35 @@ def test_resuming_skips_whole_folders_and_remakes_partial_ones(tmp_path: Path) -
     assert (lost / "people.npz").exists()
     assert not part.exists()
     shutil.rmtree(tmp_path / "test")
+
+
+def _age(person: Path, version: int | None) -> None:
+    """Rewrite which version of the generator drew a person; None leaves the number out."""
+    record = json.loads((person / "identity.json").read_text())
+    del record["generator"]
+    if version is not None:
+        record["generator"] = version
+    (person / "identity.json").write_text(json.dumps(record))
+
+
+def test_people_of_two_versions_of_the_generator_are_not_mixed(tmp_path: Path) -> None:
+    job = Job(tmp_path, "val", 1, SIZE, 0)
+    write_dataset(job, range(2), workers=1, quiet=True)
+    people = [folder(job, number) for number in range(2)]
+    assert [generator_version(person) for person in people] == [GENERATOR] * 2
+    check_generator(people)
+    _age(people[1], GENERATOR + 1)
+    with pytest.raises(ValueError, match="000001: drawn by version"):
+        check_generator(people)
+    with pytest.raises(ValueError, match="Give --out another folder"):
+        write_identity(job, 1)
+
+
+def test_people_without_a_version_count_as_the_first(tmp_path: Path) -> None:
+    job = Job(tmp_path, "val", 1, SIZE, 0)
+    write_identity(job, 0)
+    _age(folder(job, 0), None)
+    assert generator_version(folder(job, 0)) == 1
 
 
 def test_a_detector_never_reports_hidden_faces_and_mostly_reports_hidden_limbs() -> None:

@@ -19,6 +19,10 @@ from .camera import LIMBS
 from .identity import Identity, identity_seed, make_identity
 from .view import View, render_view
 
+#: Version of the pictures: raised by every change after which a seed gives another picture.
+#: People written before the number was kept count as version 1.
+GENERATOR = 1
+
 
 @dataclass(frozen=True)
 class Job:
@@ -36,14 +40,47 @@ def folder(job: Job, number: int) -> Path:
     return job.out / job.split / f"{number:06d}"
 
 
+def generator_version(person: Path) -> int:
+    """The version of the generator that drew the identity in the folder ``person``."""
+    record = json.loads((person / "identity.json").read_text(encoding="utf-8"))
+    return int(record.get("generator", 1))
+
+
+def check_generator(people: Iterable[Path]) -> None:
+    """Refuse people that different versions of the generator drew.
+
+    Raises:
+        ValueError: two of the folders ``people`` differ in their version; both are named.
+    """
+    first: tuple[Path, int] | None = None
+    for person in people:
+        version = generator_version(person)
+        if first is None:
+            first = person, version
+        elif version != first[1]:
+            raise ValueError(
+                f"{person}: drawn by version {version} of the generator of people, "
+                f"{first[0]} by version {first[1]}; their pictures do not go together. "
+                "Remove the older people and render them again, or use another folder."
+            )
+
+
 def write_identity(job: Job, number: int) -> int:
     """Draw and write one identity; returns the number of new pictures (0 when it exists).
+
+    Raises ``ValueError`` when it exists and another version of the generator drew it.
 
     The folder is filled under a temporary name and renamed when it is whole. Runs that write into
     one split at the same time must have ranges of identities that do not overlap.
     """
     final = folder(job, number)
     if final.exists():
+        version = generator_version(final)
+        if version != GENERATOR:
+            raise ValueError(
+                f"{final}: drawn by version {version} of the generator of people, this is version "
+                f"{GENERATOR}. Give --out another folder, or remove {final.parent} first."
+            )
         return 0
     seed = identity_seed(job.seed, job.split, number)
     identity = make_identity(seed)
@@ -64,6 +101,7 @@ def write_identity(job: Job, number: int) -> int:
     record = {
         "identity": number,
         "seed": seed,
+        "generator": GENERATOR,
         "attributes": identity.attributes,
         "views": [view.info for view in views],
     }
