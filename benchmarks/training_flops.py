@@ -20,9 +20,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pcdm_core.conditioning import PriorConditioning
-from pcdm_core.config import Preset, find_preset
+from pcdm_core.config import Preset
 from pcdm_core.encoders import PatchImageEncoder, build_global_encoder
 from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
+from pcdm_core.presets import find_preset
 from pcdm_core.vae import build_autoencoder
 
 META = torch.device("meta")

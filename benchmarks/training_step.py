@@ -26,8 +26,9 @@ from accelerate import Accelerator
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from pcdm_core.config import Preset, find_preset
+from pcdm_core.config import Preset
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
+from pcdm_core.presets import find_preset
 from pcdm_core.vae import build_autoencoder
 from training.cached_features import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
 from training.config import StageRun

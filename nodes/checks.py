@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..pcdm_core.config import PRESETS, GlobalEncoderConfig, Preset
+from ..pcdm_core.config import GlobalEncoderConfig, Preset
+from ..pcdm_core.presets import PRESETS
 from .types import LoadedEncoders, TargetEmbedding
 
 

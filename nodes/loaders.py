@@ -9,7 +9,8 @@ import comfy.sd
 from comfy_api.latest import io
 
 from ..pcdm_core.checkpoints import CheckpointError, load_model
-from ..pcdm_core.config import PRESETS, Preset
+from ..pcdm_core.config import Preset
+from ..pcdm_core.presets import PRESETS
 from ..pcdm_core.vae import PatchAutoencoder
 from . import weights
 from .checks import check_global_encoder, check_vae

@@ -11,7 +11,8 @@ from typing import Any
 import folder_paths
 
 from ..pcdm_core.checkpoints import CheckpointError, Component, inspect, shipped_weights
-from ..pcdm_core.config import PRESETS, Preset
+from ..pcdm_core.config import Preset
+from ..pcdm_core.presets import PRESETS
 
 FOLDER = "pcdm"
 SHIPPED = "mini (shipped)"

@@ -35,9 +35,10 @@ from .checkpoint_keys import (
     dinov2_current,
     dinov2_published,
 )
-from .config import PRESETS, config_from_dict, config_to_dict
+from .config import config_from_dict, config_to_dict
 from .encoders import GlobalEncoder, PatchImageEncoder, build_global_encoder
 from .models import InpaintingModel, PosePrior, RefiningModel
+from .presets import PRESETS
 from .vae import Autoencoder, build_autoencoder
 
 __all__ = [

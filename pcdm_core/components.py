@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from .checkpoints import CheckpointError, inspect, load_component, shipped_weights
-from .config import PRESETS, InpaintingConfig, Preset
+from .config import InpaintingConfig, Preset
+from .presets import PRESETS
 
 PathLike = str | os.PathLike[str]
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pcdm_core.config import find_preset
 from pcdm_core.images import from_uint8, save_picture
 from pcdm_core.pose.formats import write_openpose
 from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.presets import find_preset
 
 from .synthetic import View, identity_seed, make_identity, render_view
 from .synthetic.camera import FACE, OUTSIDE, VISIBLE

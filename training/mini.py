@@ -22,9 +22,10 @@ from torch import nn
 
 from pcdm_core.checkpoint_keys import Component
 from pcdm_core.checkpoints import CheckpointError, load_component
-from pcdm_core.config import Preset, find_preset
+from pcdm_core.config import Preset
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
 from pcdm_core.images import from_planes
+from pcdm_core.presets import find_preset
 from pcdm_core.vae import PatchAutoencoder, build_autoencoder
 
 from .components import load_components, save_components

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from pcdm_core.checkpoint_keys import Component
 from pcdm_core.checkpoints import CheckpointError, load_component
-from pcdm_core.config import STAGES, Preset, Stage, find_preset
+from pcdm_core.config import STAGES, Preset, Stage
+from pcdm_core.presets import find_preset
 
 from .cached_features import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
 from .components import save_components

@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from pcdm_core.checkpoint_files import weights_hash
 from pcdm_core.conditioning import Conditioning, PriorConditioning
-from pcdm_core.config import Preset, find_preset
+from pcdm_core.config import Preset
 from pcdm_core.images import from_planes, pose_canvas, right_half, source_canvas, to_uint8
+from pcdm_core.presets import find_preset
 from pcdm_core.sampling import sample
 from pcdm_core.schedules import make_scheduler
 

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from pcdm_core import checkpoints
 from pcdm_core.checkpoint_files import write_state_dict
 from pcdm_core.checkpoints import BUILDERS, load_component, load_model, save_model, shipped_weights
-from pcdm_core.config import PRESETS, config_to_dict
+from pcdm_core.config import config_to_dict
+from pcdm_core.presets import PRESETS
 from tests.core.tiny_pipeline import TEST, randomise
 from tests.core.weights_files import message, own, same, upstream_state
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from pcdm_core import demo
-from pcdm_core.config import PRESETS
 from pcdm_core.pose.formats import read_pose
+from pcdm_core.presets import PRESETS
 from pcdm_core.sheet import GROUND, contact_sheet
 from tests.core.tiny_pipeline import save_person, save_tiny_weights
 

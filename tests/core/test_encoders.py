@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pcdm_core.checkpoint_keys import dinov2_current, dinov2_published
-from pcdm_core.config import PRESETS, GlobalEncoderConfig, PatchEncoderConfig
+from pcdm_core.config import GlobalEncoderConfig, PatchEncoderConfig
 from pcdm_core.encoders import (
     GlobalImageEncoder,
     LinearImageEncoder,
@@ -13,6 +13,7 @@ from pcdm_core.encoders import (
     build_global_encoder,
 )
 from pcdm_core.images import CLIP_MEAN, CLIP_STD
+from pcdm_core.presets import PRESETS
 from tests.core.tiny_pipeline import randomise
 from tests.core.tiny_stages import draw
 

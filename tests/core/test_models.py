@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from pcdm_core.conditioning import Conditioning, PriorConditioning
-from pcdm_core.config import PRESETS
 from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
 from pcdm_core.models.unet import PoseConv2d, build_unet
+from pcdm_core.presets import PRESETS
 from tests.core.tiny_pipeline import TEST, poses, randomise
 from tests.core.tiny_stages import CASES, WIDTH, draw, inpainting_inputs, prior_inputs, x_t
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pcdm_core.config import PRESETS
 from pcdm_core.images import fit, from_uint8, to_uint8
 from pcdm_core.pipeline import PCDMsOutput, PCDMsPipeline
 from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.presets import PRESETS
 from pcdm_core.vae import PatchAutoencoder
 from tests.core.tiny_pipeline import TEST, components, picture, poses, tiny_pipeline
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from pcdm_core.conditioning import Conditioning
-from pcdm_core.config import PRESETS, ScheduleConfig
+from pcdm_core.config import ScheduleConfig
 from pcdm_core.losses import add_noise
 from pcdm_core.models import InpaintingModel, PosePrior
+from pcdm_core.presets import PRESETS
 from pcdm_core.sampling import draw_noise, guide, sample
 from pcdm_core.schedules import UnCLIPWithNoise, alphas_cumprod, make_scheduler
 from tests.core.tiny_pipeline import TEST, randomise

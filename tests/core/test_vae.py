@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pcdm_core.config import PRESETS, AutoencoderConfig
+from pcdm_core.config import AutoencoderConfig
+from pcdm_core.presets import PRESETS
 from pcdm_core.vae import KLAutoencoder, PatchAutoencoder, build_autoencoder
 from tests.core.tiny_stages import draw
 

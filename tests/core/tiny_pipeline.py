@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from pcdm_core.checkpoints import save_model
-from pcdm_core.config import PRESETS, Preset
+from pcdm_core.config import Preset
 from pcdm_core.encoders import PatchImageEncoder, build_global_encoder
 from pcdm_core.images import save_picture
 from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.formats import write_openpose
 from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.presets import PRESETS
 from pcdm_core.vae import build_autoencoder
 
 TEST = PRESETS["test"]

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pcdm_core.conditioning import Conditioning
-from pcdm_core.config import PRESETS, InpaintingConfig, RefiningConfig
+from pcdm_core.config import InpaintingConfig, RefiningConfig
 from pcdm_core.models import InpaintingModel, RefiningModel
+from pcdm_core.presets import PRESETS
 from tests.core.tiny_pipeline import randomise
 
 Config = InpaintingConfig | RefiningConfig

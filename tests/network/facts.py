@@ -13,8 +13,9 @@ from torch import Tensor
 
 from pcdm_core.checkpoints import BUILDERS
 from pcdm_core.conditioning import Conditioning
-from pcdm_core.config import PRESETS, config_to_dict
+from pcdm_core.config import config_to_dict
 from pcdm_core.models.unet import build_unet
+from pcdm_core.presets import PRESETS
 from tests.hosts import PACK, ROOT, load_bare
 from tests.network.cases import CASES, STAGES, Config, build_core, difference, random_inputs
 from tests.parity.fixtures import Fixture, drawn_state, load_drawn

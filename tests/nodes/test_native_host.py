@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from pcdm_core.config import PRESETS
+from pcdm_core.presets import PRESETS
 from tests.core.tiny_pipeline import randomise
 from tests.network.cases import difference, draw, random_inputs
 from tests.nodes.conftest import Host
@@ -15,7 +15,7 @@ TOLERANCE = 1e-5  # of the output's deviation, fp32
 
 
 def stage_config(host: Host, preset: str, stage: str) -> Any:
-    return getattr(host.pack("pcdm_core.config").PRESETS[preset], stage)
+    return getattr(host.pack("pcdm_core.presets").PRESETS[preset], stage)
 
 
 def build_core(host: Host, config: Any, seed: int = 7) -> Any:
@@ -27,7 +27,7 @@ def build_core(host: Host, config: Any, seed: int = 7) -> Any:
 
 def build_host_model(host: Host, core: Any, preset: str = "test") -> Any:
     native = host.pack("nodes.comfy_model")
-    chosen = host.pack("pcdm_core.config").PRESETS[preset]
+    chosen = host.pack("pcdm_core.presets").PRESETS[preset]
     return native.make_model(core, chosen, dtype=torch.float32)
 
 

@@ -267,7 +267,7 @@ def test_what_does_not_belong_together_is_refused_naming_both(
 ) -> None:
     target = graph.pose(1, first=5)
     inputs = inpainting_inputs(graph, loaded, target)
-    published = graph.host.pack("pcdm_core.config").PRESETS["published"]
+    published = graph.host.pack("pcdm_core.presets").PRESETS["published"]
     embedding = inputs["target_embedding"]
     cases = {
         "test preset.*published preset": {

@@ -18,7 +18,7 @@ def test_the_published_autoencoder_becomes_a_stock_vae_with_the_cores_latents(
     graph: Graph,
 ) -> None:
     host = graph.host
-    preset = host.pack("pcdm_core.config").PRESETS["published"]
+    preset = host.pack("pcdm_core.presets").PRESETS["published"]
     torch.manual_seed(0)
     core = host.pack("pcdm_core.vae").build_autoencoder(preset.autoencoder).eval()
     for parameter in core.parameters():

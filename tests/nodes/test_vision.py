@@ -69,7 +69,7 @@ def graph(host: Host) -> Graph:
 @pytest.fixture
 def small_published(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> str:
     """The published preset at small widths, known to the pack for one test."""
-    presets = graph.host.pack("pcdm_core.config").PRESETS
+    presets = graph.host.pack("pcdm_core.presets").PRESETS
     small = replace(
         presets["published"],
         name="small",
@@ -83,7 +83,7 @@ def small_published(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="module")
 def vae(graph: Graph) -> Any:
     """A VAE of ComfyUI's own class, with the layout of Stable Diffusion's."""
-    config = graph.host.pack("pcdm_core.config").PRESETS["published"].autoencoder
+    config = graph.host.pack("pcdm_core.presets").PRESETS["published"].autoencoder
     core = graph.host.pack("pcdm_core.vae").build_autoencoder(config)
     return graph.host.comfy("comfy.sd").VAE(sd=core.vae.state_dict())
 
@@ -165,7 +165,7 @@ def test_the_published_encoders_are_recognised_at_full_size(
     with torch.device("meta"):
         held.model = kind(values, torch.float16, "meta", operations)
     encoder = getattr(vision, f"host_{component}_encoder")(held)
-    published = graph.host.pack("pcdm_core.config").PRESETS["published"]
+    published = graph.host.pack("pcdm_core.presets").PRESETS["published"]
     assert encoder.config == getattr(published, f"{component}_encoder")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
-from pcdm_core.config import PRESETS, Preset
+from pcdm_core.config import Preset
+from pcdm_core.presets import PRESETS
 from training.people import People, load_people
 from training.synthetic.__main__ import main as render
 

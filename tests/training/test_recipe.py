@@ -15,9 +15,10 @@ from diffusers import PriorTransformer, UNet2DConditionModel
 from PIL import Image
 
 from pcdm_core.checkpoints import load_component
-from pcdm_core.config import PRESETS, STAGES, Preset, find_preset
+from pcdm_core.config import STAGES, Preset
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder
 from pcdm_core.models import InpaintingModel, PosePrior
+from pcdm_core.presets import PRESETS, find_preset
 from pcdm_core.vae import PatchAutoencoder
 from training.components import save_components
 from training.config import StageRun, TrainConfig, load_config

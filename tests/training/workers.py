@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from pcdm_core.config import PRESETS
 from pcdm_core.encoders import PatchImageEncoder
+from pcdm_core.presets import PRESETS
 from pcdm_core.vae import PatchAutoencoder
 from training.config import StageRun
 from training.initialise import build_denoiser
