@@ -79,6 +79,11 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--pictures", type=_positive, default=1, help="of each pose, with other noise (default 1)"
     )
+    generate.add_argument(
+        "--no-savings",
+        action="store_true",
+        help="compute in every step what does not change between them (to compare; slower)",
+    )
     add_sampling_options(generate)
     generate.set_defaults(command=generate_pictures)
 
@@ -173,6 +178,7 @@ def generate_pictures(options: argparse.Namespace) -> None:
             with_refining=not options.no_refining,
             restore=options.size == "source",
             callback=bars,
+            savings=not options.no_savings,
         )
     for note in result.notes:
         print(f"Note: {note}", file=sys.stderr)

@@ -140,6 +140,7 @@ class PCDMsPipeline:
         guidance_scale: float = 0.0,
         batch_index: Sequence[int] | None = None,
         callback: Progress | None = None,
+        savings: bool = True,
     ) -> Tensor | None:
         """Stage 1: the target picture's embedding [B, E] in encoder space, B target poses.
 
@@ -166,6 +167,7 @@ class PCDMsPipeline:
             guidance_scale=guidance_scale,
             batch_index=batch_index,
             callback=_report(callback, "prior", steps),
+            savings=savings,
         )
 
     @torch.no_grad()
@@ -182,6 +184,7 @@ class PCDMsPipeline:
         guidance_rescale: float = 0.0,
         batch_index: Sequence[int] | None = None,
         callback: Progress | None = None,
+        savings: bool = True,
     ) -> Tensor:
         """Stage 2: coarse pictures [B, 3, H, W] in [-1, 1] at the preset's size.
 
@@ -215,6 +218,7 @@ class PCDMsPipeline:
             guidance_scale=preset.guidance_scale if guidance_scale is None else guidance_scale,
             guidance_rescale=guidance_rescale,
             callback=_report(callback, "inpainting", steps),
+            savings=savings,
         )
         # The whole canvas is decoded, because a decoder may look across the seam.
         return images.right_half(self.autoencoder.decode(latents)).float().clamp(-1, 1)
@@ -231,6 +235,7 @@ class PCDMsPipeline:
         guidance_rescale: float = 0.0,
         batch_index: Sequence[int] | None = None,
         callback: Progress | None = None,
+        savings: bool = True,
     ) -> Tensor:
         """Stage 3: refined pictures [B, 3, H, W] in [-1, 1] from coarse ones at the preset's size.
 
@@ -261,6 +266,7 @@ class PCDMsPipeline:
             ),
             guidance_rescale=guidance_rescale,
             callback=_report(callback, "refining", steps),
+            savings=savings,
         )
         return self.autoencoder.decode(latents).float().clamp(-1, 1)
 
@@ -278,6 +284,7 @@ class PCDMsPipeline:
         with_refining: bool = True,
         restore: bool = False,
         callback: Progress | None = None,
+        savings: bool = True,
     ) -> PCDMsOutput:
         """B pictures of the source's person, one a target pose.
 
@@ -295,6 +302,8 @@ class PCDMsPipeline:
             with_refining: False stops after stage 2.
             restore: give the pictures back at the source's size instead of the preset's.
             callback: see `Progress`.
+            savings: compute what does not change from step to step once; the pictures are the same
+                but for rounding. False computes everything in every step.
 
         Raises:
             ValueError: a pose without a visible joint inside the picture, or batches that differ.
@@ -313,6 +322,7 @@ class PCDMsPipeline:
             "steps": steps,
             "batch_index": batch_index,
             "callback": callback,
+            "savings": savings,
         }
         embeds = self.predict_embedding(features, source_pose, target_pose, **common)
         common |= {"guidance_scale": guidance_scale, "guidance_rescale": guidance_rescale}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from .conditioning import Rows
+from .conditioning import Rows, Step
 from .schedules import UnCLIPWithNoise
 
 C = TypeVar("C", bound=Rows)
@@ -19,6 +19,13 @@ class Denoiser(Protocol[C_in]):
     """x_t [B, ...], timesteps [B] int64, conditioning of B rows -> prediction like x_t."""
 
     def __call__(self, x_t: Tensor, timesteps: Tensor, cond: C_in) -> Tensor: ...
+
+
+@runtime_checkable
+class Preparable(Protocol[C_in]):
+    """A denoiser that can compute what does not change from step to step before the first one."""
+
+    def prepare(self, joint: C_in, null_rows: int = 0) -> Step: ...
 
 
 def draw_noise(
@@ -70,6 +77,7 @@ def sample(
     guidance_rescale: float = 0.0,
     step_noise: Tensor | None = None,
     callback: Callable[[int, Tensor], None] | None = None,
+    savings: bool = True,
 ) -> Tensor:
     """Denoise `noise` [B, ...] under `cond`; the model is called exactly once a step.
 
@@ -79,6 +87,8 @@ def sample(
             batch, unconditional rows first.
         step_noise: [steps - 1, B, ...], needed by the ancestral sampler of the prior.
         callback: called after each step with its index and the sample.
+        savings: compute what does not change from step to step once, where the model offers it.
+            The result is the same but for rounding; False computes everything in every step.
 
     Returns:
         The sample [B, ...].
@@ -90,11 +100,18 @@ def sample(
     joint = cond.expand(len(noise))
     if guided and uncond is not None:
         joint = uncond.expand(len(noise)).cat(joint)
+
+    def plain(x_t: Tensor, timesteps: Tensor) -> Tensor:
+        return model(x_t, timesteps, joint)
+
+    step: Step = plain
+    if savings and isinstance(model, Preparable):
+        step = model.prepare(joint, len(noise) if guided else 0)
     x = noise
     for index, t in enumerate(scheduler.timesteps.tolist()):
         x_in = torch.cat([x, x]) if guided else x
         timesteps = torch.full((len(x_in),), t, dtype=torch.int64, device=x.device)
-        prediction = model(x_in, timesteps, joint)
+        prediction = step(x_in, timesteps)
         if guided:
             prediction = guide(*prediction.chunk(2), guidance_scale, guidance_rescale)
         if isinstance(scheduler, UnCLIPWithNoise):

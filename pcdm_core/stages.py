@@ -31,6 +31,7 @@ def predict_embedding(
     guidance_scale: float = 0.0,
     batch_index: Sequence[int] | None = None,
     callback: Callable[[int, Tensor], None] | None = None,
+    savings: bool = True,
 ) -> Tensor:
     """Stage 1: the target picture's embedding [B, E] in encoder space, B target poses.
 
@@ -39,6 +40,7 @@ def predict_embedding(
         source_pose: 1 or B rows, in the frame of the fitted picture, as `target_pose`.
         guidance_scale: As published: 0, which means unguided here, as does 1.
         callback: called after each step with its index and the sample.
+        savings: see `sample`.
     """
     batch = len(target_pose)
     cond = prior.condition(image_embeds, source_pose.expand(batch), target_pose)
@@ -56,6 +58,7 @@ def predict_embedding(
         guidance_scale=guidance_scale if guided else 1.0,
         step_noise=noise[1:],
         callback=callback,
+        savings=savings,
     )
     return prior.denormalise(x)
 

@@ -8,9 +8,10 @@ import torch
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 from torch import Tensor, nn
 
-from ..conditioning import Conditioning
+from ..conditioning import Conditioning, Step
 from ..config import InpaintingConfig, NullConditioning
 from ..images import known_mask
+from .attention import AttentionContext, attention_context
 from .layers import ImageProjection
 from .unet import build_unet, run_unet
 
@@ -134,7 +135,23 @@ class InpaintingModel(nn.Module):
         embed = None if cond.embed is None else torch.zeros_like(cond.embed)
         return replace(cond, tokens=torch.zeros_like(cond.tokens), embed=embed)
 
-    def forward(self, x_t: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
+    def prepare(self, joint: Conditioning, null_rows: int = 0) -> Step:
+        """One run of the loop: the context's keys and values are computed here and never again.
+
+        Args:
+            joint: of all rows, those of `unconditional` first.
+            null_rows: how many these are.
+        """
+        context = attention_context(self.unet, joint.tokens, null_rows)
+        return lambda x_t, timesteps: self(x_t, timesteps, joint, context)
+
+    def forward(
+        self,
+        x_t: Tensor,
+        timesteps: Tensor,
+        cond: Conditioning,
+        context: AttentionContext | None = None,
+    ) -> Tensor:
         """x_t [B, C, h, 2w], timesteps [B] -> prediction [B, C, h, 2w]."""
         x = torch.cat([x_t, cond.concat.to(x_t.dtype)], dim=1)
-        return run_unet(self.unet, x, timesteps, cond.tokens, cond.pose, cond.embed)
+        return run_unet(self.unet, x, timesteps, cond.tokens, cond.pose, cond.embed, context)

@@ -10,7 +10,7 @@ import torch
 from diffusers import PriorTransformer
 from torch import Tensor, nn
 
-from ..conditioning import PriorConditioning
+from ..conditioning import PriorConditioning, Step
 from ..config import PriorConfig
 from ..pose.keypoints import Keypoints
 from .layers import PoseMLP
@@ -80,14 +80,34 @@ class PosePrior(nn.Module):
             torch.zeros_like(cond.image_embeds), cond.source_pose, cond.target_pose
         )
 
-    def forward(self, x_t: Tensor, timesteps: Tensor, cond: PriorConditioning) -> Tensor:
-        """x_t [B, E], timesteps [B] int64 -> predicted x0 [B, E]."""
+    def pose_tokens(self, cond: PriorConditioning) -> Tensor:
+        """Both poses as tokens [B, 2, width], source first; the same in every step."""
         source = self.source_pose_projection(self.source_pose_encoder(cond.source_pose))
         target = self.target_pose_projection(self.target_pose_encoder(cond.target_pose))
+        return torch.cat([source, target], dim=1)
+
+    def prepare(self, joint: PriorConditioning, null_rows: int = 0) -> Step:
+        """One run of the loop: the poses' tokens are computed here and never again.
+
+        Args:
+            joint: of all rows, those of `unconditional` first.
+            null_rows: how many these are; nothing is saved on them.
+        """
+        pose_tokens = self.pose_tokens(joint)
+        return lambda x_t, timesteps: self(x_t, timesteps, joint, pose_tokens)
+
+    def forward(
+        self,
+        x_t: Tensor,
+        timesteps: Tensor,
+        cond: PriorConditioning,
+        pose_tokens: Tensor | None = None,
+    ) -> Tensor:
+        """x_t [B, E], timesteps [B] int64 -> predicted x0 [B, E]."""
         return self.transformer(
             x_t,
             timesteps,
             proj_embedding=cond.image_embeds,
-            encoder_hidden_states=torch.cat([source, target], dim=1),  # [B, 2, width]
+            encoder_hidden_states=self.pose_tokens(cond) if pose_tokens is None else pose_tokens,
             return_dict=False,
         )[0]

@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..conditioning import Conditioning
+from ..conditioning import Conditioning, Step
 from ..config import RefiningConfig
+from .attention import AttentionContext, attention_context
 from .inpainting import check_latents, check_null_tokens, check_tokens
 from .layers import ImageProjection
 from .unet import build_unet, run_unet
@@ -42,7 +43,23 @@ class RefiningModel(nn.Module):
             cond, tokens=torch.zeros_like(cond.tokens), concat=torch.zeros_like(cond.concat)
         )
 
-    def forward(self, x_t: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
+    def prepare(self, joint: Conditioning, null_rows: int = 0) -> Step:
+        """One run of the loop: the context's keys and values are computed here and never again.
+
+        Args:
+            joint: of all rows, those of `unconditional` first.
+            null_rows: how many these are.
+        """
+        context = attention_context(self.unet, joint.tokens, null_rows)
+        return lambda x_t, timesteps: self(x_t, timesteps, joint, context)
+
+    def forward(
+        self,
+        x_t: Tensor,
+        timesteps: Tensor,
+        cond: Conditioning,
+        context: AttentionContext | None = None,
+    ) -> Tensor:
         """x_t [B, C, h, w], timesteps [B] -> prediction [B, C, h, w]."""
         x = torch.cat([x_t, cond.concat.to(x_t.dtype)], dim=1)
-        return run_unet(self.unet, x, timesteps, cond.tokens)
+        return run_unet(self.unet, x, timesteps, cond.tokens, context=context)

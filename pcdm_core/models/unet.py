@@ -9,6 +9,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from ..config import UNetConfig
+from .attention import AttentionContext, install
 
 
 class PoseConv2d(nn.Conv2d):
@@ -29,7 +30,7 @@ class PoseConv2d(nn.Conv2d):
 def build_unet(
     config: UNetConfig, in_channels: int, out_channels: int, class_dim: int | None = None
 ) -> UNet2DConditionModel:
-    """A `UNet2DConditionModel` of these widths whose `conv_in` is a `PoseConv2d`.
+    """A `UNet2DConditionModel` of these widths with a `PoseConv2d` and `ContextAttention`.
 
     Args:
         in_channels: channels of the noisy sample and everything concatenated to it.
@@ -67,6 +68,7 @@ def build_unet(
     replacement = PoseConv2d(conv.in_channels, conv.out_channels, kernel_size=3, padding=1)
     replacement.load_state_dict(conv.state_dict(), assign=True)
     unet.conv_in = replacement
+    install(unet)
     return unet
 
 
@@ -77,7 +79,19 @@ def run_unet(
     tokens: Tensor,
     pose: Tensor | None = None,
     embed: Tensor | None = None,
+    context: AttentionContext | None = None,
 ) -> Tensor:
-    """One pass: x [B, C, h, w], t [B], tokens [B, L, D], pose [B, C0, h, w], embed [B, E]."""
+    """One pass: x [B, C, h, w], t [B], tokens [B, L, D], pose [B, C0, h, w], embed [B, E].
+
+    Args:
+        context: of the same tokens, from `attention_context`; None projects them in this pass.
+    """
     sample = x if pose is None else torch.cat([x, pose], dim=1)
-    return unet(sample, timesteps, tokens, class_labels=embed, return_dict=False)[0]
+    return unet(
+        sample,
+        timesteps,
+        tokens,
+        class_labels=embed,
+        cross_attention_kwargs=None if context is None else {"context": context},
+        return_dict=False,
+    )[0]
