@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .conditioning import Rows, Step
-from .schedules import UnCLIPWithNoise
+from .schedules import LinearSteps, UnCLIPWithNoise, linear_steps
 
 C = TypeVar("C", bound=Rows)
 C_in = TypeVar("C_in", contravariant=True)
@@ -87,8 +87,9 @@ def sample(
             batch, unconditional rows first.
         step_noise: [steps - 1, B, ...], needed by the ancestral sampler of the prior.
         callback: called after each step with its index and the sample.
-        savings: compute what does not change from step to step once, where the model offers it.
-            The result is the same but for rounding; False computes everything in every step.
+        savings: compute what does not change from step to step once: of the model where it offers
+            that, and the sampler's coefficients. The result is the same but for rounding; False
+            computes everything in every step, with the library's sampler.
 
     Returns:
         The sample [B, ...].
@@ -107,6 +108,8 @@ def sample(
     step: Step = plain
     if savings and isinstance(model, Preparable):
         step = model.prepare(joint, len(noise) if guided else 0)
+    coefficients = linear_steps(scheduler, steps) if savings else None
+    linear = None if coefficients is None else LinearSteps(coefficients, noise)
     x = noise
     for index, t in enumerate(scheduler.timesteps.tolist()):
         x_in = torch.cat([x, x]) if guided else x
@@ -119,6 +122,8 @@ def sample(
             if row is None and t > 0:
                 raise ValueError("The prior's sampler needs step_noise [steps - 1, B, E].")
             x = scheduler.ancestral_step(prediction, index, x, row)
+        elif linear is not None:
+            x = linear.step(prediction, index)
         else:
             x = scheduler.step(prediction, t, x, return_dict=False)[0]
         if callback is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -111,6 +113,59 @@ def make_scheduler(config: ScheduleConfig) -> Any:
             timestep_spacing="leading",
         )
     raise ValueError(f"Unknown sampler {config.sampler!r}; known: unipc, ddim, unclip.")
+
+
+class LinearSteps:
+    """The steps of a sampler as sums of the first noise and all predictions so far.
+
+    UniPC and DDIM are linear in them, with coefficients that depend on the schedule alone. So a
+    step is one product with a row of a table that was made before the loop: no small tensors are
+    made or copied to the device between the network's calls. Sums are fp32 in any type of sample.
+    """
+
+    def __init__(self, coefficients: Tensor, noise: Tensor) -> None:
+        """Begin at `noise` [B, ...]; `coefficients` [steps, steps + 1] are of `linear_steps`."""
+        dtype = torch.promote_types(noise.dtype, torch.float32)
+        self.coefficients = coefficients.to(noise.device, dtype)
+        self.history = noise.new_empty(len(coefficients) + 1, *noise.shape, dtype=dtype)
+        self.history[0] = noise
+        self.dtype = noise.dtype
+
+    def step(self, prediction: Tensor, index: int) -> Tensor:
+        """The network's prediction [B, ...] at step `index` -> the sample after it."""
+        self.history[index + 1] = prediction
+        known = self.history[: index + 2]
+        summed = self.coefficients[index, : index + 2] @ known.flatten(1)
+        return summed.view(known.shape[1:]).to(self.dtype)
+
+
+def linear_steps(scheduler: Any, steps: int) -> Tensor | None:
+    """Row i: shares of the noise and of predictions 0, 1, ... in the sample after step i.
+
+    The library's own sampler computes them, on unit vectors instead of pictures.
+
+    Returns:
+        [steps, steps + 1] fp64 on the CPU, zero for predictions still to come; None for a sampler
+        that is not linear (it draws noise, or clips).
+    """
+    config = scheduler.config
+    linear = isinstance(scheduler, (UniPCMultistepScheduler, DDIMScheduler))
+    if not linear or config.thresholding or config.get("clip_sample", False):
+        return None
+    return _coefficients(type(scheduler), scheduler.to_json_string(), steps)
+
+
+@lru_cache(maxsize=32)
+def _coefficients(kind: Any, config: str, steps: int) -> Tensor:
+    scheduler = kind.from_config(json.loads(config))
+    scheduler.set_timesteps(steps)
+    units = torch.eye(steps + 1, dtype=torch.float64)
+    x = units[:1]
+    rows: list[Tensor] = []
+    for index, t in enumerate(scheduler.timesteps.tolist()):
+        x = scheduler.step(units[index + 1 : index + 2], t, x, return_dict=False)[0]
+        rows.append(x)
+    return torch.cat(rows)
 
 
 def alphas_cumprod(config: ScheduleConfig) -> Tensor:
