@@ -17,7 +17,12 @@ from tests.workflows.conftest import Server, server
 __all__ = ["comfyui_path", "server"]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-READY = "!!(window.app?.graph && window.app.extensionManager && window.app.canvas)"
+# The front end puts its first workflow (the last one of the session) on the canvas after it has shown
+# itself: what a test did before that would be swept away.
+READY = (
+    "!!(window.app?.graph && window.app.canvas"
+    " && window.app.extensionManager?.workflow?.activeWorkflow)"
+)
 
 #: What the tests ask of the page: the editor of the only or last node, and where its joints are.
 HELPERS = """

@@ -69,10 +69,10 @@ def test_grey_and_transparent_pictures_of_odd_sizes_are_served(server: Server, m
         (document(), "nobody is in it"),
         (document([0.0] * 54), "all 18 joints are missing"),
         (document([v + 500 for v in STANDING]), "no visible joint inside the picture"),
-        ("no pose", "is no JSON"),
+        ("no pose", "or OpenPose JSON"),
         ("", "none of them is given"),
     ],
-    ids=["nobody", "no joints", "outside", "no JSON", "nothing"],
+    ids=["nobody", "no joints", "outside", "no pose", "nothing"],
 )
 def test_a_pose_that_cannot_be_used_is_one_sentence_and_the_next_run_works(
     server: Server, targets: str, message: str
