@@ -17,8 +17,8 @@ from tests.workflows.conftest import Server, server
 __all__ = ["comfyui_path", "server"]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-# The front end puts its first workflow (the last one of the session) on the canvas after it has shown
-# itself: what a test did before that would be swept away.
+# The front end puts its first workflow (the last one of the session) on the canvas after it has
+# shown itself: what a test did before that would be swept away.
 READY = (
     "!!(window.app?.graph && window.app.canvas"
     " && window.app.extensionManager?.workflow?.activeWorkflow)"
