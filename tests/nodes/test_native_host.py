@@ -53,13 +53,21 @@ def test_one_model_call_of_the_host_denoises_as_the_core_does(host: Host) -> Non
     assert difference(out, expected) <= TOLERANCE
 
 
-def test_the_noise_table_is_the_stages_own(host: Host) -> None:
-    core = build_core(host, stage_config(host, "test", "refining"))
+@pytest.mark.parametrize(
+    ("beta_schedule", "last"), [("scaled_linear", 14.6146), ("linear", 157.4073)]
+)
+def test_the_noise_table_is_the_stages_own(host: Host, beta_schedule: str, last: float) -> None:
+    ends = {"scaled_linear": (0.00085, 0.012), "linear": (1e-4, 0.02)}[beta_schedule]
+    config = stage_config(host, "test", "refining")
+    schedule = replace(
+        config.schedule, beta_schedule=beta_schedule, beta_start=ends[0], beta_end=ends[1]
+    )
+    core = build_core(host, replace(config, schedule=schedule))
     table = host.pack("pcdm_core.schedules").alphas_cumprod(core.config.schedule).double()
     sampling = build_host_model(host, core).model.model_sampling
     expected = ((1 - table) / table).sqrt()
     torch.testing.assert_close(sampling.sigmas.double(), expected, rtol=1e-6, atol=0)
-    assert float(sampling.sigma_max) == pytest.approx(14.6146, abs=1e-3)
+    assert float(sampling.sigma_max) == pytest.approx(last, abs=1e-3)
     assert sampling.timestep(sampling.sigmas).tolist() == list(range(1000))
 
 
