@@ -131,9 +131,9 @@ def conditions(pipeline: PCDMsPipeline, embeds: torch.Tensor | None) -> tuple[An
 def euler(denoise: Any, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
     """Euler's method on x = x0 + sigma * noise, for a model of unit variance that gives x0."""
     x = noise * (1 + sigmas[0] ** 2).sqrt()
-    for now, after in pairwise(sigmas):
-        x0 = denoise(x / (1 + now**2).sqrt(), now)
-        x = x + (x - x0) / now * (after - now)
+    for here, after in pairwise(sigmas):
+        x0 = denoise(x / (1 + here**2).sqrt(), here)
+        x = x + (x - x0) / here * (after - here)
     return x
 
 
