@@ -6,14 +6,13 @@ from dataclasses import replace
 
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..conditioning import Conditioning, Step
+from ..conditioning import Conditioning
 from ..config import InpaintingConfig, NullConditioning
 from ..images import known_mask
-from .attention import AttentionContext, attention_context
 from .layers import ImageProjection
-from .unet import build_unet, run_unet
+from .unet import DenoisingUNet, build_unet
 
 
 def check_tokens(tokens: Tensor, expected: int) -> None:
@@ -40,7 +39,7 @@ def check_null_tokens(kind: NullConditioning) -> None:
         raise ValueError(f"This model cannot make null tokens of the kind {kind!r}; use 'zeros'.")
 
 
-class InpaintingModel(nn.Module):
+class InpaintingModel(DenoisingUNet):
     """x_t [B, C, h, 2w] -> the network's prediction of the same shape (see `config.schedule`)."""
 
     def __init__(self, config: InpaintingConfig) -> None:
@@ -134,24 +133,3 @@ class InpaintingModel(nn.Module):
         check_null_tokens(self.config.null_tokens)
         embed = None if cond.embed is None else torch.zeros_like(cond.embed)
         return replace(cond, tokens=torch.zeros_like(cond.tokens), embed=embed)
-
-    def prepare(self, joint: Conditioning, null_rows: int = 0) -> Step:
-        """One run of the loop: the context's keys and values are computed here and never again.
-
-        Args:
-            joint: of all rows, those of `unconditional` first.
-            null_rows: how many these are.
-        """
-        context = attention_context(self.unet, joint.tokens, null_rows)
-        return lambda x_t, timesteps: self(x_t, timesteps, joint, context)
-
-    def forward(
-        self,
-        x_t: Tensor,
-        timesteps: Tensor,
-        cond: Conditioning,
-        context: AttentionContext | None = None,
-    ) -> Tensor:
-        """x_t [B, C, h, 2w], timesteps [B] -> prediction [B, C, h, 2w]."""
-        x = torch.cat([x_t, cond.concat.to(x_t.dtype)], dim=1)
-        return run_unet(self.unet, x, timesteps, cond.tokens, cond.pose, cond.embed, context)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..conditioning import Conditioning, Step
+from ..conditioning import Conditioning
 from ..config import RefiningConfig
-from .attention import AttentionContext, attention_context
 from .inpainting import check_latents, check_null_tokens, check_tokens
 from .layers import ImageProjection
-from .unet import build_unet, run_unet
+from .unet import DenoisingUNet, build_unet
 
 
-class RefiningModel(nn.Module):
+class RefiningModel(DenoisingUNet):
     """x_t [B, C, h, w] -> the network's prediction of the same shape (see `config.schedule`)."""
 
     def __init__(self, config: RefiningConfig) -> None:
@@ -42,24 +41,3 @@ class RefiningModel(nn.Module):
         return replace(
             cond, tokens=torch.zeros_like(cond.tokens), concat=torch.zeros_like(cond.concat)
         )
-
-    def prepare(self, joint: Conditioning, null_rows: int = 0) -> Step:
-        """One run of the loop: the context's keys and values are computed here and never again.
-
-        Args:
-            joint: of all rows, those of `unconditional` first.
-            null_rows: how many these are.
-        """
-        context = attention_context(self.unet, joint.tokens, null_rows)
-        return lambda x_t, timesteps: self(x_t, timesteps, joint, context)
-
-    def forward(
-        self,
-        x_t: Tensor,
-        timesteps: Tensor,
-        cond: Conditioning,
-        context: AttentionContext | None = None,
-    ) -> Tensor:
-        """x_t [B, C, h, w], timesteps [B] -> prediction [B, C, h, w]."""
-        x = torch.cat([x_t, cond.concat.to(x_t.dtype)], dim=1)
-        return run_unet(self.unet, x, timesteps, cond.tokens, context=context)

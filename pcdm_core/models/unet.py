@@ -8,8 +8,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from ..conditioning import Conditioning, Step
 from ..config import UNetConfig
-from .attention import AttentionContext, install
+from .attention import AttentionContext, attention_context, install
 
 
 class PoseConv2d(nn.Conv2d):
@@ -95,3 +96,30 @@ def run_unet(
         cross_attention_kwargs=None if context is None else {"context": context},
         return_dict=False,
     )[0]
+
+
+class DenoisingUNet(nn.Module):
+    """What stages 2 and 3 share: one pass under a `Conditioning`, and a run of passes."""
+
+    unet: UNet2DConditionModel
+
+    def prepare(self, joint: Conditioning, null_rows: int = 0) -> Step:
+        """One run of the loop: the context's keys and values are computed here and never again.
+
+        Args:
+            joint: of all rows, those of `unconditional` first.
+            null_rows: how many these are.
+        """
+        context = attention_context(self.unet, joint.tokens, null_rows)
+        return lambda x_t, timesteps: self(x_t, timesteps, joint, context)
+
+    def forward(
+        self,
+        x_t: Tensor,
+        timesteps: Tensor,
+        cond: Conditioning,
+        context: AttentionContext | None = None,
+    ) -> Tensor:
+        """x_t [B, C, h, w], timesteps [B] -> prediction [B, C, h, w]; canvases are 2w wide."""
+        x = torch.cat([x_t, cond.concat.to(x_t.dtype)], dim=1)
+        return run_unet(self.unet, x, timesteps, cond.tokens, cond.pose, cond.embed, context)
