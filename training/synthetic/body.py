@@ -180,12 +180,17 @@ def load_asset() -> Asset:
 
 def vertex_normals(points: Floats, faces: Ints) -> Floats:
     """Unit normals [n, 3], weighted by face area."""
-    corners = points[faces]
-    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    x, y, z = (np.ascontiguousarray(points[:, axis]) for axis in range(3))
+    first, second, third = (np.ascontiguousarray(faces[:, corner]) for corner in range(3))
+    x0, y0, z0 = x[first], y[first], z[first]
+    x1, y1, z1 = x[second] - x0, y[second] - y0, z[second] - z0
+    x2, y2, z2 = x[third] - x0, y[third] - y0, z[third] - z0
+    # The cross product by component: half the time of np.cross, and the same numbers.
+    across = (y1 * z2 - z1 * y2, z1 * x2 - x1 * z2, x1 * y2 - y1 * x2)
     out = np.empty_like(points)
     flat = faces.ravel()
     for axis in range(3):
-        out[:, axis] = np.bincount(flat, np.repeat(across[:, axis], 3), len(points))
+        out[:, axis] = np.bincount(flat, np.repeat(across[axis], 3), len(points))
     length = np.sqrt((out * out).sum(axis=1, keepdims=True))
     return (out / np.maximum(length, 1e-9)).astype(np.float32)
 
@@ -206,7 +211,11 @@ def pose_bones(asset: Asset, heads: Floats, rotations: Floats) -> Floats:
 
 
 def skin_points(points: Floats, skin: Floats, bones: Floats) -> tuple[Floats, Floats]:
-    """Linear blend skinning: posed points [n, 3] and blended linear maps [n, 3, 3]."""
+    """Linear blend skinning: posed points [n, 3] and blended linear maps [n, 3, 3].
+
+    ``build_asset`` folds the 163 bones of the rig into the 47 that are turned. A row holds two
+    or three weights, but over 47 columns one matrix product is five times as fast as a gather.
+    """
     blend = (skin @ bones.reshape(len(bones), 12)).reshape(-1, 3, 4)
     return transform(blend[:, :, :3], points) + blend[:, :, 3], blend[:, :, :3]
 
