@@ -12,7 +12,8 @@ import importlib
 import importlib.util
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -39,6 +40,9 @@ FROM_BLAZEPOSE = (
 
 SURE_BOX, MAYBE_BOX = 0.5, 0.3
 SURE_PERSON = 0.5
+# Of the first look, where no box says that a person is there, or one of a part of the picture does;
+# the second look alone is no proof, because it stands where the first one made a body of something.
+SURE_WHOLE, SURE_PART = 0.6, 0.8
 SURE_POINT = 0.3  # of being seen; As published: the threshold of the DWPose annotator
 IN_FRAME = 0.5
 LOOKS = 2  # the second one has the body in the middle of its crop
@@ -138,21 +142,26 @@ def _blazepose() -> BlazePose:
 def _by_blazepose(picture: Tensor) -> list[Keypoints]:
     pixels = (picture[0].detach().cpu() + 1) / 2
     height, width = pixels.shape[-2:]
-    whole = [Crop(width / 2, height / 2, max(height, width), 0.0)]
+    whole = Crop(width / 2, height / 2, max(height, width), 0.0)
     with _lock:  # a LiteRT interpreter serves one caller at a time
         networks = _blazepose()
-        crops = networks.crops(pixels, SURE_BOX) or networks.crops(pixels, MAYBE_BOX) or whole
-        kept = _distinct([_look(networks, pixels, crop) for crop in crops])
+        crops = networks.crops(pixels, SURE_BOX) or networks.crops(pixels, MAYBE_BOX)
+        kept = _distinct(_look(networks, pixels, crop) for crop in crops)
+        if not crops:
+            kept = _distinct([_look(networks, pixels, whole, SURE_WHOLE)])
         parts = networks.crops(pixels, SURE_BOX, in_parts=True)
-        more = _distinct([_look(networks, pixels, crop) for crop in parts])
+        more = _distinct(_look(networks, pixels, crop, SURE_PART) for crop in parts)
     # A square may cut a person in two, and half a person looks like somebody else.
     kept += [found for found in more if not any(_within(found, other) for other in kept)]
     people = [_keypoints(found, height, width) for found in kept]
     return [person for person in people if int(person.visible.sum()) >= 3]
 
 
-def _look(networks: BlazePose, picture: Tensor, crop: Crop) -> Landmarks:
+def _look(networks: BlazePose, picture: Tensor, crop: Crop, least: float = 0.0) -> Landmarks:
+    """What the last of some looks finds; nobody where the first is less sure than `least`."""
     found, following = networks.landmarks(picture, crop)
+    if found.score < least:
+        return replace(found, score=0.0)
     for _ in range(LOOKS - 1):
         if following.size < 1:
             break
@@ -212,7 +221,7 @@ def _same(one: Landmarks, other: Landmarks) -> bool:
     return bool(np.linalg.norm(a - b, axis=1).mean() < _SAME * max(lengths))
 
 
-def _distinct(looks: Sequence[Landmarks]) -> list[Landmarks]:
+def _distinct(looks: Iterable[Landmarks]) -> list[Landmarks]:
     """Those who are sure, each once, the surest first."""
     kept: list[Landmarks] = []
     for found in sorted(looks, key=lambda person: -person.score):

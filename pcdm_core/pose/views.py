@@ -5,11 +5,6 @@ from __future__ import annotations
 from .keypoints import BODY_JOINTS, Keypoints
 
 FACE = (0, 14, 15, 16, 17)
-_PARTS = (
-    ("arms", (3, 4, 6, 7)),
-    ("legs", (8, 9, 10, 11, 12, 13)),
-    ("feet", (10, 13)),
-)
 _BROAD = 0.25  # shoulders wider than this share of the trunk are seen from the front or the back
 
 
@@ -42,7 +37,7 @@ def view_of(person: Keypoints) -> str:
 
 
 def part_of(person: Keypoints) -> str:
-    """ "whole body", "body without feet", "upper body", "head and shoulders" and the like."""
+    """ "whole body", "half body, above the hips", "head and shoulders" and the like."""
     seen = person.visible[0].tolist()
     head = any(seen[joint] for joint in FACE)
     shoulders = seen[2] or seen[5]
@@ -54,6 +49,8 @@ def part_of(person: Keypoints) -> str:
         return "body down to the knees"
     if hips:
         return "half body, down to the hips" if shoulders or head else "legs"
+    if shoulders and (seen[3] or seen[6]):
+        return "half body, above the hips"
     if shoulders:
         return "head and shoulders" if head else "shoulders and arms"
     return "head" if head else "single joints"
