@@ -45,6 +45,9 @@ COMMANDS = {
     "train": Command("training.recipe", "train one stage of the paper's recipe on your data set"),
     "export": Command("training.export", "a trained run as files that nodes and pcdm load"),
     "evaluate": Command("training.evaluation", "measure weights on pairs that training never saw"),
+    "bench": Command(
+        "benchmarks", "time and memory of a picture, against the published scripts' way"
+    ),
     "sheets": Command("training.evaluation.sheets", "contact sheets of a finished evaluation"),
 }
 

@@ -13,39 +13,28 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from pcdm_core.pipeline import PCDMsPipeline
-from pcdm_core.pose.keypoints import Keypoints
+
+from .inputs import noise_case
+from .measuring import flops, interleaved
 
 
-def seconds(work: Callable[[], object], device: str) -> float:
-    """Wall-clock time of one call, the device's queue included."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def stages_of(pipeline: PCDMsPipeline, options: argparse.Namespace) -> dict[str, Callable]:
+def stages_of(
+    pipeline: PCDMsPipeline, options: argparse.Namespace
+) -> dict[str, Callable[[bool], Any]]:
     """Each stage as a function of `savings`; pictures and poses are noise, work does not care."""
-    draw = torch.Generator().manual_seed(0)
-    preset = pipeline.preset
-    picture = torch.rand(1, 3, preset.height, preset.width, generator=draw) * 2 - 1
-    xy = torch.rand(options.poses + 1, 18, 2, generator=draw) * 0.8 + 0.1
-    people = Keypoints(xy, torch.ones(xy.shape[:2], dtype=torch.bool))
-    source, targets = people.select(slice(0, 1)), people.select(slice(1, None))
-    features = pipeline.encode_source(picture)
-    common = {"seed": 0, "steps": options.steps}
+    case = noise_case(pipeline.preset, options.poses)
+    source, targets = case.source_pose, case.targets
+    features = pipeline.encode_source(case.source)
+    common: dict[str, Any] = {"seed": 0, "steps": options.steps}
     embeds = pipeline.predict_embedding(features, source, targets, **common)
     common["guidance_scale"] = options.guidance_scale
     coarse = pipeline.inpaint(features, source, targets, embeds, **common)
@@ -62,7 +51,7 @@ def stages_of(pipeline: PCDMsPipeline, options: argparse.Namespace) -> dict[str,
     def refining(savings: bool) -> Tensor:
         return pipeline.refine(features, coarse, savings=savings, **common)
 
-    stages: dict[str, Callable] = {"inpainting": inpainting}
+    stages: dict[str, Callable[[bool], Any]] = {"inpainting": inpainting}
     if embeds is not None:
         stages = {"prior": prior, **stages}
     if pipeline.refining is not None:
@@ -75,29 +64,21 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     pipeline = PCDMsPipeline.from_folder(options.weights, device=options.device)
     stages = stages_of(pipeline, options)
     results: dict[str, object] = {}
-    totals = {True: 0.0, False: 0.0}
+    totals = {"saved": 0.0, "plain": 0.0}
     for name, stage in stages.items():
-        outputs: dict[bool, Tensor] = {}
-        counted: dict[bool, int] = {}
-        for savings in (True, False):  # warms up as well
-            with FlopCounterMode(display=False) as counter:
-                outputs[savings] = stage(savings)
-            counted[savings] = counter.get_total_flops()
-        times: dict[bool, list[float]] = {True: [], False: []}
-        for _ in range(options.rounds):
-            for savings in (True, False):  # in turn, so that a busy machine slows both
-                times[savings].append(
-                    seconds(lambda stage=stage, on=savings: stage(on), options.device)
-                )
-        medians = {savings: statistics.median(values) for savings, values in times.items()}
-        totals = {savings: totals[savings] + medians[savings] for savings in totals}
+        works = {way: partial(stage, way == "saved") for way in ("saved", "plain")}
+        outputs: dict[str, Tensor] = {way: work() for way, work in works.items()}
+        counted = {way: flops(work) for way, work in works.items()}
+        times = interleaved(works, options.rounds, options.device)
+        medians = {way: statistics.median(values) for way, values in times.items()}
+        totals = {way: totals[way] + medians[way] for way in totals}
         results[name] = {
-            "seconds": round(medians[True], 4),
-            "seconds_plain": round(medians[False], 4),
-            "ratio": round(medians[True] / medians[False], 3),
-            "ratio_by_counted_flops": round(counted[True] / counted[False], 3),
+            "seconds": round(medians["saved"], 4),
+            "seconds_plain": round(medians["plain"], 4),
+            "ratio": round(medians["saved"] / medians["plain"], 3),
+            "ratio_by_counted_flops": round(counted["saved"] / counted["plain"], 3),
             "largest_difference_of_std": float(
-                (outputs[True] - outputs[False]).abs().max() / outputs[False].std()
+                (outputs["saved"] - outputs["plain"]).abs().max() / outputs["plain"].std()
             ),
         }
     return {
@@ -107,7 +88,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         "steps": options.steps,
         "guidance_scale": options.guidance_scale,
         **results,
-        "ratio": round(totals[True] / totals[False], 3),
+        "ratio": round(totals["saved"] / totals["plain"], 3),
     }
 
 

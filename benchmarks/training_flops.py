@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from pcdm_core.conditioning import PriorConditioning
 from pcdm_core.config import Preset
@@ -26,14 +25,14 @@ from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
 from pcdm_core.presets import find_preset
 from pcdm_core.vae import build_autoencoder
 
+from .measuring import flops
+
 META = torch.device("meta")
 
 
 def counted(step: Callable[[], object]) -> float:
     """Floating-point operations of a call, in TF."""
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops() / 1e12
+    return flops(step) / 1e12
 
 
 def encoder_costs(preset: Preset, batch: int) -> dict[str, float]:

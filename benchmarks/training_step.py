@@ -15,7 +15,6 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from torch.utils.flop_counter import FlopCounterMode
 
 from pcdm_core.config import Preset
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
@@ -38,6 +36,8 @@ from training.initialise import build_denoiser
 from training.people import CoarsePictures, people_of_pictures
 from training.stages import Frozen, InpaintingStage, PriorStage, RefiningStage, StageModule
 from training.train import PairSource, Trainer
+
+from .measuring import flops, interleaved
 
 
 def write_pictures(root: Path, preset: Preset, people: int) -> None:
@@ -59,8 +59,10 @@ def make_encoders(preset: Preset, device: str) -> FrozenEncoders:
     whole = build_global_encoder(preset.global_encoder)
     if isinstance(whole, LinearImageEncoder):
         whole.projection.normal_(std=0.01)
-    parts = (build_autoencoder(preset.autoencoder), PatchImageEncoder(preset.patch_encoder), whole)
-    autoencoder, patch, whole = (p.requires_grad_(False).eval().to(device) for p in parts)
+    autoencoder = build_autoencoder(preset.autoencoder)
+    patch = PatchImageEncoder(preset.patch_encoder)
+    for part in (autoencoder, patch, whole):
+        part.requires_grad_(False).eval().to(device)
     return FrozenEncoders(autoencoder, patch, whole)
 
 
@@ -77,22 +79,6 @@ def make_stage(
     if name == "inpainting":
         return InpaintingStage(model, None, frozen, features, run, 0)  # type: ignore[arg-type]
     return RefiningStage(model, frozen, features, None, run, 0)  # type: ignore[arg-type]
-
-
-def seconds(step: Callable[[], object], device: str) -> float:
-    """Of one step, until the device has done it."""
-    begin = time.perf_counter()
-    step()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin
-
-
-def flops(step: Callable[[], object]) -> int:
-    """Counted floating-point operations of one step."""
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops()
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
@@ -131,10 +117,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         source = PairSource(rows, 0)
         steps[loop] = lambda trainer=trainer, source=source: trainer.train_step(source)
     counted = {loop: flops(step) for loop, step in steps.items()}  # warms up as well
-    times: dict[str, list[float]] = {loop: [] for loop in steps}
-    for _ in range(options.rounds):
-        for loop, step in steps.items():  # in turn, so that a busy machine slows both
-            times[loop].append(seconds(step, device))
+    times = interleaved(steps, options.rounds, device)
     medians = {loop: statistics.median(values) for loop, values in times.items()}
     return {
         "stage": name,

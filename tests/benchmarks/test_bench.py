@@ -1,0 +1,226 @@
+"""The benchmark: what the plain path does, and that a run gives whole figures."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from benchmarks import measuring
+from benchmarks.__main__ import main
+from benchmarks.arms import Arm, make_arms, ratios, run_arms
+from benchmarks.inputs import copies, noise_case, weight_bytes
+from benchmarks.measuring import StageClock, interleaved, peak_bytes
+from benchmarks.one_step import measure_steps
+from benchmarks.plain import AS_PUBLISHED, PlainPath, Types, plain_sample
+from benchmarks.report import draw_plot, markdown
+from tests.core.tiny_pipeline import TEST, components, save_tiny_weights
+from tests.parity import stages as parity_stages
+from tests.parity.__main__ import compare
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "parity"
+STEPS = 3
+
+
+# --- the plain path -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["stage1", "stage2", "stage3", "simple"])
+def test_the_plain_loop_meets_every_reference_tensor(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[bool] = []
+
+    def watched(*given: Any, **options: Any) -> torch.Tensor:
+        used.append(True)
+        return plain_sample(*given, **options)
+
+    monkeypatch.setattr(parity_stages, "sample", watched)
+    result = compare(GOLDEN / kind)
+    assert used
+    assert [entry.line() for entry in result.entries if not entry.ok] == []
+
+
+def count_calls(parts: dict[str, nn.Module]) -> Counter[str]:
+    calls: Counter[str] = Counter()
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, given: tuple[Any, ...], __: Any) -> None:
+            calls[name] += 1
+            calls[f"{name} rows"] += len(given[0])
+
+        return hook
+
+    for name, part in parts.items():
+        part.register_forward_hook(watch(name))
+    for stage in ("inpainting", "refining"):
+        first = next(n for n in dict(parts[stage].named_modules()) if n.endswith("attn2.to_k"))
+        parts[stage].get_submodule(first).register_forward_hook(watch(f"{stage} keys"))
+    return calls
+
+
+@pytest.mark.parametrize("samples", [1, 4])
+def test_the_plain_path_repeats_what_the_scripts_repeat(samples: int) -> None:
+    parts = components()
+    calls = count_calls(parts)
+    case = noise_case(TEST, 1)
+    picture = PlainPath(TEST, parts)(
+        case.source, case.source_pose, case.targets,
+        samples=samples, steps=STEPS, seed=0, clock=StageClock("cpu"),
+    )  # fmt: skip
+    assert picture.shape == (samples, 3, TEST.height, TEST.width)
+    assert calls["patch_encoder"] == 2  # once a script
+    assert calls["global_encoder"] == 1
+    assert calls["prior rows"] == STEPS  # unguided, as published
+    for stage in ("inpainting", "refining"):
+        assert calls[stage] == calls[f"{stage} keys"] == STEPS
+        assert calls[f"{stage} rows"] == calls[f"{stage} keys rows"] == STEPS * 2 * samples
+
+
+def test_on_a_gpu_the_plain_path_has_the_types_of_the_scripts() -> None:
+    parts = AS_PUBLISHED.apply(components())
+    halves = {n for n, p in parts.items() if next(_floats(p)).dtype == torch.float16}
+    assert halves == {"inpainting", "autoencoder"}
+
+
+def _floats(part: nn.Module) -> Any:
+    return (t for t in (*part.parameters(), *part.buffers()) if t.is_floating_point())
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def test_peak_memory_counts_what_is_alive_at_the_same_time() -> None:
+    def work() -> torch.Tensor:
+        a = torch.zeros(1000)
+        b = a + 1  # two alive
+        del a
+        c = b.view(10, 100) + 1  # two again; a view is none
+        return c[0]
+
+    assert peak_bytes(work, "cpu") == 2 * 4000
+
+
+def test_arms_run_in_turn() -> None:
+    order: list[str] = []
+    times = interleaved({n: lambda n=n: order.append(n) for n in "ab"}, 2, "cpu")
+    assert order == ["a", "b", "a", "b"]
+    assert {name: len(values) for name, values in times.items()} == {"a": 2, "b": 2}
+
+
+def arm(name: str, pictures: int, seconds: list[float], poses: int = 1, samples: int = 1) -> Arm:
+    about = {"poses": poses, "samples": samples}
+    return Arm(name, pictures, about, lambda _: None, 0, seconds)
+
+
+def test_ratios_are_of_a_picture_round_by_round_and_their_median() -> None:
+    arms = [
+        arm("plain", 1, [1.0, 10.0, 1.0]),  # the machine was busy in the second round
+        arm("plain, this type", 1, [0.5, 5.0, 0.5]),
+        arm("1 pose", 1, [0.25, 2.5, 0.25]),
+        arm("4 poses", 4, [0.4, 4.0, 0.8], poses=4),
+    ]
+    found = ratios(arms)
+    assert found["of_plain"]["1 pose"]["median"] == pytest.approx(0.25)
+    assert found["of_plain"]["4 poses"]["median"] == pytest.approx(0.1)
+    assert found["of_plain"]["4 poses"]["most"] == pytest.approx(0.2)
+    assert found["precision_alone"]["share_of_gain"] == pytest.approx(0.5)
+
+
+def test_without_another_type_precision_has_no_share() -> None:
+    found = ratios([arm("plain", 1, [1.0]), arm("1 pose", 1, [0.5])])
+    assert found["precision_alone"]["share_of_gain"] == 0.0
+
+
+def test_another_type_brings_the_plain_path_in_it_along() -> None:
+    options: dict[str, Any] = {
+        "device": "cpu", "poses": [1], "samples": [1], "steps": 2,
+    }  # fmt: skip
+    parts = components()
+    same = make_arms(TEST, parts, dtype=torch.float32, **options)
+    other = make_arms(TEST, parts, dtype=torch.bfloat16, **options)
+    assert [a.name for a in same] == ["plain", "1 pose"]
+    assert [a.name for a in other] == ["plain", "plain, this type", "1 pose"]
+    assert other[1].weights == other[2].weights < other[0].weights == weight_bytes(parts)
+
+
+def test_one_step_of_each_stage_is_measured_on_both_paths() -> None:
+    rows = {row["stage"]: row for row in measure_steps(TEST, 1)}
+    assert set(rows) == {"prior", "inpainting", "refining"}
+    for row in rows.values():
+        assert row["tflop"]["pack"] < row["tflop"]["plain"]
+        assert row["peak_bytes"]["plain"] > row["weight_bytes"] > 0
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_writes_figures_a_table_and_a_plot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.__main__.sized", lambda *_: TEST)
+    weights = save_tiny_weights(tmp_path / "weights")
+    path = tmp_path / "out" / "bench.json"
+    given = ["--json", path, "--weights", weights, "--poses", 1, 2, "--samples", 1, 2]
+    given += ["--steps", 2, "--rounds", 2, "--threads", 1, "--device", "cpu"]
+    assert main(list(map(str, given))) == 0
+    report = json.loads(path.read_text())
+    mini = report["models"]["mini"]
+    names = [found["name"] for found in mini["arms"]]
+    assert names == ["plain", "plain, 2 samples", "1 pose", "2 poses", "1 pose, 2 samples"]
+    assert set(mini["of_plain"]) == set(names[2:])
+    assert mini["of_plain"]["1 pose, 2 samples"]["against"] == "plain, 2 samples"
+    for found in mini["arms"]:
+        assert set(found["steps_a_second"]) == {"prior", "inpainting", "refining"}
+        assert found["seconds"]["least"] <= found["seconds"]["median"] <= found["seconds"]["most"]
+        assert sum(found["stages"].values()) <= found["seconds"]["most"]
+        assert found["peak_bytes"] > found["weight_bytes"]
+    assert report["models"]["published"]["one_step"]
+    table = path.with_suffix(".md").read_text()
+    assert table in capsys.readouterr().out
+    assert "one step of each stage" in table
+    assert table == markdown(report)
+    with Image.open(path.with_suffix(".png")) as plot:
+        assert plot.width > 500
+
+
+def test_single_steps_alone_make_no_plot() -> None:
+    report = {"models": {"published": {"one_step": True}}}
+    assert draw_plot(report) is None
+
+
+def test_a_plot_shows_each_stage_in_its_colour() -> None:
+    stages = {"source": 0.1, "prior": 0.2, "inpainting": 0.4, "refining": 0.3}
+    arms = [{"name": "1 pose", "pictures": 1, "seconds_a_picture": 1.0, "stages": stages}]
+    plot = draw_plot({"models": {"m": {"one_step": False, "size": "8x8", "arms": arms}}})
+    assert plot is not None
+    colours = dict((c, n) for n, c in Image.open(io.BytesIO(plot)).getcolors(1 << 16) or [])
+    blue, teal = colours[(37, 99, 235)], colours[(13, 148, 136)]
+    assert blue / teal == pytest.approx(4 / 3, rel=0.1)
+
+
+def test_the_machine_is_described_without_its_name() -> None:
+    about = measuring.machine("cpu")
+    assert {"cores", "cpu", "threads", "torch"} <= set(about)
+    assert not {"host", "node", "user"} & set(about)
+
+
+def test_copies_share_no_tensor() -> None:
+    parts = components()
+    other = copies(parts)
+    Types.all_in(torch.bfloat16).apply(other)
+    assert next(parts["inpainting"].parameters()).dtype == torch.float32
+
+
+def test_memory_is_measured_before_time_and_every_round_counts() -> None:
+    seen: list[str] = []
+    one = Arm("a", 1, {}, lambda clock: seen.append(clock.device), 0)
+    run_arms([one], 3, "cpu")
+    assert len(seen) == 4
+    assert len(one.seconds) == len(one.clocks) == 3
