@@ -30,9 +30,15 @@ def skin(material: Material, a: Floats) -> Floats:
     blush = np.exp(-(((x - 0.48) / 0.22) ** 2) - ((y - 6.93) / 0.18) ** 2) * (z > 0.9)
     out = mix(out, base * (1.0, 0.72, 0.70), 0.35 * material.value("blush") * blush)
     out *= (1 - 0.10 * np.exp(-(((y - 6.83) / 0.06) ** 2)) * ((x < 0.2) & (z > 1.3)))[:, None]
-    out = mix(out, lip, ramp(a[:, 6], 0.25, 0.6) * 0.9 * face)
-    mouth = face & (np.abs(y - 6.575) < 0.012) & (x < 0.24) & (z > 1.2)
-    out *= np.where(mouth, 0.6, 1.0)[:, None].astype(np.float32)
+    # Thin features are widened to the distance of the samples, or small pictures would lose them.
+    step = material.value("step")
+    out = mix(out, lip, ramp(a[:, 6], 0.25, 0.6) * face)
+    curve = 6.555 + material.value("smile") * 0.10 * (x / 0.27) ** 2
+    width = float(np.hypot(0.014, 0.4 * step))
+    mouth = np.exp(-(((y - curve) / width) ** 2)) * ((x < 0.30) & (z > 1.1))
+    out = mix(out, lip * 0.35, (0.014 / width) ** 0.5 * 0.9 * mouth)
+    teeth = (np.abs(y - curve - 0.035) < max(0.03, 0.4 * step)) & (x < 0.20) & (z > 1.2)
+    out = mix(out, (0.97, 0.95, 0.92), material.value("teeth") * teeth)
     beard = material.value("beard")
     if beard:
         line = 6.82 - 0.20 * ramp(x, 0.1, 0.5) + 0.45 * ramp(x, 0.45, 0.68)
@@ -46,11 +52,13 @@ def skin(material: Material, a: Floats) -> Floats:
     along = np.clip((x - 0.11) / 0.42, 0, 1)
     arch = 7.505 + material.value("brow_height") + 0.05 * np.sin(along * 2.4) - 0.035 * along**3
     thick = material.value("brow_width", 0.035) * (1.1 - 0.6 * along)
-    brow = np.exp(-(((y - arch) / thick) ** 2)) * (x > 0.11) * (x < 0.53)
-    out = mix(out, hair, np.clip(1.2 * brow, 0, 0.85) * (z > 1.0))
+    wide = np.hypot(thick, 0.45 * step)
+    brow = np.exp(-(((y - arch) / wide) ** 2)) * (x > 0.11) * (x < 0.53) * (thick / wide) ** 0.4
+    out = mix(out, hair, np.clip(1.3 * brow, 0, 0.92) * (z > 1.0))
     reach = np.hypot(x - EYE[0], (y - EYE[1]) * 1.35)
-    lid = (np.abs(reach - 0.165) < 0.03) & (y > EYE[1] - 0.02) & (z > 1.05)
-    out = mix(out, (0.07, 0.05, 0.05), 0.75 * lid)
+    lid = np.abs(reach - 0.165) < max(0.034, 0.35 * step)
+    lid = lid & (y > EYE[1] - 0.02) & (z > 1.05)
+    out = mix(out, (0.05, 0.03, 0.03), 0.85 * lid)
     shadow = (reach < 0.26) & (y > EYE[1]) & (z > 1.05)
     out = mix(out, material.colours[-1], material.value("eye_shadow") * shadow * ~lid)
     return out
@@ -60,10 +68,10 @@ def eyes(material: Material, a: Floats) -> Floats:
     """Colour [k, 3] of the eyeballs: white, iris and pupil by the angle from the gaze."""
     offset = np.column_stack([np.abs(a[:, 0]) - EYE[0], a[:, 1] - EYE[1], a[:, 2] - EYE[2]])
     radius = np.hypot(offset[:, 0], offset[:, 1])
-    out = np.repeat(np.array([[0.86, 0.85, 0.83]], np.float32), len(a), axis=0)
+    out = np.repeat(np.array([[0.97, 0.96, 0.94]], np.float32), len(a), axis=0)
     front = offset[:, 2] > 0
-    out = mix(out, material.colours[0], front & (radius < 0.08))
-    return mix(out, (0.04, 0.04, 0.05), front & (radius < 0.034))
+    out = mix(out, material.colours[0], front & (radius < 0.088))
+    return mix(out, (0.03, 0.03, 0.04), front & (radius < 0.045))
 
 
 def hair(material: Material, a: Floats) -> Floats:
@@ -78,7 +86,8 @@ def hair(material: Material, a: Floats) -> Floats:
         strands = 0.5 * np.sin(angle * 17 + 2 * np.sin(a[:, 1] * 1.5)) + fine
     out = np.array(material.colours[0], np.float32) * (1 + 0.14 * strands)[:, None]
     light = np.exp(-(((a[:, 1] - 8.05 - 0.05 * strands) / 0.12) ** 2))
-    out = out + (0.10 * light * material.value("shine", 1.0))[:, None]
+    out = out + (0.07 * light * material.value("shine", 1.0))[:, None]
+    out *= (1 - 0.25 * ramp(0.10 - a[:, 3], 0.0, 0.10))[:, None]  # the hairline is drawn darker
     return np.clip(out, 0, 1).astype(np.float32)
 
 

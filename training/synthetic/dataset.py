@@ -21,7 +21,7 @@ from .view import View, render_view
 
 #: Version of the pictures: raised by every change after which a seed gives another picture.
 #: People written before the number was kept count as version 1.
-GENERATOR = 1
+GENERATOR = 2
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ class HairStyle:
         kind: "bald", "buzz", "short", "medium", "curly", "bob", "long", "ponytail" or "bun".
         volume: thickness over the scalp. hairline: height of the front hairline.
         length: how far hanging hair reaches below the ears. seed: for strands and edge.
+        sweep: how much lower the hairline is on the person's right than on the left.
+        locks: how far long hair reaches below the ears in front of the shoulders, or 0.
     """
 
     kind: str
@@ -25,17 +27,22 @@ class HairStyle:
     hairline: float
     length: float
     seed: int
+    sweep: float = 0.0
+    locks: float = 0.0
 
 
 def hair_field(style: HairStyle, template: Floats) -> Floats:
     """Signed field [n] in dm on the template: positive where hair grows."""
     x, y, z = template.astype(np.float64).T
     around = np.arctan2(np.abs(x), z - 0.25)  # 0 front, pi back
-    side = 7.28 if style.kind in ("buzz", "short", "curly") else 7.05
+    side = 7.14 if style.kind in ("buzz", "short", "curly") else 6.98
     front = np.clip(1 - around / 1.15, 0, 1)
     back = np.clip((around - 1.75) / 0.9, 0, 1)
-    temple = np.exp(-(((around - 0.72) / 0.28) ** 2)) * 0.12
+    # A fringe closes the temples that a higher hairline leaves open.
+    open_ = float(np.clip((style.hairline - 7.68) / 0.12, 0, 1))
+    temple = np.exp(-(((around - 0.72) / 0.28) ** 2)) * 0.08 * open_
     line = side + (style.hairline - side) * np.minimum(1, 2.6 * front) ** 0.7 + temple
+    line = line + style.sweep * np.clip(x / 0.45, -1, 1) * np.minimum(1, 2.6 * front)
     line = line + (6.45 - side) * back**1.3
     strands = np.sin(around * 23 + style.seed % 7) + np.sin(around * 41 + style.seed % 11)
     line = line + 0.015 * strands
@@ -126,7 +133,7 @@ def grow(
     middle, half = (high + low) / 2, (high - low) / 2
     head, spine = asset.joint(points, "head"), asset.joint(points, "spine-1")
     ear = (rest[5532] + rest[12131]) / 2
-    if style.kind in ("bob", "long"):
+    if style.kind in ("bob", "long", "medium"):
         pieces += _curtain(asset, style, material, middle, half, ear, head, spine, outer)
     if style.kind == "ponytail":
         start = np.array([0, ear[1] + 0.55, middle[2] - half[2] - 0.02])
@@ -166,14 +173,23 @@ def _curtain(
     asset: Asset, style: HairStyle, material: int, middle: Floats, half: Floats, ear: Floats,
     head: Floats, spine: Floats, outer: Floats,
 ) -> list[Piece]:  # fmt: skip
-    """A sheet that hangs from the crown round the back, from before one ear to the other."""
-    columns, rows = 33, 26
-    around = np.linspace(-1.85, 1.85, columns)  # 0 is the back
+    """A sheet that hangs from the crown round the back, from before one ear to the other.
+
+    Behind the shoulders it lies on the back, before them (``style.locks``) on the chest.
+    """
+    columns, rows = 41, 26
+    around = np.linspace(-2.05, 2.05, columns)  # 0 is the back
     start = float(middle[1])
     tip = float(ear[1]) - style.length
-    shoulders = float(spine[1]) + 0.75  # hair that is not behind the back ends above them
-    share = np.clip((np.abs(around) - 0.75) / 0.45, 0, 1)
-    end = tip * (1 - share) + max(tip, shoulders) * share
+    shoulders = float(spine[1]) + 0.75  # hair that is neither behind nor before ends above them
+    away = np.abs(around)
+    share = np.clip((away - 0.75) / 0.45, 0, 1)
+    ragged = 0.06 * np.sin(around * 13 + style.seed % 7) + 0.05 * np.sin(around * 29)
+    end = tip + 0.35 * np.minimum(away, 1.2) ** 2 + ragged  # rounded, with strands
+    end = end * (1 - share) + np.maximum(tip, shoulders) * share
+    if style.locks:
+        before = np.clip((away - 1.50) / 0.12, 0, 1)
+        end = end * (1 - before) + np.minimum(end, float(ear[1]) - style.locks + ragged) * before
     steps = np.linspace(0, 1, rows)
     y = start + (end[None] - start) * steps[:, None]
     thick = style.volume * 0.75 + 0.05
@@ -184,18 +200,23 @@ def _curtain(
     tuck = np.clip((float(ear[1]) - y) / 1.2, 0, 1)
     x = np.sin(around)[None] * rx * (1 - 0.05 * tuck)
     z = middle[2] - np.cos(around)[None] * rz * (1 - 0.18 * tuck)
-    for row in range(rows):
-        for column in range(columns):
-            if y[row, column] < ear[1] - 0.6 and abs(around[column]) < 1.3:
-                ring = outer[
-                    (np.abs(outer[:, 1] - y[row, column]) < 0.3)
-                    & (np.abs(outer[:, 0] - x[row, column]) < 0.3)
-                ]
-                if len(ring):
-                    z[row, column] = min(z[row, column], float(ring[:, 2].min()) - 0.10)
+    z = z - 0.02 * np.sin(around * 23 + style.seed % 5) * np.cos(around)
+    low = y < ear[1] - 0.6
+    for row, column in zip(*np.nonzero(low & ((away < 1.3) | (away > 1.45))), strict=True):
+        near = (np.abs(outer[:, 1] - y[row, column]) < 0.3) & (
+            np.abs(outer[:, 0] - x[row, column]) < 0.3
+        )
+        if not near.any():
+            continue
+        if away[column] < 1.3:
+            z[row, column] = min(z[row, column], float(outer[near, 2].min()) - 0.14)
+        else:
+            z[row, column] = max(z[row, column], float(outer[near, 2].max()) + 0.10)
     for _ in range(3):  # even out the steps of the search above
         z[1:-1] = 0.25 * z[:-2] + 0.5 * z[1:-1] + 0.25 * z[2:]
-        z[:, 1:-1] = np.minimum(z[:, 1:-1], (z[:, :-2] + z[:, 1:-1] + z[:, 2:]) / 3)
+        back = slice(6, -6)
+        calm = (z[:, :-2] + z[:, 1:-1] + z[:, 2:]) / 3
+        z[:, 1:-1][:, back] = np.minimum(z[:, 1:-1], calm)[:, back]
     sheet = np.stack([x, y, z], axis=2).reshape(-1, 3).astype(np.float32)
     faces = _grid(rows, columns, closed=False)
     return [_piece(asset, sheet, faces, _hang(asset, sheet, head, spine), material)]

@@ -18,20 +18,32 @@ from .hair import HairStyle, grow
 from .material import Colour, Material
 from .pose import Skeleton, Torso
 from .shape import DETAILS, Macro
-from .wardrobe import cloth_colour, deck, hsv, rgb, wardrobe
+from .wardrobe import cloth_colour, deck, hsv, rgb, spread, wardrobe
 
 SPLITS = ("train", "val", "test")
 SKINS: tuple[Colour, ...] = (
     (0.97, 0.83, 0.74), (0.94, 0.77, 0.66), (0.88, 0.69, 0.55), (0.80, 0.60, 0.45),
-    (0.68, 0.48, 0.34), (0.53, 0.36, 0.25), (0.40, 0.26, 0.18), (0.30, 0.19, 0.14),
+    (0.69, 0.49, 0.35), (0.56, 0.38, 0.27), (0.46, 0.30, 0.21), (0.38, 0.25, 0.18),
 )  # fmt: skip
-HAIRS: tuple[Colour, ...] = (
-    (0.07, 0.06, 0.06), (0.14, 0.09, 0.06), (0.26, 0.16, 0.10), (0.40, 0.25, 0.14),
-    (0.55, 0.38, 0.20), (0.78, 0.62, 0.36), (0.52, 0.22, 0.10), (0.60, 0.60, 0.60),
-    (0.86, 0.85, 0.82), (0.35, 0.20, 0.45),
-)  # fmt: skip
-HAIR_SHARES = (0.17, 0.16, 0.15, 0.13, 0.11, 0.10, 0.08, 0.04, 0.04, 0.02)
+#: Shades of each colour of hair; a person gets the shade that is farthest from the skin.
+HAIRS: dict[str, tuple[Colour, ...]] = {
+    "black": ((0.04, 0.04, 0.05), (0.07, 0.05, 0.05)),
+    "dark brown": ((0.17, 0.10, 0.07), (0.24, 0.14, 0.08)),
+    "brown": ((0.40, 0.24, 0.13), (0.31, 0.18, 0.10), (0.50, 0.32, 0.18)),
+    "blond": ((0.92, 0.79, 0.48), (0.83, 0.66, 0.34), (0.68, 0.50, 0.22)),
+    "red": ((0.62, 0.22, 0.08), (0.75, 0.33, 0.12), (0.48, 0.12, 0.08)),
+    "grey": ((0.50, 0.51, 0.53), (0.70, 0.70, 0.71), (0.93, 0.93, 0.92)),
+}
 HAIR_KINDS = ("short", "long", "bob", "ponytail", "curly", "bun", "medium", "buzz", "bald", "long")
+#: How the front hair falls: open, to the brows, or lower on one side.
+FRINGES = ("open", "fringe", "swept", "open", "fringe", "swept_left")
+FACES = ("", "head-oval", "head-square", "head-round", "head-triangular", "")
+#: Plain backdrops from light to mid tones as hue, saturation, brightness.
+BACKDROPS: tuple[Colour, ...] = (
+    (0.0, 0.0, 0.97), (0.0, 0.0, 0.86), (0.60, 0.02, 0.68), (0.11, 0.10, 0.93),
+    (0.58, 0.13, 0.90), (0.97, 0.10, 0.91), (0.33, 0.12, 0.84), (0.74, 0.12, 0.88),
+    (0.60, 0.22, 0.66), (0.13, 0.24, 0.82), (0.49, 0.24, 0.68), (0.0, 0.0, 0.52),
+)  # fmt: skip
 EYE_COLOURS: tuple[Colour, ...] = (
     (0.22, 0.13, 0.07), (0.34, 0.22, 0.10), (0.25, 0.42, 0.62), (0.32, 0.45, 0.30), (0.4, 0.4, 0.4)
 )  # fmt: skip
@@ -84,17 +96,62 @@ def _body(seed: int, rng: np.random.Generator) -> tuple[Macro, np.ndarray, dict[
     origin = 0.3 * origin + 0.7 * np.eye(3)[leading]
     macro = Macro(
         gender=float(np.clip((0.93 if male else 0.07) + rng.normal() * 0.08, 0, 1)),
-        age=float(rng.beta(1.0, 1.8)),
-        muscle=float(rng.beta(3, 3)),
-        weight=float(np.clip(rng.beta(2.0, 2.9), 0.06, 0.95)),
-        height=float(rng.beta(3, 3)),
+        age=spread(seed, "age", rng) ** 1.6,
+        muscle=_middling(spread(seed, "muscle", rng)),
+        weight=0.06 + 0.86 * spread(seed, "weight", rng) ** 1.3,
+        height=_middling(spread(seed, "height", rng)),
         proportions=float(rng.uniform(0.4, 1.0)),
         cup=float(rng.beta(2, 2.4)),
         origin=(float(origin[0]), float(origin[1]), float(origin[2])),
     )
-    details = np.clip(rng.normal(size=len(DETAILS)) * 0.38, -0.9, 0.9)
-    details[[row for row, (_, low, _) in enumerate(DETAILS) if not low]] *= rng.random() < 0.6
+    details = np.clip(rng.normal(size=len(DETAILS)) * 0.55, -1, 1)
+    shape, amount = FACES[deck(seed, "face", len(FACES))], float(rng.uniform(0.5, 1.0))
+    for row, (folder, low, high) in enumerate(DETAILS):
+        if not low:
+            details[row] = amount if high == shape else 0.0
+        elif high in ("mouth-angles-up", "mouth-scale-horiz-incr"):  # faces are friendly
+            details[row] = 0.25 + 0.6 * abs(details[row])
+        elif high == "*-eye-scale-incr":
+            details[row] = abs(details[row])
+        elif folder in ("stomach", "hip", "torso"):
+            details[row] *= 0.7
     return macro, details, {"gender": "male" if male else "female", "age": round(macro.age, 2)}
+
+
+def _middling(share: float) -> float:
+    """An even share in [0, 1) drawn towards one half."""
+    return 0.5 + 0.5 * float(np.sign(share - 0.5)) * abs(2 * share - 1) ** 1.4
+
+
+def _apart(first: Any, second: Any) -> float:
+    """Distance of two colours, brightness counting most."""
+    off = np.asarray(first, float) - np.asarray(second, float)
+    return float(np.linalg.norm(off) + abs(off @ (0.3, 0.59, 0.11)))
+
+
+def _pigment(seed: int, skin: Any, rng: np.random.Generator) -> tuple[str, Colour]:
+    """Name and shade of the hair: the shade that stands out from the skin, varied a little."""
+    name = list(HAIRS)[deck(seed, "hair_colour", len(HAIRS))]
+    vary = 1 + rng.normal(size=3) * 0.04
+    shades = [rgb(np.array(shade) * vary) for shade in HAIRS[name]]
+    good = [shade for shade in shades if _apart(shade, skin) > 0.45]
+    if good:
+        return name, good[int(rng.integers(len(good)))]
+    return name, max(shades, key=lambda shade: _apart(shade, skin))
+
+
+def _backdrop(seed: int, rng: np.random.Generator, materials: list[Material]) -> Colour:
+    """The plain background of all views of a person, kept apart from skin, hair and clothes."""
+    hue, saturation, value = BACKDROPS[deck(seed, "backdrop", len(BACKDROPS))]
+    hue, value = (hue + float(rng.normal()) * 0.02) % 1, value + float(rng.normal()) * 0.02
+    tried = [
+        rgb(np.array(hsv(hue, saturation, min(value * factor, 0.98))))
+        for factor in (1.0, 1.13, 0.87, 1.25, 0.76)
+    ]
+    colours = [material.colours[0] for material in materials if material.kind != "eyes"]
+    clear = [min(_apart(colour, other) for other in colours) for colour in tried]
+    good = [colour for colour, gap in zip(tried, clear, strict=True) if gap > 0.25]
+    return good[0] if good else tried[int(np.argmax(clear))]
 
 
 def make_identity(seed: int) -> Identity:
@@ -105,34 +162,46 @@ def make_identity(seed: int) -> Identity:
     points = asset.morph(macro, details)
     tone = deck(seed, "skin", len(SKINS))
     skin = np.clip(np.array(SKINS[tone]) * (1 + rng.normal(size=3) * 0.02), 0, 1)
-    pigment = HAIRS[int(rng.choice(len(HAIRS), p=HAIR_SHARES))]
-    if rng.random() < macro.age**2:
-        pigment = HAIRS[int(rng.integers(7, 9))]
+    hair_name, pigment = _pigment(seed, skin, rng)
     kind = HAIR_KINDS[deck(seed, "hair", len(HAIR_KINDS))]
-    volume = {"buzz": 0.04, "short": 0.13, "medium": 0.22, "curly": 0.45, "bun": 0.08}
+    volume = {"buzz": 0.06, "short": 0.14, "medium": 0.22, "curly": 0.42, "bun": 0.09}
+    fringe = FRINGES[deck(seed, "fringe", len(FRINGES))]
+    hairline = float(rng.uniform(7.74, 7.94))
+    if fringe == "fringe" and kind != "buzz":
+        hairline = float(rng.uniform(7.60, 7.67))
+    length = {"bob": (0.8, 1.3), "medium": (0.3, 0.6), "long": (1.7, 3.6)}.get(kind, (1.8, 3.4))
+    locks = float(rng.uniform(1.5, 2.7)) if kind == "long" and rng.random() < 0.6 else 0.0
     style = HairStyle(
-        kind, volume.get(kind, 0.15) * float(rng.uniform(0.8, 1.3)), float(rng.uniform(7.82, 8.08)),
-        float(rng.uniform(0.9, 1.3) if kind == "bob" else rng.uniform(1.8, 3.6)),
-        int(rng.integers(2**31)),
+        kind, volume.get(kind, 0.15) * float(rng.uniform(0.85, 1.25)), hairline,
+        float(rng.uniform(*length)), int(rng.integers(2**31)),
+        {"swept": 0.09, "swept_left": -0.09}.get(fringe, 0.0), locks,
     )  # fmt: skip
     male = attributes["gender"] == "male"
-    beard = float(rng.uniform(0.35, 0.9)) if male and rng.random() < 0.45 else 0.0
+    # Two neighbours, one of them a man, share the card.
+    bearded = deck(seed, "beard", 4, stride=2) < 2
+    beard = float(rng.uniform(0.5, 0.95)) if male and bearded else 0.0
     makeup = float(rng.random() < 0.4)
-    lips = skin * (0.86, 0.62, 0.62)
-    lips = lips + makeup * rng.uniform(0, 0.5) * (np.array([0.75, 0.1, 0.2]) - skin)
+    lips = skin + (0.45 + 0.25 * rng.random()) * (np.array([0.76, 0.28, 0.30]) - skin)
+    lips = lips + makeup * rng.uniform(0.2, 0.6) * (np.array([0.75, 0.1, 0.2]) - lips)
     legwear = float(rng.choice([0.0, 0.0, 0.85, 1.0]))
     sock = cloth_colour(rng)
     face = {
         "beard": beard,
         "moustache_only": float(rng.random() < 0.2),
-        "brow_height": float(rng.normal() * 0.02),
-        "brow_width": float(rng.uniform(0.022, 0.05)),
+        "brow_height": 0.015 + float(rng.normal() * 0.02),
+        "brow_width": float(rng.uniform(0.03, 0.055)),
+        "smile": float(rng.uniform(0.4, 1.0)),
+        "teeth": float(rng.random() < 0.4),
         "blush": float(rng.random()),
         "eye_shadow": makeup * 0.35,
         "legwear": legwear,
         "legwear_top": 1.5 if rng.random() < 0.6 else float(rng.choice([-6.7, -4.3])),
     }
-    brow = rgb(0.75 * np.array(pigment))
+    # Brows of the hair's colour where that is seen on the skin, darker ones elsewhere.
+    brow = max(
+        (rgb(0.65 * np.array(pigment)), rgb(0.25 * skin)),
+        key=lambda colour: _apart(colour, skin) + 0.15 * (colour[0] != float(0.25 * skin[0])),
+    )
     shadow = hsv(float(rng.random()), 0.5, 0.5)
     materials = [
         Material("skin", (rgb(skin), rgb(lips), brow, sock, shadow), values=face),
@@ -159,13 +228,13 @@ def make_identity(seed: int) -> Identity:
     pieces += hair
     crown = max([float(piece.points[:, 1].max()) for piece in [body, *hair]])
     attributes.update(
-        hair={"kind": kind, "colour": [round(float(c), 3) for c in pigment]},
+        hair={"kind": kind, "name": hair_name, "colour": [round(float(c), 3) for c in pigment]},
         skin=[round(float(c), 3) for c in skin],
         garments=listed,
     )
-    level = float(rng.uniform(0.86, 0.96))
-    tint = rng.normal(size=3) * 0.01
+    backdrop = _backdrop(seed, rng, materials)
+    attributes["background"] = [round(float(c), 3) for c in backdrop]
     return Identity(
         seed, attributes, points, pieces, materials, Skeleton(asset, points),
-        Torso(asset, points, outer), crown, rgb(level + tint),
+        Torso(asset, points, outer), crown, backdrop,
     )  # fmt: skip

@@ -175,38 +175,75 @@ class Skeleton:
         self.turn(f"foot.{side}", (upper @ lower).T @ level)
 
 
+@dataclass(frozen=True)
+class _Section:
+    """Rows of a part of the clothed body about an axis, in the rest frame of a bone."""
+
+    bone: int
+    low: float
+    centres: Vector  # [rows, 2] x and z of the axis
+    radius: Vector  # [rows, BINS] outermost cloth in each direction
+
+
 class Torso:
-    """Elliptic sections of the clothed trunk in rest pose, to keep hands out of it."""
+    """Sections of the clothed trunk and thighs in rest pose, to keep hands out of them."""
+
+    STEP, BINS = 0.4, 24
 
     def __init__(self, asset: Asset, points: Floats, shell: Floats) -> None:
         self.asset = asset
-        self.low, self.step = -2.0, 0.4
-        rows = np.floor((shell[:, 1] - self.low) / self.step).astype(int)
-        self.sections = np.zeros((20, 3))  # half width, front, back
-        for row in range(20):
-            ring = shell[rows == row]
-            if len(ring):
-                self.sections[row] = (
-                    np.abs(ring[:, 0]).max(), ring[:, 2].max(), ring[:, 2].min()
-                )  # fmt: skip
+        shell = shell.astype(np.float64)
+        self.sections: list[_Section] = []
+        for bone, low, high in (
+            ("root", -0.6, 1.2), ("spine03", 1.2, 3.2), ("spine01", 3.2, 5.2)
+        ):  # fmt: skip
+            rows = round((high - low) / self.STEP)
+            centres = np.zeros((rows, 2))
+            for row in range(rows):
+                y = low + row * self.STEP
+                z = shell[(shell[:, 1] >= y) & (shell[:, 1] < y + self.STEP), 2]
+                centres[row, 1] = (z.max() + z.min()) / 2 if len(z) else 0.0
+            self._add(bone, low, centres, shell)
+        for side, sign in (("L", 1.0), ("R", -1.0)):
+            hip = asset.joint(points, f"{side.lower()}-upper-leg").astype(np.float64)
+            knee = asset.joint(points, f"{side.lower()}-knee").astype(np.float64)
+            low, rows = float(hip[1]) - 3.2, 8
+            heights = low + self.STEP * (np.arange(rows) + 0.5)
+            along = ((hip[1] - heights) / (hip[1] - knee[1]))[:, None]
+            centres = hip[[0, 2]] + along * (knee - hip)[[0, 2]]
+            self._add(f"upperleg.{side}", low, centres, shell[shell[:, 0] * sign > 0])
 
-    def depth(self, bones: Floats, probes: Vector) -> float:
-        """How far [dm] the deepest of the world points ``probes`` [n, 3] is inside."""
+    def _place(self, low: float, centres: Vector, points: Vector) -> tuple[Vector, ...]:
+        """Row, bin and distance from the axis of ``points``; and which lie in the rows."""
+        row = np.floor((points[:, 1] - low) / self.STEP).astype(int)
+        inside = (row >= 0) & (row < len(centres))
+        row = np.clip(row, 0, len(centres) - 1)
+        x, z = points[:, 0] - centres[row, 0], points[:, 2] - centres[row, 1]
+        turn = np.arctan2(x, z) / (2 * np.pi) % 1.0
+        return row, (turn * self.BINS).astype(int) % self.BINS, np.hypot(x, z), inside
+
+    def _add(self, bone: str, low: float, centres: Vector, shell: Vector) -> None:
+        radius = np.zeros((len(centres), self.BINS))
+        row, turn, reach, inside = self._place(low, centres, shell)
+        np.maximum.at(radius, (row[inside], turn[inside]), reach[inside])
+        for _ in range(3):  # directions without a vertex take their neighbours'
+            either = np.maximum(np.roll(radius, 1, axis=1), np.roll(radius, -1, axis=1))
+            radius = np.where(radius > 0, radius, either)
+        self.sections.append(_Section(self.asset.bone(bone), low, centres, radius))
+
+    def depth(self, bones: Floats, probes: Vector, thick: Vector) -> float:
+        """How far [dm] the deepest of some balls is inside.
+
+        Args:
+            probes: [n, 3] centres in world axes. thick: [n] radii.
+        """
         deepest = 0.0
-        for bone in ("root", "spine03", "spine01"):
-            frame = bones[self.asset.bone(bone)].astype(np.float64)
+        for section in self.sections:
+            frame = bones[section.bone].astype(np.float64)
             local = (probes - frame[:, 3]) @ frame[:, :3]
-            row = np.floor((local[:, 1] - self.low) / self.step).astype(int)
-            split = {"root": (0, 8), "spine03": (8, 13), "spine01": (13, 19)}[bone]
-            inside = (row >= split[0]) & (row < split[1])
-            if not inside.any():
-                continue
-            width, front, back = self.sections[row[inside]].T
-            middle, half = (front + back) / 2, np.maximum((front - back) / 2, 1e-3)
-            x = local[inside, 0] / np.maximum(width, 1e-3)
-            z = (local[inside, 2] - middle) / half
-            radius = np.sqrt(x * x + z * z)
-            deepest = max(deepest, float(((1 - radius) * np.minimum(width, half)).max()))
+            row, turn, reach, inside = self._place(section.low, section.centres, local)
+            sunk = (section.radius[row, turn] + thick - reach)[inside]
+            deepest = max(deepest, float(sunk.max(initial=0.0)))
         return deepest
 
 
@@ -241,32 +278,73 @@ def sample_pose(skeleton: Skeleton, torso: Torso, rng: np.random.Generator) -> P
     for bone, share in (("neck01", 0.25), ("neck03", 0.35), ("head", 0.4)):
         skeleton.turn(bone, euler(*(head * share)))
     bones = pose_bones(asset, skeleton.heads, skeleton.rotations)
-    for opening in range(6):  # wider until the hands are clear of the body
-        for row, (side, preset) in enumerate((("L", left), ("R", right))):
-            upper, fore, roll, curl = ARMS[preset]
-            mirror = np.array([1.0 if side == "L" else -1.0, 1.0, 1.0])
-            wider = np.array([0.10, 0.0, 0.03 if fore[2] > 0 else -0.03]) * opening
-            skeleton.arm(
-                side,
-                (np.array(upper) + arm_noise[row, 0] + wider * 0.8) * mirror,
-                (np.array(fore) + arm_noise[row, 1] + wider) * mirror,
-                roll + float(roll_noise[row]),
-                curl + float(curl_noise[row]),
-            )
-        bones = pose_bones(asset, skeleton.heads, skeleton.rotations)
-        if torso.depth(bones, _probes(skeleton, bones)) < 0.08:
-            break
-    return Pose(bones, f"{stance}/{left}-{right}")
+    found = []
+    for row, (side, preset) in enumerate((("L", left), ("R", right))):
+        found.append(
+            _place_arm(skeleton, torso, bones, side, preset, arm_noise[row],
+                       (float(roll_noise[row]), float(curl_noise[row])))
+        )  # fmt: skip
+    bones = pose_bones(asset, skeleton.heads, skeleton.rotations)
+    return Pose(bones, f"{stance}/{found[0]}-{found[1]}")
 
 
-def _probes(skeleton: Skeleton, bones: Floats) -> Vector:
-    """World positions of the wrists, knuckles, finger tips and the lower half of the forearms."""
-    asset, points = skeleton.asset, []
-    for side in "LR":
-        low = side.lower()
-        frame = bones[asset.bone(f"wrist.{side}")].astype(np.float64)
-        elbow, hand = skeleton.joint(f"{low}-elbow"), skeleton.joint(f"{low}-hand")
-        marks = [hand, 0.5 * (elbow + hand)]
-        marks += [skeleton.joint(f"{low}-finger-{i}-{k}") for i in (1, 2, 3, 5) for k in (1, 3)]
-        points += [frame[:, :3] @ mark + frame[:, 3] for mark in marks]
-    return np.array(points)
+def _place_arm(
+    skeleton: Skeleton, torso: Torso, bones: Floats, side: str, preset: str, noise: Vector,
+    turns: tuple[float, float],
+) -> str:  # fmt: skip
+    """Open an arm until its hand is clear of body and clothes; returns the preset that was.
+
+    A preset that would take more than six steps gives way to an arm that hangs.
+    """
+    mirror = np.array([1.0 if side == "L" else -1.0, 1.0, 1.0])
+    best, least = (preset, 0), np.inf
+    for name in (preset, *(other for other in ("relaxed", "open") if other != preset)):
+        for opening in range(6):
+            _set_arm(skeleton, side, name, opening, noise, turns, mirror)
+            sunk = torso.depth(bones, *_probes(skeleton, bones, side))
+            if sunk < 0.03:
+                return name
+            if sunk < least:
+                best, least = (name, opening), sunk
+    _set_arm(skeleton, side, *best, noise, turns, mirror)
+    return best[0]
+
+
+def _set_arm(
+    skeleton: Skeleton, side: str, preset: str, opening: int, noise: Vector,
+    turns: tuple[float, float], mirror: Vector,
+) -> None:  # fmt: skip
+    upper, fore, roll, curl = ARMS[preset]
+    # An arm that crosses the body is lifted off it, any other is spread.
+    out, off = (0.03, 0.09) if fore[0] < -0.3 else (0.10, 0.03)
+    wider = np.array([out, 0.0, off if fore[2] > 0 else -off]) * opening
+    skeleton.arm(
+        side, (np.array(upper) + noise[0] + wider * 0.8) * mirror,
+        (np.array(fore) + noise[1] + wider) * mirror, roll + turns[0], curl + turns[1],
+    )  # fmt: skip
+
+
+def _probes(skeleton: Skeleton, bones: Floats, side: str) -> tuple[Vector, Vector]:
+    """Balls [n, 3] and radii [n] of a hand and the forearm, of the arm as it is set.
+
+    ``bones`` need to be right up to the chest only.
+    """
+    asset, low = skeleton.asset, side.lower()
+    chain = [asset.bone(f"wrist.{side}")]
+    clavicle = asset.bone(f"clavicle.{side}")
+    while chain[-1] != clavicle:
+        chain.append(int(asset.bone_parents[chain[-1]]))
+    frame = bones[asset.bone_parents[clavicle]].astype(np.float64)
+    turn, shift = frame[:, :3], frame[:, 3]
+    elbow, hand = skeleton.joint(f"{low}-elbow"), skeleton.joint(f"{low}-hand")
+    points: list[Vector] = []
+    for bone in reversed(chain):
+        own = skeleton.rotations[bone]
+        head = skeleton.heads[bone].astype(np.float64)
+        turn, shift = turn @ own, turn @ (head - own @ head) + shift
+        if bone == chain[2]:  # the first half of the forearm
+            points.append(turn @ (0.6 * elbow + 0.4 * hand) + shift)
+    marks = [hand, 0.35 * elbow + 0.65 * hand]
+    marks += [skeleton.joint(f"{low}-finger-{i}-{k}") for i in (1, 2, 3, 5) for k in (1, 3)]
+    points += [turn @ mark + shift for mark in marks]
+    return np.array(points), np.array([0.15, 0.2, 0.2] + [0.10, 0.05] * 4)

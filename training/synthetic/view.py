@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,22 @@ from .render import interpolate, occlusion, rasterise, shade
 SAMPLES = 2  # supersampling per axis
 #: The first eight views of every identity: (kind of yaw, framing); the order is shuffled.
 MIX = (
-    ("front", "full"), ("front", "full"), ("back", "full"), ("side", "full"),
-    ("quarter", "full"), ("front", "three-quarter"), ("quarter", "upper"), ("any", "any"),
+    ("front", "full"), ("front", "three-quarter"), ("back", "full"), ("side", "full"),
+    ("quarter", "full"), ("rear", "full"), ("quarter", "near"), ("any", "any"),
 )  # fmt: skip
-FRAMINGS = (("full", 0.65), ("three-quarter", 0.20), ("upper", 0.15))
-YAWS = (("front", 0.42), ("quarter", 0.24), ("side", 0.14), ("back", 0.20))
+#: Tables of shares; a drawn name that is itself a table is drawn from again.
+FRAMINGS = {
+    "any": (("full", 0.60), ("three-quarter", 0.20), ("near", 0.20)),
+    "near": (("upper", 0.65), ("close", 0.35)),
+}
+YAWS = {
+    "any": (("front", 0.40), ("quarter", 0.22), ("side", 0.12), ("rear", 0.12), ("back", 0.14)),
+}
+#: Radians on either side; `rear` sees the back and one flank.
+TURNS = {
+    "front": (0.0, 0.33), "quarter": (0.35, 1.15), "side": (1.22, 1.88), "rear": (1.95, 2.6),
+    "back": (2.61, np.pi),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,7 @@ class _Scene:
     cut: np.ndarray
     attributes: np.ndarray
     material: np.ndarray  # per face
+    hanging: np.ndarray  # per vertex: hair outside of the clothes
 
 
 def _scene(identity: Identity) -> _Scene:
@@ -64,6 +76,7 @@ def _scene(identity: Identity) -> _Scene:
             part, back = piece.trimmed()
             parts.append(part)
             behind.append(back)
+        kinds = [material.kind for material in identity.materials]
         starts = np.cumsum([0] + [len(p.points) for p in parts[:-1]])
         identity.cache["scene"] = _Scene(
             np.concatenate([p.points for p in parts]).astype(np.float32),
@@ -74,7 +87,9 @@ def _scene(identity: Identity) -> _Scene:
             np.concatenate([p.cut for p in parts]).astype(np.float32),
             np.concatenate([p.attributes for p in parts]).astype(np.float32),
             np.concatenate([np.full(len(p.faces), p.material) for p in parts]),
-        )
+            np.concatenate([np.full(len(p.points), kinds[p.material] == "hair" and p.two_sided)
+                            for p in parts]),
+        )  # fmt: skip
     return identity.cache["scene"]
 
 
@@ -92,15 +107,15 @@ def _setting(identity: Identity, view: int, rng: np.random.Generator) -> tuple[f
     lap, place = divmod(view, len(MIX))
     order = np.random.default_rng([identity.seed, 7, lap]).permutation(len(MIX))
     kind, framing = MIX[order[place]]
-    draws = rng.random(4)
-    if kind == "any":
-        kind = _choose(YAWS, float(draws[0]))
+    draws = rng.random(5)
+    if kind in YAWS:
+        kind = _choose(YAWS[kind], float(draws[0]))
     if framing == "any":
-        framing = _choose(FRAMINGS, float(draws[1]))
+        framing = _choose(FRAMINGS[framing], float(draws[1]))
+    if framing == "near":
+        framing = _choose(FRAMINGS[framing], float(draws[4]))
     sign = 1.0 if draws[2] < 0.5 else -1.0
-    low, high = {
-        "front": (0.0, 0.30), "quarter": (0.45, 0.95), "side": (1.25, 1.85), "back": (2.6, np.pi)
-    }[kind]  # fmt: skip
+    low, high = TURNS[kind]
     return sign * (low + (high - low) * float(draws[3])), framing
 
 
@@ -121,6 +136,8 @@ def render_view(identity: Identity, view: int, height: int = 256, width: int = 1
     camera = Camera(yaw, elevation, camera[0], camera[1], float(sway * width))
     rows, columns = height * SAMPLES, width * SAMPLES
     screen, distance = camera.project(points, rows, columns)
+    # Seen from behind, long hair lies over whatever the pose has moved into it.
+    distance = distance - np.float32(0.3 * max(0.0, -np.cos(yaw))) * scene.hanging
     hits = rasterise(screen, distance, scene.faces, scene.cut, scene.behind, rows, columns)
     values = interpolate(
         np.concatenate([scene.attributes, normals @ camera.axes.T], axis=1), scene.faces, hits
@@ -133,9 +150,12 @@ def render_view(identity: Identity, view: int, height: int = 256, width: int = 1
     kind = scene.material[hits.face]
     colour = np.zeros((len(kind), 3), np.float32)
     gloss = np.zeros((len(kind), 2), np.float32)
+    step = camera.span / rows  # dm between samples
     for index, material in enumerate(identity.materials):
         mine = np.flatnonzero(kind == index)
         if len(mine):
+            if material.kind == "skin":
+                material = replace(material, values={**material.values, "step": step})
             colour[mine] = PAINTERS[material.kind](material, attributes[mine])
             gloss[mine] = GLOSS[material.kind]
     radius = max(2, round(rows * 0.016 * 17 / camera.span))
@@ -147,6 +167,8 @@ def render_view(identity: Identity, view: int, height: int = 256, width: int = 1
     canvas.reshape(rows, columns, 3)[:] = (
         np.array(identity.background, np.float32) * ramp[:, None, None]
     )
+    feet = _soles(identity, pose.bones, float(points[:, 1].min()))
+    canvas *= _contact_shadow(camera, feet, rows, columns).reshape(-1, 1)
     canvas[hits.pixel] = lit
     small = _shrink(canvas.reshape(rows, columns, 3))
     cover = _shrink(np.isfinite(hits.depth).astype(np.float32))
@@ -158,6 +180,39 @@ def render_view(identity: Identity, view: int, height: int = 256, width: int = 1
         visible=visibility(xy, away, hits.depth, height, width),
         info={"yaw": round(yaw, 4), "framing": framing, "pose": pose.name},
     )
+
+
+def _soles(identity: Identity, bones: np.ndarray, ground: float) -> np.ndarray:
+    """[2, 4]: where the feet's shadows lie on the ground (x, y, z), and how high a foot is."""
+    out = np.zeros((2, 4), np.float32)
+    for row, side in enumerate("LR"):
+        rest = identity.skeleton.joint(f"{side.lower()}-ankle")
+        drop = rest[1] - float(identity.points[:, 1].min())
+        frame = bones[load_asset().bone(f"foot.{side}")]
+        sole = frame[:, :3] @ (rest + np.array([0.0, -drop, 0.55])) + frame[:, 3]
+        out[row] = sole[0], ground, sole[2], max(0.0, float(sole[1]) - ground - 0.1)
+    return out
+
+
+def _contact_shadow(camera: Camera, feet: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Factor [rows, columns] of the floor's light: a soft spot below each foot, a wide one."""
+    out = np.ones((rows, columns), np.float32)
+    middle = np.append(feet[:, :3].mean(axis=0), 0.0)
+    spots = [(*feet[0], 0.95, 0.45), (*feet[1], 0.95, 0.45), (*middle, 2.4, 0.20)]
+    for x, y, z, height, radius, strength in spots:
+        place = np.array([[x, y, z]], np.float32)
+        screen, distance = camera.project(place, rows, columns)
+        scale = rows / camera.span * 3.25 * camera.span / float(distance[0])
+        # The floor is seen at the angle of the line of sight.
+        line = camera.centre + 3.25 * camera.span * camera.axes[2] - place[0]
+        slope = max(0.10, float(line[1]) / float(np.linalg.norm(line)))
+        across, down = radius * scale, radius * scale * slope + 0.5 * SAMPLES
+        u = (np.arange(columns, dtype=np.float32) + 0.5 - screen[0, 0]) / across
+        low = max(0, int(screen[0, 1] - 3 * down))
+        v = (np.arange(low, rows, dtype=np.float32) + 0.5 - screen[0, 1]) / down
+        amount = strength * float(np.exp(-2.0 * height))
+        out[low:] *= 1 - amount * np.exp(-(v * v))[:, None] * np.exp(-(u * u))[None]
+    return out
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:
@@ -180,6 +235,7 @@ def _frame(
         "full": float(points[:, 1].min()),
         "three-quarter": float(joints[[9, 12], 1].mean()) + 0.4,
         "upper": float(joints[[8, 11], 1].mean()) - 0.4,
+        "close": float(joints[1, 1]) - 2.3,
     }[framing]
     if framing == "full":
         span = (top - low) / fill

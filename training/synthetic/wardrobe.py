@@ -29,15 +29,33 @@ BOTTOM_PATTERNS = (
     "plain", "plain", "denim", "plain", "plaid", "stripes", "plain", "camouflage", "dots",
     "plain", "flowers", "checks",
 )  # fmt: skip
+OUTER_PATTERNS = (
+    "plain", "plaid", "plain", "denim", "plain", "stripes", "plain", "checks", "plain", "blocks",
+)  # fmt: skip
 WORDS = ("OK", "NY", "LOVE", "SKY", "79", "ART", "GO", "SUN", "ZEN", "HI", "MOON", "A1")
 
 
-def deck(seed: int, name: str, size: int) -> int:
-    """Card of ``name`` for this identity: every run of ``size`` numbers deals each card once."""
-    lap, place = divmod(seed & (2**20 - 1), size)
+#: Prints; patterned cloth has none, on which they would not be read.
+PRINTS = (*DECALS[1:], *DECALS[1:], "none", "none", "none", "none", "none", "none")
+PRINTED = ("plain", "gradient", "blocks")
+GREYS = (0.10, 0.32, 0.62, 0.93)
+COLOUR_CARDS = 12  # the greys, then eight sectors of hue
+
+
+def deck(seed: int, name: str, size: int, stride: int = 1) -> int:
+    """Card of ``name`` for this identity: every run of ``size`` numbers deals each card once.
+
+    ``stride`` neighbours (such as a man and a woman) share a card.
+    """
+    lap, place = divmod((seed & (2**20 - 1)) // stride, size)
     text = f"{seed >> 20 & 0xFFFF}/{name}/{lap}"
     salt = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     return int(np.random.default_rng(salt).permutation(size)[place])
+
+
+def spread(seed: int, name: str, rng: np.random.Generator, size: int = 16) -> float:
+    """A number in [0, 1) for this identity: every run of ``size`` numbers covers it evenly."""
+    return (deck(seed, name, size) + float(rng.random())) / size
 
 
 def hsv(h: float, s: float, v: float) -> Colour:
@@ -51,17 +69,21 @@ def rgb(values: Any) -> Colour:
     return red, green, blue
 
 
-def cloth_colour(rng: np.random.Generator) -> Colour:
-    if rng.random() < 0.32:
-        grey = float(rng.choice([0.10, 0.18, 0.35, 0.55, 0.75, 0.93]))
-        tint = rng.normal(size=3) * 0.015
-        return (grey + float(tint[0]), grey + float(tint[1]), grey + float(tint[2]))
-    return hsv(float(rng.random()), float(rng.uniform(0.35, 0.9)), float(rng.uniform(0.3, 0.95)))
+def cloth_colour(rng: np.random.Generator, card: int | None = None) -> Colour:
+    """A grey or a hue; ``card`` below COLOUR_CARDS says which, None leaves it to chance."""
+    card = int(rng.integers(COLOUR_CARDS)) if card is None else card
+    if card < len(GREYS):
+        grey = GREYS[card] + float(rng.uniform(-0.06, 0.06))
+        return rgb(grey + rng.normal(size=3) * 0.015)
+    hue = (card - len(GREYS) + float(rng.random())) / (COLOUR_CARDS - len(GREYS))
+    return hsv(hue, float(rng.uniform(0.35, 0.9)), float(rng.uniform(0.3, 0.95)))
 
 
-def palette(rng: np.random.Generator) -> tuple[Colour, Colour, Colour]:
+def palette(
+    rng: np.random.Generator, card: int | None = None
+) -> tuple[Colour, Colour, Colour]:
     """Three colours, each well apart from the first in brightness or hue."""
-    first = cloth_colour(rng)
+    first = cloth_colour(rng, card)
     rest: list[Colour] = []
     for _ in range(2):
         other = cloth_colour(rng)
@@ -73,12 +95,13 @@ def palette(rng: np.random.Generator) -> tuple[Colour, Colour, Colour]:
     return first, rest[0], rest[1]
 
 
-def decals(rng: np.random.Generator, colours: tuple[Colour, ...]) -> tuple[Any, Any, str]:
-    kind = str(rng.choice(DECALS, p=[0.44] + [0.08] * 7))
+def decals(
+    kind: str, rng: np.random.Generator, colours: tuple[Colour, ...]
+) -> tuple[Any, Any]:
     word = str(rng.choice(WORDS)) if kind == "word" else str(rng.integers(0, 100))
     front = draw_decal(kind, colours[1], colours[2], word)
     back = draw_decal("number", colours[1], colours[2], str(rng.integers(1, 100)))
-    return front, back if rng.random() < 0.15 else None, kind
+    return front, back if rng.random() < 0.15 else None
 
 
 def wardrobe(
@@ -104,10 +127,11 @@ def wardrobe(
         )
         return len(garments) - 1
 
-    def material(pattern: str, **values: float) -> Material:
+    def material(part: str, pattern: str, **values: float) -> Material:
+        card = deck(seed, f"{part}_colour", COLOUR_CARDS)
         period = float(rng.uniform(0.45, 1.1)) * (1.7 if pattern in ("plaid", "bands") else 1.0)
         return Material(
-            "cloth", palette(rng), pattern, period,
+            "cloth", palette(rng, card), pattern, period,
             {"share": float(rng.uniform(0.3, 0.6)), **values}, seed=int(rng.integers(2**31)),
         )  # fmt: skip
 
@@ -118,7 +142,7 @@ def wardrobe(
     tucked = skirted or rng.random() < 0.35
     bottoms: list[int] = []
     if outfit == "dress":
-        cloth = material(top_pattern)
+        cloth = material("top", top_pattern)
         if rng.random() < 0.6:
             cloth.values["belt"] = 1.85
         hem = float(rng.uniform(-5.6, -1.9))
@@ -138,7 +162,7 @@ def wardrobe(
         top_kind = "dress"
     else:
         if outfit == "skirt":
-            cloth = material(bottom_pattern)
+            cloth = material("bottom", bottom_pattern)
             hem = float(rng.choice([-1.9, -2.6, -3.4, -4.6, -6.3])) + float(rng.uniform(-0.2, 0.2))
             garment = Garment(
                 Cut("skirt", hem=hem, waist=min(waist, 1.75)), "skirt", 0.12, len(materials),
@@ -146,7 +170,7 @@ def wardrobe(
             )  # fmt: skip
         else:
             pattern = "denim" if outfit == "jeans" else bottom_pattern
-            cloth = material(pattern, fly=waist)
+            cloth = material("bottom", pattern, fly=waist)
             if outfit == "jeans":
                 blue = hsv(
                     float(rng.uniform(0.57, 0.64)), float(rng.uniform(0.3, 0.75)),
@@ -170,7 +194,7 @@ def wardrobe(
                 wrinkle=0.0 if outfit == "leggings" else 0.016,
             )  # fmt: skip
         bottoms.append(add(outfit, garment, cloth))
-        cloth = material(top_pattern)
+        cloth = material("top", top_pattern)
         neck = (float(rng.uniform(0.72, 1.15)), float(rng.uniform(0.5, 0.85)))
         wedge = float(rng.uniform(3.9, 4.7)) if rng.random() < 0.25 else None
         sleeve, hem, ease = 0.55, float(rng.uniform(0.15, 0.8)), float(rng.uniform(0.08, 0.2))
@@ -191,7 +215,8 @@ def wardrobe(
         elif rng.random() < 0.25:
             cloth.values["trim"] = 0.16
         if top not in ("shirt", "polo"):
-            front, back, decal = decals(rng, cloth.colours)
+            decal = PRINTS[deck(seed, "print", len(PRINTS))] if top_pattern in PRINTED else "none"
+            front, back = decals(decal, rng, cloth.colours)
             small = decal in ("logo", "badge", "heart") and rng.random() < 0.5
             cloth.values.update(
                 decal_size=0.55 if small else float(rng.uniform(1.2, 1.7)),
@@ -207,10 +232,8 @@ def wardrobe(
         tops, top_kind = [add(top, shirt, cloth)], top
     if outer != "none" and not (top_kind == "sweater" and outer == "cardigan"):
         values: dict[str, float] = {"trim": 0.14 * float(rng.random() < 0.3)}
-        pattern = TOP_PATTERNS[int(rng.integers(len(TOP_PATTERNS)))]
-        if rng.random() < 0.6:
-            pattern = "plain"
-        cloth = material(pattern, **values)
+        pattern = OUTER_PATTERNS[deck(seed, "outer_pattern", len(OUTER_PATTERNS))]
+        cloth = material("outer", pattern, **values)
         closed = rng.random() < 0.3
         if closed:
             cloth.values["zip" if rng.random() < 0.5 else "buttons"] = 1.0
