@@ -110,6 +110,6 @@ def shoe(material: Material, a: Floats) -> Floats:
 
 PAINTERS = {"skin": skin, "eyes": eyes, "hair": hair, "cloth": cloth, "shoe": shoe}
 GLOSS = {
-    "skin": (0.10, 14.0), "eyes": (0.30, 60.0), "hair": (0.12, 18.0), "cloth": (0.02, 8.0),
+    "skin": (0.06, 14.0), "eyes": (0.30, 60.0), "hair": (0.12, 18.0), "cloth": (0.02, 8.0),
     "shoe": (0.15, 24.0),
 }  # fmt: skip

@@ -189,7 +189,8 @@ def _curtain(
     end = end * (1 - share) + np.maximum(tip, shoulders) * share
     if style.locks:
         before = np.clip((away - 1.50) / 0.12, 0, 1)
-        end = end * (1 - before) + np.minimum(end, float(ear[1]) - style.locks + ragged) * before
+        hem = float(ear[1]) - style.locks + 0.5 * (away - 1.75) ** 2 / 0.09 + 0.5 * ragged
+        end = end * (1 - before) + np.minimum(end, hem) * before
     steps = np.linspace(0, 1, rows)
     y = start + (end[None] - start) * steps[:, None]
     thick = style.volume * 0.75 + 0.05
@@ -200,6 +201,8 @@ def _curtain(
     tuck = np.clip((float(ear[1]) - y) / 1.2, 0, 1)
     x = np.sin(around)[None] * rx * (1 - 0.05 * tuck)
     z = middle[2] - np.cos(around)[None] * rz * (1 - 0.18 * tuck)
+    if style.locks:  # in front they spread towards the breastbone
+        x = x * (1 - 0.45 * np.clip((away - 1.5) / 0.55, 0, 1) * np.clip(tuck * 1.2, 0, 1))
     z = z - 0.02 * np.sin(around * 23 + style.seed % 5) * np.cos(around)
     low = y < ear[1] - 0.6
     for row, column in zip(*np.nonzero(low & ((away < 1.3) | (away > 1.45))), strict=True):

@@ -80,10 +80,14 @@ def cloth_colour(rng: np.random.Generator, card: int | None = None) -> Colour:
 
 
 def palette(
-    rng: np.random.Generator, card: int | None = None
+    rng: np.random.Generator, card: int | None = None, skin: Colour | None = None
 ) -> tuple[Colour, Colour, Colour]:
-    """Three colours, each well apart from the first in brightness or hue."""
+    """Three colours, each well apart from the first in brightness or hue; it from ``skin``."""
     first = cloth_colour(rng, card)
+    for _ in range(5):
+        if skin is None or sum(abs(a - b) for a, b in zip(first, skin, strict=True)) > 0.4:
+            break
+        first = cloth_colour(rng, card)
     rest: list[Colour] = []
     for _ in range(2):
         other = cloth_colour(rng)
@@ -131,7 +135,7 @@ def wardrobe(
         card = deck(seed, f"{part}_colour", COLOUR_CARDS)
         period = float(rng.uniform(0.45, 1.1)) * (1.7 if pattern in ("plaid", "bands") else 1.0)
         return Material(
-            "cloth", palette(rng, card), pattern, period,
+            "cloth", palette(rng, card, materials[0].colours[0]), pattern, period,
             {"share": float(rng.uniform(0.3, 0.6)), **values}, seed=int(rng.integers(2**31)),
         )  # fmt: skip
 
