@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from training.synthetic import View, identity_seed, make_identity, render_view
+from training.synthetic.body import load_asset, skin_points
 from training.synthetic.camera import KEYPOINTS, openpose_visibility
 from training.synthetic.dataset import (
     GENERATOR,
@@ -23,6 +24,8 @@ from training.synthetic.dataset import (
     write_dataset,
     write_identity,
 )
+from training.synthetic.identity import BACKDROPS, HAIRS, Identity
+from training.synthetic.pose import sample_pose
 
 SIZE = (96, 64)
 PEOPLE = range(4)
@@ -125,6 +128,7 @@ def test_every_person_is_seen_from_all_sides(views: list[View]) -> None:
         assert sum(yaw < 0.35 for yaw in yaws) >= 2
         assert sum(yaw > 2.6 for yaw in yaws) >= 1
         assert sum(1.2 < yaw < 1.9 for yaw in yaws) >= 1
+        assert sum(1.94 < yaw < 2.61 for yaw in yaws) >= 1
 
 
 def test_a_full_view_fills_the_height(views: list[View]) -> None:
@@ -145,8 +149,51 @@ def test_the_mask_is_where_the_picture_leaves_the_background(views: list[View]) 
         if view.mask[0, 0] or view.mask[-1, 0]:
             continue
         empty = ~_grown(view.mask)
+        empty[int(view.xy[[10, 13], 1].min()) :] = False  # there the feet's shadows lie
         assert apart[empty].mean() < 0.01
         assert apart[view.mask > 0].mean() > 0.85
+
+
+def test_a_person_keeps_one_background_in_all_views(views: list[View]) -> None:
+    tops = [view.picture[0, [0, -1]] for view in views]
+    masks = [view.mask[0, [0, -1]] == 0 for view in views]
+    shades = []
+    for person in PEOPLE:
+        row = slice(8 * person, 8 * person + 8)
+        corners = np.concatenate(
+            [top[free] for top, free in zip(tops[row], masks[row], strict=True)]
+        )
+        assert len(corners) >= 8
+        assert np.ptp(corners.astype(int), axis=0).max() <= 1
+        shades.append(tuple(corners[0]))
+    assert len(set(shades)) == len(shades)
+
+
+def test_the_floor_is_darker_below_the_feet_than_beside_them(views: list[View]) -> None:
+    drops = []
+    for view in views:
+        sole = int(np.flatnonzero(view.mask.any(axis=1))[-1])
+        if view.info["framing"] != "full" or sole + 3 > SIZE[0]:
+            continue
+        near, mask = view.picture[sole - 1 : sole + 3].mean(axis=2), view.mask[sole - 1 : sole + 3]
+        assert not mask[:, 0].any()
+        drops.append((near[:, :1] - np.where(mask > 0, 255, near)).max())
+    assert len(drops) >= 12
+    assert min(drops) > 4
+    assert np.median(drops) > 10
+
+
+def test_a_garment_keeps_its_colour_from_view_to_view() -> None:
+    person = make_identity(identity_seed(0, "train", 6))
+    body = [m for m in person.materials if m.kind == "cloth"][-1]
+    assert body.pattern == "plain"  # the top of this person
+    means = []
+    for number in range(8):
+        view = render_view(person, number, *SIZE)
+        chest = (view.xy[1] * 0.55 + view.xy[[8, 11]].mean(axis=0) * 0.45).astype(int)
+        patch = view.picture[chest[1] - 1 : chest[1] + 2, chest[0] - 1 : chest[0] + 2]
+        means.append(np.median(patch.reshape(-1, 3), axis=0))
+    assert np.ptp(np.array(means), axis=0).max() < 60
 
 
 def test_splits_share_no_identity() -> None:
@@ -164,6 +211,51 @@ def test_attributes_are_dealt_evenly() -> None:
     assert genders.count("male") == 3
     assert len({person["hair"]["kind"] for person in people}) >= 4
     assert all(person["garments"] for person in people)
+
+
+def test_hair_colours_and_backgrounds_are_dealt_evenly() -> None:
+    count = len(BACKDROPS)
+    people = [make_identity(identity_seed(3, "train", number)) for number in range(count)]
+    names = [person.attributes["hair"]["name"] for person in people]
+    assert all(names.count(name) == count // len(HAIRS) for name in HAIRS)
+    shades = {tuple(person.attributes["background"]) for person in people}
+    assert len(shades) == count
+    for person in people:  # hair is told from skin
+        skin, hair = person.attributes["skin"], person.attributes["hair"]["colour"]
+        assert np.linalg.norm(np.subtract(skin, hair)) > 0.2
+
+
+def _cloth(person: Identity) -> tuple[np.ndarray, ...]:
+    """Rest points, normals and skin weights of what the clothes show of trunk and legs."""
+    parts = []
+    for piece in person.pieces:
+        if person.materials[piece.material].kind == "cloth":
+            shown = (piece.cut > 0) & (piece.attributes[:, 4] < 0.3)
+            parts.append((piece.points[shown], piece.normals[shown], piece.skin[shown]))
+    return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+def test_hands_stay_out_of_the_clothed_body() -> None:
+    asset, outside = load_asset(), []
+    for number in range(6):
+        person = make_identity(identity_seed(0, "val", number))
+        points, normals, skin = _cloth(person)
+        for draw in range(8):
+            pose = sample_pose(person.skeleton, person.torso, np.random.default_rng([7, draw]))
+            posed, linear = skin_points(points, skin, pose.bones)
+            turned = np.einsum("nij,nj->ni", linear, normals)
+            for side in "LR":
+                frame = pose.bones[asset.bone(f"wrist.{side}")]
+                names = ["hand", *(f"finger-{finger}-{k}" for finger in (2, 5) for k in (1, 3))]
+                for name in names:
+                    mark = person.skeleton.joint(f"{side.lower()}-{name}")
+                    place = frame[:, :3] @ mark + frame[:, 3]
+                    apart = np.linalg.norm(posed - place, axis=1)
+                    near = int(apart.argmin())
+                    outside.append(float((place - posed[near]) @ turned[near]))
+    # In decimetres; the nearest vertex says on which side of the cloth a joint lies.
+    assert np.mean(np.array(outside) < -0.15) < 0.005
+    assert min(outside) > -0.6
 
 
 def test_a_folder_holds_what_the_format_says(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def skin(material: Material, a: Floats) -> Floats:
         area = area * ~clear * ramp(z, 0.42, 0.55)
         if material.value("moustache_only"):
             area = ((np.abs(y - 6.73) < 0.06) & (x < 0.27) & (z > 1.2)).astype(np.float32)
-        out = mix(out, hair, area * beard * (1 - ramp(a[:, 6], 0.25, 0.6)))
+        out = mix(out, material.colours[4], area * beard * (1 - ramp(a[:, 6], 0.25, 0.6)))
     along = np.clip((x - 0.11) / 0.42, 0, 1)
     arch = 7.505 + material.value("brow_height") + 0.05 * np.sin(along * 2.4) - 0.035 * along**3
     thick = material.value("brow_width", 0.035) * (1.1 - 0.6 * along)

@@ -211,6 +211,21 @@ def _sew(cloth: Floats, y: Floats, bodice: Floats, normals: Floats) -> Floats:
     return out
 
 
+@lru_cache(maxsize=1)
+def _skirt_skin() -> Floats:
+    """Skin weights [n, B] of the skirt: it hangs between the legs more than it follows each."""
+    asset = load_asset()
+    skin = asset.skirt.skin.copy()
+    upper = [asset.bone(f"upperleg.{side}") for side in "LR"]
+    lower = [asset.bone(f"lowerleg.{side}") for side in "LR"]
+    moved = 0.5 * skin[:, lower]
+    skin[:, lower] -= moved
+    skin[:, upper] += moved
+    for pair in (upper, lower):
+        skin[:, pair] = 0.5 * skin[:, pair] + 0.5 * skin[:, pair].mean(axis=1, keepdims=True)
+    return skin
+
+
 def dress(
     asset: Asset, rest: Floats, garments: Sequence[Garment], rng: np.random.Generator
 ) -> tuple[list[Piece], Piece, Floats]:
@@ -266,12 +281,13 @@ def dress(
         if item.cut.kind != "shoe":
             inside = (own > 0) & (where.arm < 0.3)
             trunk.append(cloth[inside])
+        skin = _skirt_skin() if item.shell == "skirt" else mesh.skin
         # One cylinder for the pattern, not one per leg.
         hem = evaluate(replace(item.cut, waist=FAR), where) if item.joined else own
         whole = np.full(len(own), float(item.shell == "skirt" or item.cut.kind == "top"))
         pieces.append(
             Piece(
-                cloth, normals, mesh.skin, mesh.faces, cut, _attributes(where, hem, whole),
+                cloth, normals, skin, mesh.faces, cut, _attributes(where, hem, whole),
                 item.material, item.shell == "skirt" or item.cut.opening is not None,
             )
         )  # fmt: skip

@@ -191,6 +191,8 @@ def _curtain(
         before = np.clip((away - 1.50) / 0.12, 0, 1)
         hem = float(ear[1]) - style.locks + 0.5 * (away - 1.75) ** 2 / 0.09 + 0.5 * ragged
         end = end * (1 - before) + np.minimum(end, hem) * before
+    else:  # no points hang beside the face
+        end = end + 0.6 * np.clip((away - 1.35) / 0.7, 0, 1)
     steps = np.linspace(0, 1, rows)
     y = start + (end[None] - start) * steps[:, None]
     thick = style.volume * 0.75 + 0.05
@@ -202,9 +204,10 @@ def _curtain(
     x = np.sin(around)[None] * rx * (1 - 0.05 * tuck)
     z = middle[2] - np.cos(around)[None] * rz * (1 - 0.18 * tuck)
     if style.locks:  # in front they spread towards the breastbone
-        x = x * (1 - 0.45 * np.clip((away - 1.5) / 0.55, 0, 1) * np.clip(tuck * 1.2, 0, 1))
+        inner = 0.15 - 0.65 * np.clip((away - 1.5) / 0.55, 0, 1)
+        x = x * (1 + inner * (away > 1.45) * np.clip(tuck * 1.2, 0, 1))
     z = z - 0.02 * np.sin(around * 23 + style.seed % 5) * np.cos(around)
-    low = y < ear[1] - 0.6
+    least, low = z - FAR, y < ear[1] - 0.6
     for row, column in zip(*np.nonzero(low & ((away < 1.3) | (away > 1.45))), strict=True):
         near = (np.abs(outer[:, 1] - y[row, column]) < 0.3) & (
             np.abs(outer[:, 0] - x[row, column]) < 0.3
@@ -214,12 +217,14 @@ def _curtain(
         if away[column] < 1.3:
             z[row, column] = min(z[row, column], float(outer[near, 2].min()) - 0.14)
         else:
-            z[row, column] = max(z[row, column], float(outer[near, 2].max()) + 0.10)
+            least[row, column] = float(outer[near, 2].max()) + 0.16
+            z[row, column] = max(z[row, column], least[row, column])
     for _ in range(3):  # even out the steps of the search above
         z[1:-1] = 0.25 * z[:-2] + 0.5 * z[1:-1] + 0.25 * z[2:]
         back = slice(6, -6)
         calm = (z[:, :-2] + z[:, 1:-1] + z[:, 2:]) / 3
         z[:, 1:-1][:, back] = np.minimum(z[:, 1:-1], calm)[:, back]
+    z = np.maximum(z, least)
     sheet = np.stack([x, y, z], axis=2).reshape(-1, 3).astype(np.float32)
     faces = _grid(rows, columns, closed=False)
     return [_piece(asset, sheet, faces, _hang(asset, sheet, head, spine), material)]

@@ -110,7 +110,7 @@ def _body(seed: int, rng: np.random.Generator) -> tuple[Macro, np.ndarray, dict[
         if not low:
             details[row] = amount if high == shape else 0.0
         elif high in ("mouth-angles-up", "mouth-scale-horiz-incr"):  # faces are friendly
-            details[row] = 0.25 + 0.6 * abs(details[row])
+            details[row] = 0.4 + 0.6 * abs(details[row])
         elif high == "*-eye-scale-incr":
             details[row] = abs(details[row])
         elif folder in ("stomach", "hip", "torso"):
@@ -170,7 +170,7 @@ def make_identity(seed: int) -> Identity:
     if fringe == "fringe" and kind != "buzz":
         hairline = float(rng.uniform(7.60, 7.67))
     length = {"bob": (0.8, 1.3), "medium": (0.3, 0.6), "long": (1.7, 3.6)}.get(kind, (1.8, 3.4))
-    locks = float(rng.uniform(1.5, 2.7)) if kind == "long" and rng.random() < 0.6 else 0.0
+    locks = float(rng.uniform(1.3, 2.7)) if kind == "long" else 0.0
     style = HairStyle(
         kind, volume.get(kind, 0.15) * float(rng.uniform(0.85, 1.25)), hairline,
         float(rng.uniform(*length)), int(rng.integers(2**31)),
@@ -198,13 +198,12 @@ def make_identity(seed: int) -> Identity:
         "legwear_top": 1.5 if rng.random() < 0.6 else float(rng.choice([-6.7, -4.3])),
     }
     # Brows of the hair's colour where that is seen on the skin, darker ones elsewhere.
-    brow = max(
-        (rgb(0.65 * np.array(pigment)), rgb(0.25 * skin)),
-        key=lambda colour: _apart(colour, skin) + 0.15 * (colour[0] != float(0.25 * skin[0])),
-    )
+    brow = rgb(0.65 * np.array(pigment))
+    brow = brow if _apart(brow, skin) > 0.35 else rgb(0.25 * skin)
+    chin = rgb(0.8 * np.array(pigment))
     shadow = hsv(float(rng.random()), 0.5, 0.5)
     materials = [
-        Material("skin", (rgb(skin), rgb(lips), brow, sock, shadow), values=face),
+        Material("skin", (rgb(skin), rgb(lips), brow, sock, chin, shadow), values=face),
         Material("eyes", (EYE_COLOURS[int(rng.integers(len(EYE_COLOURS)))],)),
         Material(
             "hair", (pigment,), seed=style.seed,

@@ -22,7 +22,8 @@ class Material:
 
     Args:
         kind: "skin", "eyes", "hair", "cloth" or "shoe".
-        colours: main colour first; cloth uses up to three, skin: skin, lips, hair.
+        colours: main colour first; cloth uses up to three, skin: skin, lips, brows, legwear,
+            beard and eye shadow.
         pattern: one of PATTERNS. period: size of its repeat in dm.
         values: further numbers by name, each documented where it is read.
         front, back: decals as [64, 64, 4] in [0, 1].

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .body import Asset, Floats, pose_bones
+from .body import Asset, Flags, Floats, pose_bones
 
 Vector = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 #: Directions of upper arm and forearm for the left arm: x outwards, y up, z forwards; then the
 #: turn of the hand about the forearm in radians (positive turns the thumb outwards) and the curl
@@ -213,14 +214,16 @@ class Torso:
             centres = hip[[0, 2]] + along * (knee - hip)[[0, 2]]
             self._add(f"upperleg.{side}", low, centres, shell[shell[:, 0] * sign > 0])
 
-    def _place(self, low: float, centres: Vector, points: Vector) -> tuple[Vector, ...]:
+    def _place(
+        self, low: float, centres: Vector, points: Vector
+    ) -> tuple[Rows, Rows, Vector, Flags]:
         """Row, bin and distance from the axis of ``points``; and which lie in the rows."""
-        row = np.floor((points[:, 1] - low) / self.STEP).astype(int)
+        row = np.floor((points[:, 1] - low) / self.STEP).astype(np.int64)
         inside = (row >= 0) & (row < len(centres))
         row = np.clip(row, 0, len(centres) - 1)
         x, z = points[:, 0] - centres[row, 0], points[:, 2] - centres[row, 1]
         turn = np.arctan2(x, z) / (2 * np.pi) % 1.0
-        return row, (turn * self.BINS).astype(int) % self.BINS, np.hypot(x, z), inside
+        return row, (turn * self.BINS).astype(np.int64) % self.BINS, np.hypot(x, z), inside
 
     def _add(self, bone: str, low: float, centres: Vector, shell: Vector) -> None:
         radius = np.zeros((len(centres), self.BINS))

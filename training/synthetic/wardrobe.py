@@ -84,8 +84,8 @@ def palette(
 ) -> tuple[Colour, Colour, Colour]:
     """Three colours, each well apart from the first in brightness or hue; it from ``skin``."""
     first = cloth_colour(rng, card)
-    for _ in range(5):
-        if skin is None or sum(abs(a - b) for a, b in zip(first, skin, strict=True)) > 0.4:
+    for _ in range(12):
+        if skin is None or sum(abs(a - b) for a, b in zip(first, skin, strict=True)) > 0.5:
             break
         first = cloth_colour(rng, card)
     rest: list[Colour] = []
@@ -99,9 +99,7 @@ def palette(
     return first, rest[0], rest[1]
 
 
-def decals(
-    kind: str, rng: np.random.Generator, colours: tuple[Colour, ...]
-) -> tuple[Any, Any]:
+def decals(kind: str, rng: np.random.Generator, colours: tuple[Colour, ...]) -> tuple[Any, Any]:
     word = str(rng.choice(WORDS)) if kind == "word" else str(rng.integers(0, 100))
     front = draw_decal(kind, colours[1], colours[2], word)
     back = draw_decal("number", colours[1], colours[2], str(rng.integers(1, 100)))
@@ -221,6 +219,7 @@ def wardrobe(
         if top not in ("shirt", "polo"):
             decal = PRINTS[deck(seed, "print", len(PRINTS))] if top_pattern in PRINTED else "none"
             front, back = decals(decal, rng, cloth.colours)
+            wedge = None if front is not None else wedge  # a V neck would cut the print
             small = decal in ("logo", "badge", "heart") and rng.random() < 0.5
             cloth.values.update(
                 decal_size=0.55 if small else float(rng.uniform(1.2, 1.7)),
