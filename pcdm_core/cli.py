@@ -1,4 +1,4 @@
-"""The command `pcdm`: generate pictures, read poses, convert and inspect weights."""
+"""The command `pcdm`: generate pictures, read poses, measure, convert and inspect weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .evaluation import commands as commands_of_evaluation
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
     from torch import Tensor
@@ -121,6 +123,13 @@ def build_parser() -> argparse.ArgumentParser:
     pose.add_argument("--json", type=Path, help="write OpenPose JSON, which is a POSE_KEYPOINT")
     pose.add_argument("--render", type=Path, help="write the skeleton as the models see it (.png)")
     pose.set_defaults(command=convert_pose)
+
+    evaluate = commands_of_evaluation.add_evaluate(commands, _size)
+    evaluate.set_defaults(command=evaluate_pictures)
+
+    benchmark = commands_of_evaluation.add_run_benchmark(commands)
+    add_sampling_options(benchmark)
+    benchmark.set_defaults(command=run_benchmark)
 
     inspect = commands.add_parser("inspect", help="say what a weights file is")
     inspect.add_argument("file", type=Path)
@@ -251,6 +260,16 @@ def describe(summary: Summary) -> None:
     }
     for name, fact in facts.items():
         print(f"{name}: {fact}")
+
+
+def evaluate_pictures(options: argparse.Namespace) -> None:
+    """`pcdm evaluate`."""
+    commands_of_evaluation.evaluate(options, pick_device(options.device), print)
+
+
+def run_benchmark(options: argparse.Namespace) -> None:
+    """`pcdm run-benchmark`."""
+    commands_of_evaluation.run_benchmark(options, load_pipeline, print)
 
 
 def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:

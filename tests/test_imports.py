@@ -19,6 +19,7 @@ ORDER = (
     {"models", "encoders", "vae", "schedules"},
     {"checkpoint_files", "checkpoint_keys", "checkpoint_detection"},
     {"sampling", "losses", "checkpoints"},
+    {"data"},
     {"inputs", "components", "stages", "pipeline", "evaluation", "sheet"},
     {"cli", "demo"},
 )

@@ -34,7 +34,7 @@ from pcdm_core.images import (
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.pose.render import draw_people, people_of
 
-from .data.pictures import PictureSet
+from .data import PictureSet
 from .synthetic.camera import openpose_visibility
 from .synthetic.dataset import check_generator
 

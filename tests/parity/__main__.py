@@ -12,7 +12,7 @@ from pcdm_core.checkpoints import CheckpointError
 
 from .fixtures import BadFolderError, Fixture, Result, find_fixtures
 from .native import compare_native
-from .others import compare_encoders, compare_refusals, compare_skeletons
+from .others import compare_encoders, compare_metrics, compare_refusals, compare_skeletons
 from .prior import compare_prior
 from .stages import compare_inpainting, compare_refining, compare_single_stage
 
@@ -24,6 +24,7 @@ COMPARERS: dict[str, Callable[[Fixture], None]] = {
     "encoders": compare_encoders,
     "native": compare_native,
     "skeleton": compare_skeletons,
+    "metrics": compare_metrics,
     "loader": compare_refusals,
 }
 
@@ -64,16 +65,13 @@ def compare(path: Path) -> Result:
     """
     fixture = Fixture.open(path) if (path / "manifest.json").is_file() else Fixture(path, {})
     kind = kind_of(fixture)
-    if kind == "metrics":
-        fixture.skip("(metrics: the published protocol of evaluation is not in this version)")
-        return fixture.result
     try:
         COMPARERS[kind](fixture)
     except (KeyError, TypeError) as error:
         raise BadFolderError(
             f"{path}: its manifest does not fit the kind {kind} ({error!r})."
         ) from error
-    if kind not in ("skeleton", "loader"):
+    if kind not in ("skeleton", "metrics", "loader"):
         for name in fixture.tensors.unused:
             fixture.skip(name)
     return fixture.result

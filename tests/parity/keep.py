@@ -18,8 +18,21 @@ from .__main__ import kind_of
 from .fixtures import Fixture, find_fixtures, rule_hash
 from .stages import stage_weights
 
-# The skeletons are kept beside the renderer's tests; the metrics belong to evaluation.
-LEFT_OUT = ("skeleton", "metrics")
+# The skeletons are kept beside the renderer's tests.
+LEFT_OUT = ("skeleton",)
+METRICS_KEPT = (1, 2)  # one pair of near-equal pictures and one that differs, 0.6 MB together
+
+
+def keep_metrics(fixture: Fixture, to: Path) -> None:
+    """Some pairs of pictures and their figures."""
+    items = [fixture.stated("items")[number] for number in METRICS_KEPT]
+    for item in items:
+        for name in (item["generated"], item["gt"]):
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(fixture.path / name, to / name)
+    manifest = {k: v for k, v in fixture.manifest.items() if k != "mean"}
+    text = json.dumps({**manifest, "items": items}, indent=1) + "\n"
+    (to / "manifest.json").write_text(text)
 
 
 def keep(path: Path, to: Path) -> None:
@@ -30,6 +43,9 @@ def keep(path: Path, to: Path) -> None:
     if kind in LEFT_OUT:
         return
     to.mkdir(parents=True, exist_ok=True)
+    if kind == "metrics":
+        keep_metrics(fixture, to)
+        return
     for file in sorted(path.iterdir()):
         if file.name == "tensors.safetensors" or file.suffix in (".png", ".pt"):
             shutil.copyfile(file, to / file.name)

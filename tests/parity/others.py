@@ -1,4 +1,4 @@
-"""Encoders, skeleton pictures, and files that must be refused."""
+"""Encoders, skeleton pictures, figures of pictures, and files that must be refused."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from PIL import Image
 
 from pcdm_core.checkpoint_files import SUFFIXES
 from pcdm_core.checkpoints import CheckpointError, load_model
+from pcdm_core.evaluation.folders import read_pixels
+from pcdm_core.evaluation.protocols import PROTOCOLS, reconstruction
 from pcdm_core.images import encoder_pixels, load_picture, to_uint8
 from pcdm_core.pose.keypoints import HAND_POINTS, HAND_SIDES, Keypoints
 from pcdm_core.pose.render import draw_people, people_of, render_pose
@@ -74,6 +76,21 @@ def compare_skeletons(fixture: Fixture) -> None:
                 raise BadFolderError(f"{fixture.path / item['file']} is not {height}x{width}.")
             differing = int((picture != reference).any(-1).sum())
             fixture.add(item["file"] + way, float(differing), 0.0)
+
+
+def compare_metrics(fixture: Fixture) -> None:
+    """SSIM, PSNR, L1 and MAE of pairs under the published protocol, as absolute differences."""
+    width, height = fixture.stated("size")
+    # A tolerance may carry its unit: "1e-3 dB".
+    tolerances = {
+        name: float(str(value).split()[0]) for name, value in fixture.stated("tolerance").items()
+    }
+    for item in fixture.stated("items"):
+        pixels = [read_pixels(fixture.path / item[name]) for name in ("generated", "gt")]
+        found = reconstruction(pixels[0], pixels[1], PROTOCOLS["pcdms"], (height, width))
+        for name, tolerance in tolerances.items():
+            error = abs(found[name] - item[name])
+            fixture.add(f"{Path(item['generated']).stem} {name}", error, tolerance)
 
 
 def compare_refusals(fixture: Fixture) -> None:

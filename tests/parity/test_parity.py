@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pcdm_core.checkpoints import save_model
@@ -52,6 +53,7 @@ KINDS = {
           for case in ("even", "odd", "single")),
         "inpainting: weights made again", "refining: weights made again",
     },
+    "parity/metrics": {"p02a_to_p02b ssim", "p01a_to_p01b psnr", "p02a_to_p02b l1"},
     "parity/loader": {
         "foreign_class.pt is refused", "no_module_key.pt is refused", "truncated.pt is refused",
     },
@@ -219,13 +221,19 @@ def test_missing_tensors_and_folders_get_a_sentence(
 
 
 def test_what_is_not_compared_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "metrics"
-    folder.mkdir()
-    items = [{"generated": "a.png", "gt": "b.png", "ssim": 1.0}]
-    (folder / "manifest.json").write_text(json.dumps({"items": items}))
-    copied("parity/loader", tmp_path)
+    path = copied("parity/encoders", tmp_path) / "tensors.safetensors"
+    save_file({**load_file(path), "spare.out": torch.zeros(1)}, path)
     assert main([str(tmp_path)]) == 0
-    assert "not compared: metrics" in capsys.readouterr().out
+    assert "not compared: encoders spare.out" in capsys.readouterr().out
+
+
+def test_a_figure_of_another_protocol_is_noticed(tmp_path: Path) -> None:
+    folder = copied("parity/metrics", tmp_path)
+
+    def other(manifest: dict[str, Any]) -> None:
+        manifest["size"] = [352, 512]
+
+    assert len(out_of(compare(changed_manifest(folder, other)).entries)) == 8
 
 
 def test_a_file_that_loads_is_no_refusal(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The layouts of DeepFashion In-shop, Market-1501, rendered people, and a plain folder of people.
+"""The layouts of DeepFashion In-shop, Market-1501, and a plain folder of people.
 
 pcdms      train_data.json (source_image, target_image), all_data_png/ or train_all_png/,
            normalized_pose_txt/ (18 lines of x y as fractions)
@@ -10,10 +10,9 @@ market     market-pairs-train.csv, market-annotation-train.csv (pixels of 128x64
            bounding_box_train/ or train/
 original   img/WOMEN/<kind>/id_<number>/<outfit>_<n>_<view>.jpg, list_eval_partition.txt, and poses
            as gfla, as patn, or as a pose file beside the picture
-synthetic  train/<number>/<view>.png with people.npz (`python -m training.synthetic`)
 folder     <person>/<picture> with a pose file of the same name beside it
 
-Pose files are read by `pcdm_core.pose.formats`; here is only where they lie and what picture their
+Pose files are read by `pose.formats`; here is only where they lie and what picture their
 numbers belong to. The data set's own spelling `fasion` is right, `fashion` is read too.
 """
 
@@ -21,16 +20,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from pcdm_core.pose.formats import read_pose
-from pcdm_core.pose.keypoints import Keypoints
-
-from ..synthetic.camera import openpose_visibility
+from ..pose.formats import read_pose
+from ..pose.keypoints import Keypoints
 from .pictures import Collector, PictureSet
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -38,31 +33,67 @@ POSES = (".json", "_keypoints.json", ".txt")
 GFLA_MARGIN, GFLA_SIDE, GFLA_WIDTH = 40, 256, 176
 
 PoseReader = Callable[[tuple[int, int]], Keypoints]
+Layout = tuple[Callable[[Path, str], bool], Callable[[Path, str], PictureSet]]
+"""Whether a folder has a split's files, and how they are read."""
+
+# The list of a split's pairs -> the layout that it belongs to.
+PAIR_FILES = (
+    (re.compile(r"(?P<split>train|test)_data\.json"), "pcdms"),
+    (re.compile(r"fash?ion-resize-pairs-(?P<split>train|test)\.csv"), "patn"),
+    (re.compile(r"market-pairs-(?P<split>train|test)\.csv"), "market"),
+    (re.compile(r"(?P<split>train|test)_pairs\.txt"), "gfla"),
+)
 
 
-def open_pictures(root: Path, layout: str = "auto", split: str = "train") -> PictureSet:
+def open_pictures(
+    root: Path,
+    layout: str = "auto",
+    split: str = "train",
+    layouts: Mapping[str, Layout] | None = None,
+) -> PictureSet:
     """Read a data set; files that are missing or broken are in its `problems`.
 
     Args:
-        layout: one of `LAYOUTS`, or `auto`: the first whose files are there.
+        layout: one of `layouts`, or `auto`: the first whose files are there.
         split: `train` or `test`.
+        layouts: by name; those of this file by default.
 
     Raises:
         FileNotFoundError: no folder, or no layout's files in it.
         ValueError: an unknown layout, a list that cannot be read, or no usable pair.
     """
+    layouts = LAYOUTS if layouts is None else layouts
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; give the data set's own folder.")
     if layout == "auto":
-        layout = next((name for name, (fits, _) in LAYOUTS.items() if fits(root, split)), "")
+        layout = next((name for name, (fits, _) in layouts.items() if fits(root, split)), "")
         if not layout:
             raise FileNotFoundError(
-                f"{root}: none of the known layouts ({', '.join(LAYOUTS)}) has its {split} files "
-                f"there. The layouts are described in training/data/layouts.py."
+                f"{root}: none of the known layouts ({', '.join(layouts)}) has its {split} files "
+                f"there. The layouts are described in docs/training.md."
             )
-    if layout not in LAYOUTS:
-        raise ValueError(f"Unknown layout {layout!r}. Known: auto, {', '.join(LAYOUTS)}.")
-    return LAYOUTS[layout][1](root, split)
+    if layout not in layouts:
+        raise ValueError(f"Unknown layout {layout!r}. Known: auto, {', '.join(layouts)}.")
+    return layouts[layout][1](root, split)
+
+
+def open_pairs(path: Path) -> PictureSet:
+    """The pictures and pairs of a list of pairs, which lies in the data set's folder.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: its name is not that of a known list, or it cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; give the data set's list of pairs.")
+    for pattern, layout in PAIR_FILES:
+        if match := pattern.fullmatch(path.name):
+            return open_pictures(path.parent, layout, match["split"])
+    raise ValueError(
+        f"{path}: not the name of a list of pairs. Known: test_data.json (pcdms), "
+        f"fasion-resize-pairs-test.csv (patn), test_pairs.txt (gfla), market-pairs-test.csv "
+        f"(market)."
+    )
 
 
 # --- what several layouts do ----------------------------------------------------------------------
@@ -268,31 +299,7 @@ def _read_folder(root: Path, split: str) -> PictureSet:
     return collector.finish()
 
 
-def _read_synthetic(root: Path, split: str) -> PictureSet:
-    base = root / split
-
-    def find(name: str) -> tuple[Path, PoseReader]:
-        path = base / name
-
-        def pose(size: tuple[int, int]) -> Keypoints:
-            number, view = int(path.parent.name), int(path.stem)
-            with np.load(path.parent / "people.npz") as table:
-                xy, codes = table["xy"][view], table["visible"][view]
-            seen = openpose_visibility(xy, codes, np.random.default_rng((number, view)))
-            return Keypoints.from_pixels(torch.from_numpy(xy), torch.from_numpy(seen), *size)
-
-        return path, pose
-
-    groups = [
-        [f"{folder.name}/{path.name}" for path in sorted(folder.glob("[0-9][0-9].png"))]
-        for folder in sorted(base.glob("[0-9]*"))
-    ]
-    collector = Collector("synthetic", find)
-    collector.all_pairs(groups)
-    return collector.finish()
-
-
-def _has(*patterns: str) -> Callable[[Path, str], bool]:
+def has_files(*patterns: str) -> Callable[[Path, str], bool]:
     """Whether a folder has a file for each of the patterns."""
 
     def fits(root: Path, split: str) -> bool:
@@ -301,12 +308,11 @@ def _has(*patterns: str) -> Callable[[Path, str], bool]:
     return fits
 
 
-LAYOUTS: Mapping[str, tuple[Callable[[Path, str], bool], Callable[[Path, str], PictureSet]]] = {
-    "pcdms": (_has("{split}_data.json"), _read_pcdms),
-    "market": (_has("market-pairs-{split}.csv"), _read_market),
-    "patn": (_has("fas*ion-resize-pairs-{split}.csv"), _read_patn),
-    "gfla": (_has("{split}_pairs.txt"), _read_gfla),
-    "original": (_has("img*/*/*/id_*"), _read_original),
-    "synthetic": (_has("{split}/[0-9]*/people.npz"), _read_synthetic),
-    "folder": (_has("*/*.*"), _read_folder),
+LAYOUTS: Mapping[str, Layout] = {
+    "pcdms": (has_files("{split}_data.json"), _read_pcdms),
+    "market": (has_files("market-pairs-{split}.csv"), _read_market),
+    "patn": (has_files("fas*ion-resize-pairs-{split}.csv"), _read_patn),
+    "gfla": (has_files("{split}_pairs.txt"), _read_gfla),
+    "original": (has_files("img*/*/*/id_*"), _read_original),
+    "folder": (has_files("*/*.*"), _read_folder),
 }

@@ -1,0 +1,222 @@
+"""Inception-v3's pooled features, as the field's FID takes them: torchvision's ImageNet weights.
+
+Szegedy et al. 2015 (arXiv 1512.00567). Names of parts are those of torchvision's file, so that its
+tensors load as they are. The published scripts of GFLA, PIDM, PCDMs and CFLD all use this network;
+a figure by the TensorFlow weights of pytorch-fid is another one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .weight_files import INCEPTION, Published, read_weights, take
+
+SIDE = 299
+WIDTH = 2048
+_SCALE = (0.458, 0.448, 0.45)
+_SHIFT = (-0.03, -0.088, -0.188)
+
+
+class Conv(NamedTuple):
+    """A convolution of a block; of stride 1 it keeps the size, of stride 2 it has no padding."""
+
+    name: str
+    channels: int
+    kernel: tuple[int, int]
+    stride: int = 1
+
+
+Branch = tuple[tuple[Conv, ...], ...]  # steps; a step of two convolutions forks
+
+
+class _Unit(nn.Module):
+    """Convolution, batch norm, rectifier."""
+
+    def __init__(
+        self,
+        before: int,
+        channels: int,
+        kernel: tuple[int, int],
+        stride: int = 1,
+        padding: tuple[int, int] = (0, 0),
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(before, channels, kernel, stride, padding, bias=False)
+        self.bn = nn.BatchNorm2d(channels, eps=0.001)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.bn(self.conv(x)))
+
+
+class _Mixed(nn.Module):
+    """Branches side by side; the last is a pooling: averaged and projected, or the maximum."""
+
+    def __init__(self, before: int, branches: tuple[Branch, ...], pooled: int | None) -> None:
+        super().__init__()
+        self.branches, self.width = branches, pooled or before
+        for branch in branches:
+            channels = before
+            for step in branch:
+                for name, wide, kernel, stride in step:
+                    padding = (kernel[0] // 2, kernel[1] // 2) if stride == 1 else (0, 0)
+                    self.add_module(name, _Unit(channels, wide, kernel, stride, padding))
+                channels = sum(conv.channels for conv in step)
+            self.width += channels
+        self.branch_pool = None if pooled is None else _Unit(before, pooled, (1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        results: list[Tensor] = []
+        for branch in self.branches:
+            y = x
+            for step in branch:
+                y = torch.cat([self.get_submodule(conv.name)(y) for conv in step], 1)
+            results.append(y)
+        if self.branch_pool is None:
+            results.append(functional.max_pool2d(x, 3, 2))
+        else:
+            results.append(self.branch_pool(functional.avg_pool2d(x, 3, 1, 1)))
+        return torch.cat(results, 1)
+
+
+def _one(name: str, channels: int, rows: int = 1, columns: int | None = None, stride: int = 1):
+    kernel = rows, rows if columns is None else columns
+    return (Conv(name, channels, kernel, stride),)
+
+
+def _block_a(before: int, pooled: int) -> _Mixed:
+    return _Mixed(
+        before,
+        (
+            (_one("branch1x1", 64),),
+            (_one("branch5x5_1", 48), _one("branch5x5_2", 64, 5)),
+            (
+                _one("branch3x3dbl_1", 64),
+                _one("branch3x3dbl_2", 96, 3),
+                _one("branch3x3dbl_3", 96, 3),
+            ),
+        ),
+        pooled,
+    )
+
+
+def _block_b(before: int) -> _Mixed:
+    last = _one("branch3x3dbl_3", 96, 3, stride=2)
+    return _Mixed(
+        before,
+        (
+            (_one("branch3x3", 384, 3, stride=2),),
+            (_one("branch3x3dbl_1", 64), _one("branch3x3dbl_2", 96, 3), last),
+        ),
+        None,
+    )
+
+
+def _block_c(before: int, narrow: int) -> _Mixed:
+    return _Mixed(
+        before,
+        (
+            (_one("branch1x1", 192),),
+            (
+                _one("branch7x7_1", narrow),
+                _one("branch7x7_2", narrow, 1, 7),
+                _one("branch7x7_3", 192, 7, 1),
+            ),
+            (
+                _one("branch7x7dbl_1", narrow),
+                _one("branch7x7dbl_2", narrow, 7, 1),
+                _one("branch7x7dbl_3", narrow, 1, 7),
+                _one("branch7x7dbl_4", narrow, 7, 1),
+                _one("branch7x7dbl_5", 192, 1, 7),
+            ),
+        ),
+        192,
+    )
+
+
+def _block_d(before: int) -> _Mixed:
+    return _Mixed(
+        before,
+        (
+            (_one("branch3x3_1", 192), _one("branch3x3_2", 320, 3, stride=2)),
+            (
+                _one("branch7x7x3_1", 192),
+                _one("branch7x7x3_2", 192, 1, 7),
+                _one("branch7x7x3_3", 192, 7, 1),
+                _one("branch7x7x3_4", 192, 3, stride=2),
+            ),
+        ),
+        None,
+    )
+
+
+def _block_e(before: int) -> _Mixed:
+    def fork(stem: str) -> tuple[Conv, ...]:
+        return Conv(f"{stem}a", 384, (1, 3)), Conv(f"{stem}b", 384, (3, 1))
+
+    return _Mixed(
+        before,
+        (
+            (_one("branch1x1", 320),),
+            (_one("branch3x3_1", 384), fork("branch3x3_2")),
+            (_one("branch3x3dbl_1", 448), _one("branch3x3dbl_2", 384, 3), fork("branch3x3dbl_3")),
+        ),
+        192,
+    )
+
+
+class InceptionV3(nn.Module):
+    """Pictures [B, 3, H, W] in [0, 1] -> pooled features [B, 2048]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.Conv2d_1a_3x3 = _Unit(3, 32, (3, 3), 2)
+        self.Conv2d_2a_3x3 = _Unit(32, 32, (3, 3))
+        self.Conv2d_2b_3x3 = _Unit(32, 64, (3, 3), 1, (1, 1))
+        self.Conv2d_3b_1x1 = _Unit(64, 80, (1, 1))
+        self.Conv2d_4a_3x3 = _Unit(80, 192, (3, 3))
+        self.blocks: list[str] = []
+        width = 192
+        for letter, pooled in zip("bcd", (32, 64, 64), strict=True):
+            width = self._append(f"Mixed_5{letter}", _block_a(width, pooled))
+        width = self._append("Mixed_6a", _block_b(width))
+        for letter, narrow in zip("bcde", (128, 160, 160, 192), strict=True):
+            width = self._append(f"Mixed_6{letter}", _block_c(width, narrow))
+        width = self._append("Mixed_7a", _block_d(width))
+        for letter in "bc":
+            width = self._append(f"Mixed_7{letter}", _block_e(width))
+
+    def _append(self, name: str, block: _Mixed) -> int:
+        self.add_module(name, block)
+        self.blocks.append(name)
+        return block.width
+
+    @classmethod
+    def from_file(cls, path: Path, published: Published = INCEPTION) -> InceptionV3:
+        """With torchvision's weights.
+
+        Raises:
+            FileNotFoundError, ValueError: see `read_weights`.
+        """
+        network = cls()
+        names = {name: name for name in network.state_dict() if "num_batches" not in name}
+        state = take(read_weights(path, published), names, path, published)
+        network.load_state_dict(state, strict=False)
+        return network.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def forward(self, pictures: Tensor) -> Tensor:
+        """As published: enlarged bilinearly, then scaled as if they were normalised already."""
+        x = functional.interpolate(pictures, (SIDE, SIDE), mode="bilinear", align_corners=False)
+        scale, shift = (x.new_tensor(values)[:, None, None] for values in (_SCALE, _SHIFT))
+        x = x * scale + shift
+        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
+        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(functional.max_pool2d(x, 3, 2)))
+        x = functional.max_pool2d(x, 3, 2)
+        for name in self.blocks:
+            x = self.get_submodule(name)(x)
+        return x.mean((2, 3))

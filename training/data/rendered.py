@@ -1,0 +1,41 @@
+"""Rendered people as a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pcdm_core.data import Collector, PictureSet
+from pcdm_core.pose.keypoints import Keypoints
+
+from ..synthetic.camera import openpose_visibility
+
+PoseReader = Callable[[tuple[int, int]], Keypoints]
+
+
+def read_synthetic(root: Path, split: str) -> PictureSet:
+    """`train/<number>/<view>.png` with `people.npz`, as `python -m training.synthetic` writes."""
+    base = root / split
+
+    def find(name: str) -> tuple[Path, PoseReader]:
+        path = base / name
+
+        def pose(size: tuple[int, int]) -> Keypoints:
+            number, view = int(path.parent.name), int(path.stem)
+            with np.load(path.parent / "people.npz") as table:
+                xy, codes = table["xy"][view], table["visible"][view]
+            seen = openpose_visibility(xy, codes, np.random.default_rng((number, view)))
+            return Keypoints.from_pixels(torch.from_numpy(xy), torch.from_numpy(seen), *size)
+
+        return path, pose
+
+    groups = [
+        [f"{folder.name}/{path.name}" for path in sorted(folder.glob("[0-9][0-9].png"))]
+        for folder in sorted(base.glob("[0-9]*"))
+    ]
+    collector = Collector("synthetic", find)
+    collector.all_pairs(groups)
+    return collector.finish()
