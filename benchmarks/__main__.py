@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from pcdm_core.cli import pick_device, run
+from pcdm_core.fast import FAST_PRESETS
 
 from .arms import make_arms, ratios, run_arms
 from .inputs import load, random_components, sized
@@ -55,6 +56,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--samples", type=int, nargs="+", default=[1, 4], help="of a pose (default 1 4)"
+    )
+    parser.add_argument(
+        "--fast",
+        nargs="*",
+        choices=tuple(FAST_PRESETS),
+        default=["10-steps", "4-steps", "fast"],
+        help="presets that change the pictures, at one pose (default: %(default)s)",
     )
     parser.add_argument("--steps", type=int, default=20, help="of every stage (default 20)")
     parser.add_argument("--rounds", type=int, default=5, help="timed runs of every arm (default 5)")
@@ -99,6 +107,7 @@ def bench(options: argparse.Namespace) -> None:
             poses=options.poses or ([1, 4, 16, 64] if name == "mini" else [1, 4, 16]),
             samples=options.samples,
             steps=options.steps,
+            fast=options.fast,
         )
         run_arms(arms, options.rounds, device)
         report["models"][name] = {

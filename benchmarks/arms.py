@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pcdm_core import images
 from pcdm_core.config import Preset
+from pcdm_core.fast import FastPreset, find_fast
 from pcdm_core.inputs import repeat_rows
 from pcdm_core.pipeline import PCDMsPipeline
 
@@ -63,53 +64,72 @@ class Arm:
 
 
 def run_pack(
-    pipeline: PCDMsPipeline, poses: int, samples: int, clock: StageClock, options: dict[str, Any]
+    pipeline: PCDMsPipeline,
+    clock: StageClock,
+    *,
+    poses: int,
+    samples: int,
+    steps: int,
+    fast: FastPreset,
 ) -> Tensor:
     """What a call of the pipeline does, stage by stage, so that each can be timed."""
     case = noise_case(pipeline.preset, poses)
     rows, noises = repeat_rows(poses, samples)
     targets = case.targets.select(rows)
-    common: dict[str, Any] = {
-        "seed": SEED,
-        "callback": clock,
-        "batch_index": noises,
-        "steps": options["steps"],
-    }
+    common: dict[str, Any] = {"seed": SEED, "callback": clock, "batch_index": noises}
+    common["steps"] = fast.steps or steps
     with clock.of("source"):
         features = pipeline.encode_source(case.source)
     embeds = None
     if pipeline.prior is not None:
         with clock.of("prior"):
             embeds = pipeline.predict_embedding(features, case.source_pose, targets, **common)
-    common["guidance_scale"] = options.get("guidance_scale")
+    common["fast"] = fast
+    refines, image = pipeline.refining is not None, None
     with clock.of("inpainting"):
-        image = pipeline.inpaint(features, case.source_pose, targets, embeds, **common)
-    if pipeline.refining is not None:
+        latents = pipeline.inpaint_latents(features, case.source_pose, targets, embeds, **common)
+        if not (refines and fast.hand_over_latents):
+            image = pipeline.decode_target(latents, fast=fast)
+    if refines:
         with clock.of("refining"):
-            image = pipeline.refine(features, image, **common)
+            handed = images.right_half(latents) if image is None else None
+            image = pipeline.refine(features, image, coarse_latents=handed, **common)
+    assert image is not None
     images.body_mask(features.fit.apply(targets), pipeline.preset.height, pipeline.preset.width)
     return image
 
 
-def pack_arm(pipeline: PCDMsPipeline, weights: int, *, poses: int, samples: int, steps: int) -> Arm:
+def pack_arm(
+    pipeline: PCDMsPipeline,
+    weights: int,
+    *,
+    poses: int,
+    samples: int,
+    steps: int,
+    fast: str | None = None,
+) -> Arm:
     """This pack: all poses of a source in one batch, the preset's own guidance."""
-    options = {"steps": steps}
+    preset = find_fast(fast)
+    scale = preset.guidance_scale
     about = {
         "poses": poses,
         "samples": samples,
-        "guidance_scale": pipeline.preset.guidance_scale,
+        "steps": preset.steps or steps,
+        "guidance_scale": pipeline.preset.guidance_scale if scale is None else scale,
         "type": str(pipeline.dtype).removeprefix("torch."),
+        "fast": fast,
     }
     name = f"{poses} pose{'s' * (poses > 1)}"
     if samples > 1:
         name += f", {samples} samples"
-    return Arm(
-        name,
-        poses * samples,
-        about,
-        lambda clock: run_pack(pipeline, poses, samples, clock, options),
-        weights,
-    )
+    if fast is not None:
+        name += f", fast preset {fast}"
+
+    def run(clock: StageClock) -> object:
+        counts = {"poses": poses, "samples": samples, "steps": steps}
+        return run_pack(pipeline, clock, **counts, fast=preset)
+
+    return Arm(name, poses * samples, about, run, weights)
 
 
 def plain_arm(
@@ -130,7 +150,8 @@ def plain_arm(
             clock=clock,
         )
 
-    about = {"poses": 1, "samples": samples, "guidance_scale": GUIDANCE, "type": types}
+    about = {"poses": 1, "samples": samples, "steps": steps}
+    about |= {"guidance_scale": GUIDANCE, "type": types}
     return Arm(name, samples, about, run, weight_bytes(components))
 
 
@@ -143,8 +164,11 @@ def make_arms(
     poses: Sequence[int],
     samples: Sequence[int],
     steps: int,
+    fast: Sequence[str] = (),
 ) -> list[Arm]:
     """The plain path at each number of samples, this pack at each number of poses.
+
+    Fast presets, which change the pictures, are measured at one pose.
 
     On a GPU the plain path has the types of the published scripts, and where this pack's type is
     another, the plain path in that type stands beside it: what is left is not precision's. On a
@@ -176,6 +200,8 @@ def make_arms(
     counts = [(count, 1) for count in poses] + [(1, count) for count in samples if count != 1]
     for number, each in counts:
         arms.append(pack_arm(pipeline, weights, poses=number, samples=each, steps=steps))
+    for name in fast:
+        arms.append(pack_arm(pipeline, weights, poses=1, samples=1, steps=steps, fast=name))
     return arms
 
 
@@ -231,4 +257,5 @@ def _precision(same: Arm | None, plain: Arm | None, arms: Sequence[Arm]) -> dict
 
 
 def _is_pack(arm: Arm) -> bool:
-    return arm.about["samples"] == 1 and not arm.name.startswith(PLAIN)
+    exact = arm.about.get("fast") is None
+    return exact and arm.about["samples"] == 1 and not arm.name.startswith(PLAIN)

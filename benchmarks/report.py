@@ -12,7 +12,7 @@ STAGES = ("source", "prior", "inpainting", "refining")
 GIB = 2**30
 
 # Of the plot, in pixels; drawn at twice the size and reduced, which smooths lines and letters.
-SCALE, BAR, GAP, LABELS, WIDE, END = 2, 20, 10, 220, 420, 130
+SCALE, BAR, GAP, LABELS, WIDE, END = 2, 20, 10, 260, 400, 110
 COLOURS = {
     "source": (148, 163, 184),
     "prior": (234, 179, 8),
@@ -31,9 +31,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     else:
         where += f", {about['threads']} threads"
     lines = [
-        f"{where}; torch {about['torch']}. {report['steps']} steps in every stage, medians of "
-        f"{report['rounds']} rounds in which every row ran once; ratios are medians of the rounds' "
-        "ratios, with the least and the most.",
+        f"{where}; torch {about['torch']}. Medians of {report['rounds']} rounds in which every row "
+        "ran once; ratios are medians of the rounds' ratios, with the least and the most.",
         "",
     ]
     for name, model in report["models"].items():
@@ -45,15 +44,16 @@ def _pictures(name: str, model: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{name}, {model['size']}:",
         "",
-        "| | guidance | type | s a picture | of plain | source | prior | inpainting | refining | "
-        "steps/s, inpainting | peak GiB |",
-        "|---" * 11 + "|",
+        "| | steps | guidance | type | s a picture | of plain | source | prior | inpainting | "
+        "refining | steps/s, inpainting | peak GiB |",
+        "|---" * 12 + "|",
     ]
     for arm in model["arms"]:
         ratio = model["of_plain"].get(arm["name"])
         stages = [arm["stages"].get(stage) for stage in STAGES]
         cells = [
             arm["name"],
+            str(arm["steps"]),
             f"{arm['guidance_scale']:g}",
             arm["type"],
             _seconds(arm["seconds_a_picture"]),

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .evaluation import commands as commands_of_evaluation
+from .fast import FAST_PRESETS, find_fast
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
     from torch import Tensor
@@ -150,6 +151,14 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "--guidance-scale", type=float, help="of stages 2 and 3 (default: the preset's; 1 is off)"
     )
     parser.add_argument(
+        "--fast",
+        choices=tuple(FAST_PRESETS),
+        help="changes the pictures and stands above --steps and --guidance-scale: "
+        + "; ".join(f"{name}: {preset.about}" for name, preset in FAST_PRESETS.items()).replace(
+            "%", "%%"
+        ),
+    )
+    parser.add_argument(
         "--weights", type=Path, help="folder of weights (default: the ones that ship)"
     )
     parser.add_argument(
@@ -165,6 +174,16 @@ def generate_pictures(options: argparse.Namespace) -> None:
     """`pcdm generate`: everything is read and checked before anything is written."""
     from .images import load_picture, save_picture
     from .inputs import repeat_rows
+
+    if (
+        options.save_coarse
+        and not options.no_refining
+        and find_fast(options.fast).hand_over_latents
+    ):
+        raise ValueError(
+            f"--fast {options.fast} makes no coarse picture: leave --save-coarse out, or add "
+            f"--no-refining."
+        )
 
     source = load_picture(options.image)
     poses = load_poses(source, options.source_pose, options.pose)
@@ -188,12 +207,13 @@ def generate_pictures(options: argparse.Namespace) -> None:
             restore=options.size == "source",
             callback=bars,
             savings=not options.no_savings,
+            fast=options.fast,
         )
     for note in result.notes:
         print(f"Note: {note}", file=sys.stderr)
     for row, path in enumerate(outputs):
         print(save_picture(result.image[row], path))
-        if options.save_coarse:
+        if result.coarse is not None and options.save_coarse:
             coarse = path.with_name(f"{path.stem}_coarse.png")
             print(save_picture(result.coarse[row], coarse))
 

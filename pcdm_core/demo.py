@@ -81,6 +81,7 @@ def draw_demo(options: argparse.Namespace) -> None:
             steps=options.steps,
             guidance_scale=options.guidance_scale,
             callback=bars,
+            fast=options.fast,
         )
     for note in result.notes:
         print(f"Note: {note}")
@@ -146,7 +147,9 @@ def draw_sheet(
         drawn = render_pose(fit.apply(pose), factor * height, factor * width, draw_hands=hands)
         return images.to_pil(drawn)
 
-    columns = {"Target pose": skeletons(poses.targets), "Coarse": images.to_pil(result.coarse)}
+    columns = {"Target pose": skeletons(poses.targets)}
+    if result.coarse is not None:
+        columns["Coarse"] = images.to_pil(result.coarse)
     if pipeline.refining is not None:
         columns["Refined"] = images.to_pil(result.image)
     if case.truths:

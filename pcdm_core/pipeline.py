@@ -15,8 +15,10 @@ from torch import Tensor
 
 from . import images, stages
 from .components import PathLike, load_components
+from .conditioning import Conditioning
 from .config import Preset
 from .encoders import GlobalEncoder, PatchImageEncoder
+from .fast import FastPreset, find_fast
 from .inputs import Seed, SourceFeatures, check_poses, draw_rows
 from .models import InpaintingModel, PosePrior, RefiningModel
 from .pose.keypoints import Keypoints
@@ -24,6 +26,7 @@ from .sampling import sample
 from .schedules import make_scheduler
 from .vae import Autoencoder
 
+Fast = FastPreset | str | None
 Progress = Callable[[str, int, int], None]
 """Called after each step with the stage's name, the steps done and the steps there are."""
 
@@ -34,14 +37,14 @@ class PCDMsOutput:
 
     Attributes:
         image: the result: refined, or the coarse picture where refining was left out.
-        coarse: the picture after stage 2.
+        coarse: the picture after stage 2; None where its latents were handed to stage 3.
         target_embeds: [B, E] from the prior; None for a preset without one.
         mask: float32 [B, 1, H, W] in [0, 1], the target body's area, for compositing.
         notes: sentences a user should read, such as inputs that were left unused.
     """
 
     image: Tensor
-    coarse: Tensor
+    coarse: Tensor | None
     target_embeds: Tensor | None
     mask: Tensor
     notes: tuple[str, ...] = ()
@@ -170,8 +173,27 @@ class PCDMsPipeline:
             savings=savings,
         )
 
-    @torch.no_grad()
     def inpaint(
+        self,
+        features: SourceFeatures,
+        source_pose: Keypoints,
+        target_pose: Keypoints,
+        target_embeds: Tensor | None,
+        *,
+        fast: Fast = None,
+        **sampling: Any,
+    ) -> Tensor:
+        """Stage 2: coarse pictures [B, 3, H, W] in [-1, 1] at the preset's size.
+
+        Takes what `inpaint_latents` takes.
+        """
+        latents = self.inpaint_latents(
+            features, source_pose, target_pose, target_embeds, fast=fast, **sampling
+        )
+        return self.decode_target(latents, fast=fast)
+
+    @torch.no_grad()
+    def inpaint_latents(
         self,
         features: SourceFeatures,
         source_pose: Keypoints,
@@ -185,13 +207,15 @@ class PCDMsPipeline:
         batch_index: Sequence[int] | None = None,
         callback: Progress | None = None,
         savings: bool = True,
+        fast: Fast = None,
     ) -> Tensor:
-        """Stage 2: coarse pictures [B, 3, H, W] in [-1, 1] at the preset's size.
+        """Stage 2: latents of the canvas source|target [B, C, h, 2w].
 
         Args:
             target_embeds: [B, E] from `predict_embedding`, or of the true target picture; None for
                 a preset without a prior.
             guidance_scale: None takes the preset's; 1 is unguided.
+            fast: see `pcdm_core.fast`.
         """
         preset, model = self.preset, self.inpainting
         batch = len(target_pose)
@@ -207,65 +231,105 @@ class PCDMsPipeline:
             width=preset.width,
         )
         known = features.canvas_latents
-        noise = draw_rows(known.shape[1:], seed, batch, batch_index)[0].to(known)
-        latents = sample(
+        return self._sample(
+            "inpainting",
+            model,
+            draw_rows(known.shape[1:], seed, batch, batch_index)[0].to(known),
+            cond,
+            find_fast(fast),
+            steps=steps,
+            guidance_scale=guidance_scale,
+            guidance_rescale=guidance_rescale,
+            callback=callback,
+            savings=savings,
+        )
+
+    @torch.no_grad()
+    def decode_target(self, latents: Tensor, *, fast: Fast = None) -> Tensor:
+        """Canvas latents [B, C, h, 2w] -> the target's pictures [B, 3, H, W] in [-1, 1]."""
+        if find_fast(fast).target_half_decode:
+            return self.autoencoder.decode(images.right_half(latents)).float().clamp(-1, 1)
+        # The whole canvas is decoded, because a decoder may look across the seam.
+        return images.right_half(self.autoencoder.decode(latents)).float().clamp(-1, 1)
+
+    def _sample(
+        self,
+        stage: str,
+        model: InpaintingModel | RefiningModel,
+        noise: Tensor,
+        cond: Conditioning,
+        fast: FastPreset,
+        *,
+        steps: int,
+        guidance_scale: float | None,
+        callback: Progress | None,
+        **options: Any,
+    ) -> Tensor:
+        """The loop of stages 2 and 3; what the fast preset says stands above the arguments."""
+        steps = fast.steps or steps
+        given = (fast.guidance_scale, guidance_scale, self.preset.guidance_scale)
+        return sample(
             model,
             make_scheduler(model.config.schedule),
             noise,
             cond,
             model.unconditional(cond),
             steps=steps,
-            guidance_scale=preset.guidance_scale if guidance_scale is None else guidance_scale,
-            guidance_rescale=guidance_rescale,
-            callback=_report(callback, "inpainting", steps),
-            savings=savings,
+            guidance_scale=next(scale for scale in given if scale is not None),
+            guidance_interval=fast.guidance_interval,
+            callback=_report(callback, stage, steps),
+            **options,
         )
-        # The whole canvas is decoded, because a decoder may look across the seam.
-        return images.right_half(self.autoencoder.decode(latents)).float().clamp(-1, 1)
 
     @torch.no_grad()
     def refine(
         self,
         features: SourceFeatures,
-        coarse: Tensor,
+        coarse: Tensor | None = None,
         *,
         seed: Seed,
+        coarse_latents: Tensor | None = None,
         steps: int = 20,
         guidance_scale: float | None = None,
         guidance_rescale: float = 0.0,
         batch_index: Sequence[int] | None = None,
         callback: Progress | None = None,
         savings: bool = True,
+        fast: Fast = None,
     ) -> Tensor:
         """Stage 3: refined pictures [B, 3, H, W] in [-1, 1] from coarse ones at the preset's size.
 
+        Args:
+            coarse: [B, 3, H, W] in [-1, 1].
+            coarse_latents: [B, C, h, w] in their place.
+
         Raises:
-            ValueError: the preset has no refining model.
+            ValueError: the preset has no refining model, or nothing coarse was given.
         """
         model = self.refining
         if model is None:
             raise ValueError(
                 f"The {self.preset.name} preset has no refining model; take the coarse picture."
             )
-        batch = len(coarse)
-        # The published scripts round the coarse picture to 8 bits on its way through a file. It
-        # stays as it is here: rounding blows 1e-6 of difference between batch sizes up to 1/255.
-        pixels = coarse.clamp(-1, 1).to(self.device, self.dtype)
-        coarse_latents = self.autoencoder.encode(pixels)
+        if coarse_latents is None:
+            if coarse is None:
+                raise ValueError("Stage 3 needs the coarse pictures, or their latents.")
+            # The published scripts round the coarse picture to 8 bits on its way through a file. It
+            # stays as it is here: rounding blows 1e-6 of difference between batch sizes to 1/255.
+            pixels = coarse.clamp(-1, 1).to(self.device, self.dtype)
+            coarse_latents = self.autoencoder.encode(pixels)
+        batch = len(coarse_latents)
         cond = model.condition(features.expand(batch).patch_tokens, coarse_latents)
-        noise = draw_rows(coarse_latents.shape[1:], seed, batch, batch_index)[0]
-        latents = sample(
+        latents = self._sample(
+            "refining",
             model,
-            make_scheduler(model.config.schedule),
-            noise.to(coarse_latents),
+            draw_rows(coarse_latents.shape[1:], seed, batch, batch_index)[0].to(coarse_latents),
             cond,
-            model.unconditional(cond),
+            find_fast(fast),
             steps=steps,
-            guidance_scale=(
-                self.preset.guidance_scale if guidance_scale is None else guidance_scale
-            ),
+            guidance_scale=guidance_scale,
             guidance_rescale=guidance_rescale,
-            callback=_report(callback, "refining", steps),
+            callback=callback,
             savings=savings,
         )
         return self.autoencoder.decode(latents).float().clamp(-1, 1)
@@ -285,6 +349,7 @@ class PCDMsPipeline:
         restore: bool = False,
         callback: Progress | None = None,
         savings: bool = True,
+        fast: Fast = None,
     ) -> PCDMsOutput:
         """B pictures of the source's person, one a target pose.
 
@@ -304,11 +369,15 @@ class PCDMsPipeline:
             callback: see `Progress`.
             savings: compute what does not change from step to step once; the pictures are the same
                 but for rounding. False computes everything in every step.
+            fast: a preset of `pcdm_core.fast` or its name, which changes the pictures and stands
+                above `steps` and `guidance_scale`.
 
         Raises:
-            ValueError: a pose without a visible joint inside the picture, or batches that differ.
+            ValueError: an unknown fast preset, a pose without a visible joint inside the picture,
+                or batches that differ.
         """
         notes: list[str] = []
+        preset = find_fast(fast)
         check_poses(source_pose, target_pose)
         if not self.inpainting.config.draws_hands and (
             source_pose.has_hands or target_pose.has_hands
@@ -319,23 +388,32 @@ class PCDMsPipeline:
         features = self.encode_source(source) if isinstance(source, Tensor) else source
         common: dict[str, Any] = {
             "seed": seed,
-            "steps": steps,
+            "steps": preset.steps or steps,
             "batch_index": batch_index,
             "callback": callback,
             "savings": savings,
         }
         embeds = self.predict_embedding(features, source_pose, target_pose, **common)
         common |= {"guidance_scale": guidance_scale, "guidance_rescale": guidance_rescale}
-        coarse = self.inpaint(features, source_pose, target_pose, embeds, **common)
+        common |= {"fast": preset}
+        latents = self.inpaint_latents(features, source_pose, target_pose, embeds, **common)
+        refines = with_refining and self.refining is not None
+        coarse = handed = None
+        if refines and preset.hand_over_latents:
+            handed = images.right_half(latents)
+        else:
+            coarse = self.decode_target(latents, fast=preset)
         image = coarse
-        if with_refining and self.refining is not None:
-            image = self.refine(features, coarse, **common)
+        if refines:
+            image = self.refine(features, coarse, coarse_latents=handed, **common)
+        assert image is not None
         height, width = self.preset.height, self.preset.width
         masked = features.fit.apply(target_pose)
         if restore:
             height, width = features.fit.source_height, features.fit.source_width
             masked = target_pose
-            image, coarse = features.fit.undo(image), features.fit.undo(coarse)
+            image = features.fit.undo(image)
+            coarse = None if coarse is None else features.fit.undo(coarse)
         mask = images.body_mask(masked, height, width).to(image.device)
         return PCDMsOutput(image, coarse, embeds, mask, tuple(notes))
 

@@ -75,6 +75,7 @@ def sample(
     steps: int = 20,
     guidance_scale: float = 1.0,
     guidance_rescale: float = 0.0,
+    guidance_interval: tuple[float, float] = (0.0, 1.0),
     step_noise: Tensor | None = None,
     callback: Callable[[int, Tensor], None] | None = None,
     savings: bool = True,
@@ -85,6 +86,8 @@ def sample(
         scheduler: from `make_scheduler`; its timesteps are set here.
         uncond: with it and `guidance_scale` other than 1, both rows go through the model as one
             batch, unconditional rows first.
+        guidance_interval: the guided part of the steps, as shares of their number. At the others
+            the conditional rows go through the model alone.
         step_noise: [steps - 1, B, ...], needed by the ancestral sampler of the prior.
         callback: called after each step with its index and the sample.
         savings: compute what does not change from step to step once: of the model where it offers
@@ -98,24 +101,30 @@ def sample(
         raise ValueError(f"steps is {steps}; sampling needs at least 1.")
     scheduler.set_timesteps(steps)
     guided = uncond is not None and guidance_scale != 1.0
-    joint = cond.expand(len(noise))
-    if guided and uncond is not None:
-        joint = uncond.expand(len(noise)).cat(joint)
+    cond = cond.expand(len(noise))
+    begin, end = (round(share * steps) for share in guidance_interval) if guided else (0, 0)
 
-    def plain(x_t: Tensor, timesteps: Tensor) -> Tensor:
-        return model(x_t, timesteps, joint)
+    def step_of(rows: C, null_rows: int) -> Step:
+        if savings and isinstance(model, Preparable):
+            return model.prepare(rows, null_rows)
+        return lambda x_t, timesteps: model(x_t, timesteps, rows)
 
-    step: Step = plain
-    if savings and isinstance(model, Preparable):
-        step = model.prepare(joint, len(noise) if guided else 0)
+    joint_step = cond_step = None
+    if uncond is not None and begin < end:
+        joint_step = step_of(uncond.expand(len(noise)).cat(cond), len(noise))
+    if joint_step is None or (begin, end) != (0, steps):
+        cond_step = step_of(cond, 0)
     coefficients = linear_steps(scheduler, steps) if savings else None
     linear = None if coefficients is None else LinearSteps(coefficients, noise)
     x = noise
     for index, t in enumerate(scheduler.timesteps.tolist()):
-        x_in = torch.cat([x, x]) if guided else x
+        step, x_in = cond_step, x
+        if cond_step is None or begin <= index < end:
+            step, x_in = joint_step, torch.cat([x, x])
+        assert step is not None
         timesteps = torch.full((len(x_in),), t, dtype=torch.int64, device=x.device)
         prediction = step(x_in, timesteps)
-        if guided:
+        if step is joint_step:
             prediction = guide(*prediction.chunk(2), guidance_scale, guidance_rescale)
         if isinstance(scheduler, UnCLIPWithNoise):
             row = step_noise[index] if step_noise is not None and t > 0 else None

@@ -168,12 +168,28 @@ def test_the_command_writes_figures_a_table_and_a_plot(
     weights = save_tiny_weights(tmp_path / "weights")
     path = tmp_path / "out" / "bench.json"
     given = ["--json", path, "--weights", weights, "--poses", 1, 2, "--samples", 1, 2]
-    given += ["--steps", 2, "--rounds", 2, "--threads", 1, "--device", "cpu"]
+    given += [
+        "--steps",
+        3,
+        "--fast",
+        "4-steps",
+        "latents",
+        "--rounds",
+        2,
+        "--threads",
+        1,
+        "--device",
+        "cpu",
+    ]
     assert main(list(map(str, given))) == 0
     report = json.loads(path.read_text())
     mini = report["models"]["mini"]
     names = [found["name"] for found in mini["arms"]]
-    assert names == ["plain", "plain, 2 samples", "1 pose", "2 poses", "1 pose, 2 samples"]
+    assert names == [
+        "plain", "plain, 2 samples", "1 pose", "2 poses", "1 pose, 2 samples",
+        "1 pose, fast preset 4-steps", "1 pose, fast preset latents",
+    ]  # fmt: skip
+    assert [found["steps"] for found in mini["arms"]] == [3, 3, 3, 3, 3, 4, 3]
     assert set(mini["of_plain"]) == set(names[2:])
     assert mini["of_plain"]["1 pose, 2 samples"]["against"] == "plain, 2 samples"
     for found in mini["arms"]:

@@ -230,3 +230,39 @@ def test_exported_examples_are_what_the_demo_takes(
     arguments = ["--weights", str(weights), "--output", str(tmp_path / "sheet.png"), "--steps", "1"]
     assert demo.main([*arguments, "--device", "cpu"]) == 0
     assert (tmp_path / "sheet.png").is_file()
+
+
+def test_fast_presets_are_compared_with_the_default_and_carry_their_time(
+    weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    chosen = {name: choices.FAST_PRESETS[name] for name in ("4-steps", "latents", "half-decode")}
+    monkeypatch.setattr(choices, "FAST_PRESETS", chosen)
+    output = tmp_path / "fast.json"
+    arguments = ["--weights", str(weights), "--data", str(data), "--json", str(output)]
+    arguments += ["--pairs", "1", "--steps", "2", "--guidance-scale", "1.5", "--device", "cpu"]
+    arguments += ["--pose-judge", "regressor", "--keypoints", str(tmp_path / "none")]
+    arguments += ["--variants", "fast"]
+    assert choices.main(arguments) == 0
+    report = json.loads(output.read_text())
+    assert list(report) == ["default", *chosen]
+    assert report["4-steps"]["settings"]["steps"] == 4
+    assert report["latents"]["settings"]["fast"]["hand_over_latents"]
+    spent = {name: found["seconds_a_pair"] for name, found in report.items()}
+    assert all(seconds > 0 for seconds in spent.values())
+    ssim = {name: found["methods"]["refined"]["ssim"][0] for name, found in report.items()}
+    assert ssim["latents"] != ssim["default"] == ssim["half-decode"]
+    assert "| s a pair |" in capsys.readouterr().out
+    # Going on makes no pictures and keeps the time that they took.
+    assert choices.main(arguments) == 0
+    again = json.loads(output.read_text())
+    assert {name: found["seconds_a_pair"] for name, found in again.items()} == spent
+
+
+def test_pictures_of_a_fast_preset_are_not_taken_for_those_of_the_default(
+    weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    output = tmp_path / "report.json"
+    assert run(weights, data, output, 1, "--fast", "half-decode") == 0
+    assert run(weights, data, output, 1) == 2
+    assert "fast" in capsys.readouterr().err

@@ -1,8 +1,8 @@
-"""Tables for choices that need no training: guidance, steps, with and without stage 3.
+"""Tables for choices that need no training: guidance, steps, fast presets, stage 3.
 
-`python -m training.evaluation.choices --pairs 64 --json out/choices.json`. Every variant differs
-from the default in one setting; differences are paired. Pictures are kept, so that the command goes
-on where it was stopped.
+`python -m training.evaluation.choices --pairs 64 --json out/choices.json`, with `--variants fast`
+for the presets of `pcdm_core.fast`. Every variant differs from the default in one setting;
+differences are paired. Pictures are kept, so that the command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -11,13 +11,22 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pcdm_core.fast import FAST_PRESETS
 
 from .report import PERSON_COLUMNS, PICTURE_COLUMNS, heading, markdown, mean_of, summarise
 
+if TYPE_CHECKING:  # the help needs none of them
+    from pcdm_core.pipeline import PCDMsPipeline
+
+    from .pictures import Seconds
+
 GUIDANCE = (1.0, 1.25, 1.5, 2.0)
 STEPS = (4, 8, 12, 20)
+TIME = {"seconds": ("s a pair", 2, 1.0)}
 METHODS = ("truth", "copy", "coarse", "refined")
 COLUMNS = {
     name: {**PICTURE_COLUMNS, **PERSON_COLUMNS}[name]
@@ -36,14 +45,48 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="choices", description=(__doc__ or "").split("\n")[0])
     add_options(parser, pairs=64)
+    parser.add_argument(
+        "--variants",
+        choices=("sampling", "fast"),
+        default="sampling",
+        help="guidance and steps (default), or the fast presets, which change the pictures",
+    )
     add_sampling_options(parser)
     options = parser.parse_args(argv)
-    return run(lambda: compare(options), "choices")
+    return run(lambda: command(options), "choices")
 
 
-def variants(steps: int, guidance: float) -> dict[str, dict[str, float]]:
+def command(options: argparse.Namespace) -> None:
+    """Every variant of the weights that `options` name."""
+    from pcdm_core.cli import load_pipeline
+
+    pipeline = load_pipeline(options)
+    guidance = options.guidance_scale or pipeline.preset.guidance_scale
+    settings = (variants if options.variants == "sampling" else fast_variants)(
+        options.steps, guidance
+    )
+    compare(options, {name: Variant(pipeline, options.weights, s) for name, s in settings.items()})
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Weights and how pictures are made with them (fields of `Sampling`)."""
+
+    pipeline: PCDMsPipeline
+    weights: Path | None
+    settings: Mapping[str, Any]
+
+
+def fast_variants(steps: int, guidance: float) -> dict[str, dict[str, Any]]:
+    """The default, and the presets that need no weights of their own."""
+    default: dict[str, Any] = {"steps": steps, "guidance_scale": guidance}
+    names = (name for name in FAST_PRESETS if name != "student")
+    return {"default": default, **{name: {**default, "fast": name} for name in names}}
+
+
+def variants(steps: int, guidance: float) -> dict[str, dict[str, Any]]:
     """Name to settings, the default first; each differs from it in one setting."""
-    found: dict[str, dict[str, float]] = {"default": {"steps": steps, "guidance_scale": guidance}}
+    found: dict[str, dict[str, Any]] = {"default": {"steps": steps, "guidance_scale": guidance}}
     for value in GUIDANCE:
         if value != guidance:
             found[f"guidance {value:g}"] = {"steps": steps, "guidance_scale": value}
@@ -53,29 +96,27 @@ def variants(steps: int, guidance: float) -> dict[str, dict[str, float]]:
     return found
 
 
-def compare(options: argparse.Namespace) -> None:
-    """Make, measure and print every variant."""
-    from pcdm_core.cli import load_pipeline
-
+def compare(options: argparse.Namespace, chosen: Mapping[str, Variant]) -> dict[str, Any]:
+    """Make, measure and print every variant, the first of them being "default"."""
     from .judges import Judges
     from .pictures import PictureMaker, Sampling
     from .run import run_pairs, weights_sha256, workers, write
 
-    pipeline = load_pipeline(options)
-    weights = weights_sha256(options.weights)
-    judges = Judges.load(options.pose_judge, options.keypoints, pipeline.device)
-    guidance = options.guidance_scale or pipeline.preset.guidance_scale
+    device = chosen["default"].pipeline.device
+    judges = Judges.load(options.pose_judge, options.keypoints, device)
     base = Sampling(seed=options.seed, steps=options.steps, methods=METHODS, oracle_pairs=0)
     reports: dict[str, dict[str, Any]] = {}
     records: dict[str, list[dict[str, Any]]] = {}
     with workers(options.workers) as pool:
-        for name, settings in variants(options.steps, guidance).items():
+        for name, variant in chosen.items():
             print(name, file=sys.stderr)
-            generator = PictureMaker(pipeline, replace(base, **settings))
+            generator = PictureMaker(variant.pipeline, replace(base, **variant.settings))
             path = options.json.with_suffix("") / f"{name.replace(' ', '-')}.json"
+            weights = weights_sha256(variant.weights)
             measured = run_pairs(options, path, generator, judges, weights, pool)
             about = {"settings": measured.settings, "judges": judges.names, "missing": {}}
             reports[name] = summarise(measured.results, measured.features, about)
+            reports[name]["seconds_a_pair"] = keep_seconds(path, generator.seconds)
             records[name] = measured.results
             for line in generator.seconds.lines():
                 print(line, file=sys.stderr)
@@ -83,6 +124,19 @@ def compare(options: argparse.Namespace) -> None:
     write(options.json, json.dumps(reports, indent=1) + "\n")
     write(options.json.with_suffix(".md"), text + "\n")
     print(f"{text}\n\n{options.json}, {options.json.with_suffix('.md')}")
+    return {"reports": reports, "records": records}
+
+
+def keep_seconds(report: Path, seconds: Seconds) -> float | None:
+    """Of the three stages for one pair; what an earlier run found where this one made none."""
+    from .run import write
+
+    path = report.with_suffix(".seconds")
+    found = seconds.a_pair(("prior", "coarse", "refined"))
+    if found is None:
+        return float(path.read_text(encoding="utf-8")) if path.is_file() else None
+    write(path, f"{found}\n")
+    return found
 
 
 def tables(
@@ -103,8 +157,8 @@ def tables(
     }
     parts = [heading(default), "Stage 3:", markdown(stages, COLUMNS)]
     for method in dict.fromkeys(("coarse", last)):
-        rows = {name: report["methods"][method] for name, report in reports.items()}
-        parts += [f"Guidance and steps, {method} pictures:", markdown(renamed(rows), COLUMNS)]
+        rows = {name: _row(report, method, last) for name, report in reports.items()}
+        parts += [f"Variants, {method} pictures:", markdown(renamed(rows), {**COLUMNS, **TIME})]
     differences = {
         f"{name} - default": {
             figure: mean_of(records[name], records["default"], last, figure) for figure in COLUMNS
@@ -117,6 +171,12 @@ def tables(
         f"Paired differences to the default, {last} pictures:",
         markdown(differences, COLUMNS, signed=True),
     ]
+
+
+def _row(report: Mapping[str, Any], method: str, last: str) -> dict[str, Any]:
+    """A method's figures, with the time of all stages where it is the last."""
+    spent = report.get("seconds_a_pair") if method == last else None
+    return {**report["methods"][method], "seconds": None if spent is None else [spent]}
 
 
 if __name__ == "__main__":

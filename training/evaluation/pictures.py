@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pcdm_core import images
 from pcdm_core.evaluation.metrics import ssim
+from pcdm_core.fast import find_fast
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.keypoints import Keypoints
 
@@ -48,6 +49,7 @@ class Sampling:
     Attributes:
         methods: which of `METHODS`; a part that the weights lack is left out.
         oracle_pairs: the first pairs, for which four whole runs are made.
+        fast: a preset of `pcdm_core.fast`, which stands above steps and guidance.
     """
 
     seed: int
@@ -55,6 +57,7 @@ class Sampling:
     guidance_scale: float | None = None
     methods: tuple[str, ...] = tuple(METHODS)
     oracle_pairs: int = 100
+    fast: str | None = None
 
 
 @dataclass
@@ -71,6 +74,14 @@ class Seconds:
         before = self.spent.get(name, (0.0, 0.0, 0))
         now = (time.monotonic() - wall, time.process_time() - cpu, pairs)
         self.spent[name] = (before[0] + now[0], before[1] + now[1], before[2] + now[2])
+
+    def a_pair(self, names: Sequence[str]) -> float | None:
+        """Seconds on the wall that these cases take together for one pair; None before the first.
+
+        Pictures found on disk take none: what is reported is the average of those made.
+        """
+        found = [self.spent[name] for name in names if name in self.spent]
+        return sum(wall / pairs for wall, _, pairs in found) if found else None
 
     def lines(self) -> list[str]:
         """One line a case."""
@@ -106,12 +117,12 @@ class PictureMaker:
             with self.seconds.of("autoencoder", count):
                 latents = self.pipeline.autoencoder.encode(truth.to(self.pipeline.dtype))
                 made["autoencoder"] = images.to_uint8(self.pipeline.autoencoder.decode(latents))
-        coarse: Tensor | None = None
+        coarse: _Coarse | None = None
         for name, embeds in self._embeds(run, truth).items():
             if name in wanted or name == "coarse":
                 with self.seconds.of(name, count):
                     result = run.inpaint(embeds)
-                made[name] = images.to_uint8(result)
+                made[name] = images.to_uint8(result.picture)
                 coarse = result if name == "coarse" else coarse
         rows = [dict[str, np.ndarray]() for _ in batch]
         if self.pipeline.refining is not None and coarse is not None and "refined" in wanted:
@@ -172,6 +183,14 @@ class PictureMaker:
         return best
 
 
+@dataclass(frozen=True)
+class _Coarse:
+    """Stage 2's result as stage 3 may take it."""
+
+    picture: Tensor
+    latents: Tensor  # of the canvas
+
+
 class _Run:
     """The pipeline's stages on one batch, with its poses, seeds and sampling."""
 
@@ -190,19 +209,26 @@ class _Run:
             "seed": [sampling.seed * 1_000_003 + pair.number for pair in batch],
             "steps": sampling.steps,
         }
-        self._guided: dict[str, Any] = {**self._common, "guidance_scale": sampling.guidance_scale}
+        self._fast = find_fast(sampling.fast)
+        self._guided: dict[str, Any] = {
+            **self._common,
+            "guidance_scale": sampling.guidance_scale,
+            "fast": self._fast,
+        }
 
     def predict(self, index: int = 0) -> Tensor | None:
+        options: dict[str, Any] = dict(self._common)
+        options["steps"] = self._fast.steps or options["steps"]
         return self.pipeline.predict_embedding(
             self.features,
             self.source_pose,
             self.target_pose,
-            **self._common,
+            **options,
             batch_index=[index] * len(self.target_pose),
         )
 
-    def inpaint(self, embeds: Tensor | None, index: int = 0) -> Tensor:
-        return self.pipeline.inpaint(
+    def inpaint(self, embeds: Tensor | None, index: int = 0) -> _Coarse:
+        latents = self.pipeline.inpaint_latents(
             self.features,
             self.source_pose,
             self.target_pose,
@@ -210,10 +236,17 @@ class _Run:
             **self._guided,
             batch_index=[index] * len(self.target_pose),
         )
+        # Decoded in any case, because it is measured too.
+        return _Coarse(self.pipeline.decode_target(latents, fast=self._fast), latents)
 
-    def refine(self, coarse: Tensor, index: int = 0) -> Tensor:
+    def refine(self, coarse: _Coarse, index: int = 0) -> Tensor:
+        handed = self._fast.hand_over_latents
         return self.pipeline.refine(
-            self.features, coarse, **self._guided, batch_index=[index] * len(coarse)
+            self.features,
+            None if handed else coarse.picture,
+            coarse_latents=images.right_half(coarse.latents) if handed else None,
+            **self._guided,
+            batch_index=[index] * len(coarse.latents),
         )
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from pcdm_core.cli import load_pipeline
 from pcdm_core.evaluation.metrics import WANG_2004
+from pcdm_core.fast import find_fast
 
 from .cases import PairName, Shot, choose_pairs, shots_of
 from .figures import figures_of_all
@@ -49,6 +50,7 @@ def evaluate(options: argparse.Namespace) -> None:
         steps=options.steps,
         guidance_scale=options.guidance_scale,
         oracle_pairs=options.oracle_pairs,
+        fast=options.fast,
     )
     generator = PictureMaker(pipeline, sampling, regression)
     with workers(options.workers) as pool:
@@ -114,14 +116,20 @@ def settings_of(
 ) -> dict[str, Any]:
     """What two runs must share for their pictures to belong together."""
     preset, sampling = generator.pipeline.preset, generator.sampling
-    guidance, regression = sampling.guidance_scale, generator.regression
+    fast, regression = find_fast(sampling.fast), generator.regression
+    scales = (fast.guidance_scale, sampling.guidance_scale, preset.guidance_scale)
+    fast_settings: dict[str, Any] = {}
+    if sampling.fast is not None:
+        interval = list(fast.guidance_interval)  # as JSON gives it back
+        fast_settings["fast"] = {**asdict(fast), "guidance_interval": interval}
     return {
         "weights_sha256": weights,
         "preset": preset.name,
         "size": [preset.height, preset.width],
         "seed": sampling.seed,
-        "steps": sampling.steps,
-        "guidance_scale": preset.guidance_scale if guidance is None else guidance,
+        "steps": fast.steps or sampling.steps,
+        "guidance_scale": next(scale for scale in scales if scale is not None),
+        **fast_settings,
         "methods": list(sampling.methods),
         "dtype": options.dtype,
         "people": "rendered" if options.data is None else options.data.name,
@@ -142,7 +150,8 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / "settings.json"
     if path.is_file():
         earlier = json.loads(path.read_text(encoding="utf-8"))
-        changed = [name for name, value in settings.items() if earlier.get(name) != value]
+        names = dict.fromkeys((*settings, *earlier))
+        changed = [name for name in names if earlier.get(name) != settings.get(name)]
         if changed:
             raise ValueError(
                 f"{folder} holds pictures of another run ({', '.join(changed)} differ). "
