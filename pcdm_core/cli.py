@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .evaluation import commands as commands_of_evaluation
-from .fast import FAST_PRESETS, find_fast
+from .fast import add_fast_option, find_fast
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
     from torch import Tensor
@@ -150,14 +150,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guidance-scale", type=float, help="of stages 2 and 3 (default: the preset's; 1 is off)"
     )
-    parser.add_argument(
-        "--fast",
-        choices=tuple(FAST_PRESETS),
-        help="changes the pictures and stands above --steps and --guidance-scale: "
-        + "; ".join(f"{name}: {preset.about}" for name, preset in FAST_PRESETS.items()).replace(
-            "%", "%%"
-        ),
-    )
+    add_fast_option(parser)
     parser.add_argument(
         "--weights", type=Path, help="folder of weights (default: the ones that ship)"
     )
@@ -175,16 +168,8 @@ def generate_pictures(options: argparse.Namespace) -> None:
     from .images import load_picture, save_picture
     from .inputs import repeat_rows
 
-    if (
-        options.save_coarse
-        and not options.no_refining
-        and find_fast(options.fast).hand_over_latents
-    ):
-        raise ValueError(
-            f"--fast {options.fast} makes no coarse picture: leave --save-coarse out, or add "
-            f"--no-refining."
-        )
-
+    if options.save_coarse and not options.no_refining:
+        find_fast(options.fast).check_coarse()
     source = load_picture(options.image)
     poses = load_poses(source, options.source_pose, options.pose)
     rows, noises = repeat_rows(len(poses.names), options.pictures)

@@ -5,6 +5,7 @@ How much they change is measured by `python -m training.evaluation.choices --var
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -33,6 +34,18 @@ class FastPreset:
     target_half_decode: bool = False
     hand_over_latents: bool = False
 
+    def check_coarse(self) -> None:
+        """Refuse to be asked for coarse pictures where there are none.
+
+        Raises:
+            ValueError: latents are handed over.
+        """
+        if self.hand_over_latents:
+            raise ValueError(
+                f"The preset makes no coarse picture ({self.about}): leave --save-coarse out, or "
+                f"add --no-refining."
+            )
+
 
 EXACT = FastPreset("nothing is changed")
 """Stands for no preset."""
@@ -59,6 +72,13 @@ FAST_PRESETS: Mapping[str, FastPreset] = {
         "4 steps without guidance, for weights of a few-step student", steps=4, guidance_scale=1.0
     ),
 }
+
+
+def add_fast_option(parser: argparse.ArgumentParser) -> None:
+    """`--fast NAME`, with what each does."""
+    menu = "; ".join(f"{name}: {preset.about}" for name, preset in FAST_PRESETS.items())
+    text = f"changes the pictures, and stands above --steps and --guidance-scale: {menu}"
+    parser.add_argument("--fast", choices=tuple(FAST_PRESETS), help=text.replace("%", "%%"))
 
 
 def find_fast(fast: FastPreset | str | None) -> FastPreset:
