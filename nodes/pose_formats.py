@@ -68,7 +68,7 @@ class PCDMPoseFromSkeleton(io.ComfyNode):
             category=CATEGORY,
             description="Reads a drawn skeleton (OpenPose in ControlNet's colours) back into a "
             "pose, and says where it differs from what the models were trained on. The body is "
-            "read, not the hands and not the face.",
+            "read, and hands from pictures that are as they were drawn; the face is not.",
             inputs=[
                 io.Image.Input("image", tooltip="One skeleton picture or several."),
                 io.Int.Input(

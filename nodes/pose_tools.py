@@ -20,6 +20,7 @@ from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.overlay import overlay, overlays
 from ..pcdm_core.pose.retarget import Framing, retarget
 from .convert import image_of, picture_of
+from .notes import REPORT_TOOLTIP, show
 from .pose import CATEGORY
 from .types import PoseSocket
 
@@ -29,10 +30,6 @@ DETECTORS = {
     "BlazePose (shipped)": "blazepose",
     "OpenPose (controlnet_aux)": "openpose",
 }
-
-
-def _report_output() -> io.Output:
-    return io.String.Output("report", display_name="report", tooltip="What was found, in words.")
 
 
 class PCDMPoseFromImage(io.ComfyNode):
@@ -75,8 +72,9 @@ class PCDMPoseFromImage(io.ComfyNode):
                 io.Image.Output(
                     "preview", display_name="preview", tooltip="The pictures with the poses drawn."
                 ),
-                _report_output(),
+                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -95,7 +93,7 @@ class PCDMPoseFromImage(io.ComfyNode):
         report = "\n".join(reports)
         logging.getLogger(__name__).info("PCDM Pose from Image: %s", report)
         pose, preview = Keypoints.cat(poses), image_of(torch.cat(previews))
-        return io.NodeOutput(pose, preview, report)
+        return io.NodeOutput(pose, preview, report, ui=show(cls, report))
 
 
 def _find(picture: Tensor, detector: Any, person: int, where: str) -> tuple[Keypoints, str]:
@@ -152,8 +150,9 @@ class PCDMRetargetPose(io.ComfyNode):
                     display_name="preview",
                     tooltip="The poses over the source picture; its own pose in grey.",
                 ),
-                _report_output(),
+                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -173,7 +172,8 @@ class PCDMRetargetPose(io.ComfyNode):
             made = retarget(target_pose, source_pose, size, framing=framing, one_body=one_body)
             pose, report = made.pose, made.report
         ghost = source_pose.select(0)
-        return io.NodeOutput(pose, image_of(overlays(picture, pose, ghost)), report)
+        preview = image_of(overlays(picture, pose, ghost))
+        return io.NodeOutput(pose, preview, report, ui=show(cls, report))
 
 
 class PCDMInterpolatePoses(io.ComfyNode):

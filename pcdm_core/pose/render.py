@@ -116,7 +116,7 @@ def draw_people(people: Sequence[Person], height: int, width: int) -> np.ndarray
     for side in (0, 1):
         for person in people:
             if person.hands_xy is not None and person.hands_visible is not None:
-                _draw_hand(canvas, person.hands_xy[side], person.hands_visible[side])
+                draw_hand(canvas, person.hands_xy[side], person.hands_visible[side])
     return canvas
 
 
@@ -134,7 +134,8 @@ def _draw_limb(
     fill_convex_polygon(canvas, polygon, colour)
 
 
-def _draw_hand(canvas: np.ndarray, xy: np.ndarray, visible: np.ndarray) -> None:
+def draw_hand(canvas: np.ndarray, xy: np.ndarray, visible: np.ndarray) -> None:
+    """Draw one hand into uint8 `[H, W, 3]`; `xy` `[21, 2]` normalised, `visible` `[21]`."""
     height, width = canvas.shape[:2]
     points = [_pixel(point, height, width) for point in xy]
     # As published: a point in the first row or column counts as missing.

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from .formats.frame import Findings, PoseError, Report
-from .keypoints import BODY_JOINTS, Keypoints
+from .keypoints import BODY_JOINTS, HAND_POINTS, HAND_SIDES, Keypoints
 from .render import JOINT_RADIUS, LIMBS
+from .skeleton_hands import Hand, describe_hands, read_hands
 from .skeleton_marks import LARGEST_RADIUS, NOTHING, Disc, Marks, disc_radius, find_discs, mark
 
 _MOST_PEOPLE = 8
@@ -26,7 +27,6 @@ _LEAST_JOINTS = 3
 _STRANGE = 0.35  # more than this in other colours is another convention
 _PHOTOGRAPH = 0.5  # a picture of which more has none of the colours is no skeleton
 _FACE_PIXELS = 12
-_HAND_PIXELS = 24
 _LIMB_PIXELS = 8
 
 
@@ -113,8 +113,10 @@ def _read(rgb: np.ndarray) -> SkeletonReading:
     people = _group(marks, discs, limbs, radius, findings)
     if len(people) == 1:
         _find_covered(marks, people[0], radius, findings)
-    _describe(marks, people, radius, findings)
-    keypoints = _keypoints(people, height, width)
+    _describe(people, findings)
+    hands, left = read_hands(rgb, marks, people, radius)
+    describe_hands(hands, left, len(people), findings)
+    keypoints = _keypoints(people, hands, height, width)
     return SkeletonReading(keypoints, (height, width), tuple(warnings), findings.report())
 
 
@@ -302,7 +304,7 @@ def _far_end(
     return None
 
 
-def _describe(marks: Marks, people: list[dict[int, Disc]], radius: int, findings: Findings) -> None:
+def _describe(people: list[dict[int, Disc]], findings: Findings) -> None:
     found = [len(person) for person in people]
     if len(people) == 1:
         findings.found(f"Skeleton picture in ControlNet's colours: {found[0]} joints.")
@@ -311,17 +313,11 @@ def _describe(marks: Marks, people: list[dict[int, Disc]], radius: int, findings
             findings.found(f"Missing or covered: {', '.join(absent)}.")
     else:
         findings.found(f"Skeleton pictures of {len(people)} people, with {found} joints.")
-    rest = marks.bright & ~marks.white
-    for person in people:
-        for disc in person.values():
-            reach = radius + 1
-            y0, x0 = max(disc.y - reach, 0), max(disc.x - reach, 0)
-            rest[y0 : disc.y + reach + 1, x0 : disc.x + reach + 1] = False
-    if int(rest.sum()) >= _HAND_PIXELS:
-        findings.found("Hands are drawn; they are not read back.")
 
 
-def _keypoints(people: list[dict[int, Disc]], height: int, width: int) -> Keypoints:
+def _keypoints(
+    people: list[dict[int, Disc]], hands: list[Hand], height: int, width: int
+) -> Keypoints:
     xy = torch.zeros(len(people), len(BODY_JOINTS), 2, dtype=torch.float64)
     visible = torch.zeros(len(people), len(BODY_JOINTS), dtype=torch.bool)
     for row, person in enumerate(people):
@@ -329,7 +325,14 @@ def _keypoints(people: list[dict[int, Disc]], height: int, width: int) -> Keypoi
             xy[row, joint, 0] = (disc.x + 0.5) / width
             xy[row, joint, 1] = (disc.y + 0.5) / height
             visible[row, joint] = True
-    return Keypoints(xy, visible)
+    if not hands:
+        return Keypoints(xy, visible)
+    points = torch.zeros(len(people), len(HAND_SIDES), HAND_POINTS, 2, dtype=torch.float64)
+    seen = torch.zeros(len(people), len(HAND_SIDES), HAND_POINTS, dtype=torch.bool)
+    for hand in hands:
+        points[hand.person, hand.side] = torch.from_numpy((hand.xy + 0.5) / [width, height])
+        seen[hand.person, hand.side] = torch.from_numpy(hand.seen)
+    return Keypoints(xy, visible, points, seen)
 
 
 def _name(joint: int) -> str:

@@ -16,6 +16,7 @@ from pcdm_core.pose.editing import library
 from pcdm_core.pose.keypoints import BODY_JOINTS, Keypoints
 from pcdm_core.pose.render import COLOURS, LIMBS, draw_people, people_of, render_pose
 from pcdm_core.pose.skeleton_reading import SkeletonError, SkeletonReading, read_skeleton
+from pcdm_core.pose.sources import read_pose_of_picture
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "skeleton"
@@ -146,18 +147,101 @@ def test_the_published_pictures_are_read_or_refused_in_words(item: dict[str, obj
     assert reading.people.visible.any(dim=1).all()
 
 
-def test_hands_are_seen_and_said_not_to_be_read() -> None:
+def hand(rng: np.random.Generator, wrist: np.ndarray, elbow: np.ndarray) -> np.ndarray:
+    """21 points [21, 2] of a hand that goes on from its arm, with fingers bent at random."""
+    reach, arm = 70.0, wrist - elbow
+    along = np.arctan2(arm[1], arm[0]) + rng.normal(0, 0.4)
+    spread = np.deg2rad([-50, -18, -5, 8, 20]) * rng.uniform(0.7, 1.3) * rng.choice([-1, 1])
+    points = [wrist + rng.normal(0, 1.5, 2)]
+    for finger, palm in enumerate((0.35, 0.52, 0.5, 0.48, 0.44)):
+        turn, bend = along + spread[finger], rng.normal(0, 0.3)
+        place = points[0] + palm * reach * np.array([np.cos(turn), np.sin(turn)])
+        points.append(place)
+        for length in (0.26, 0.17, 0.13):
+            turn += bend
+            place = place + length * reach * np.array([np.cos(turn), np.sin(turn)])
+            points.append(place)
+    return np.array(points)
+
+
+def with_hands(pose: Keypoints, seed: int, height: int = 768, width: int = 512) -> Keypoints:
+    rng = np.random.default_rng(seed)
+    body = pose.to_pixels(height, width)[0].numpy()
+    hands = np.array([hand(rng, body[wrist], body[elbow]) for elbow, wrist in ((6, 7), (3, 4))])
+    return Keypoints(
+        pose.xy,
+        pose.visible,
+        torch.from_numpy(hands / [width, height])[None],
+        torch.ones(1, 2, 21, dtype=torch.bool),
+    )
+
+
+LEFT_OUT = "Hands are drawn that could not be read back; they are left out."
+
+
+def says_left_out(reading: SkeletonReading) -> bool:
+    return any(line.startswith(LEFT_OUT) for line in reading.report.recognised)
+
+
+def test_hands_are_read_back_to_the_pixel_or_said_to_be_left_out() -> None:
+    poses, count, off = POSES[::5], 0, []
+    for seed, pose in enumerate(poses):
+        truth = with_hands(pose.keypoints, seed)
+        reading = read(uint8(truth, 768, 512))
+        seen = torch.zeros(2, 21, dtype=torch.bool)
+        if reading.people.hands_xy is not None and reading.people.hands_visible is not None:
+            assert truth.hands_xy is not None
+            seen = reading.people.hands_visible[0]
+            away = (reading.people.hands_xy - truth.hands_xy)[0] * torch.tensor([512.0, 768.0])
+            off += away.abs().amax(-1)[seen].tolist()
+        count += int(seen.any(1).sum())
+        for side, name in enumerate(("left", "right")):
+            said = any(f"The {name} hand was read" in line for line in reading.report.recognised)
+            assert said == bool(seen[side].any())
+        assert seen.any(1).all() or says_left_out(reading), pose.name
+        assert int((reading.people.visible & pose.keypoints.visible).sum()) >= 12
+    assert count >= 0.8 * 2 * len(poses)
+    assert np.mean(np.array(off) <= 1) >= 0.98
+    assert max(off) < 6
+
+
+def test_points_that_a_hand_lacks_stay_missing() -> None:
+    truth = with_hands(STANDING, 1)
+    assert truth.hands_visible is not None
+    truth.hands_visible[0, 0, 9:13] = False  # the middle finger of the left hand
+    truth.hands_visible[0, 1] = False
+    people = read(uint8(truth, 768, 512)).people
+    assert people.hands_visible is not None
+    assert torch.equal(people.hands_visible, truth.hands_visible)
+
+
+def test_the_hands_of_a_chosen_person_come_along() -> None:
+    reading = read_pose_of_picture(from_uint8(uint8(with_hands(STANDING, 2), 768, 512)))
+    assert reading.keypoints.has_hands
+    assert "The left hand was read: 21 points." in str(reading.report)
+
+
+@pytest.mark.parametrize(
+    "change", [jpeg(90), lambda p: resize(p, 384, 256)], ids=["JPEG", "shrunk"]
+)
+def test_hands_whose_lines_are_blurred_are_left_out_and_the_report_says_so(change: Change) -> None:
+    drawn = from_uint8(uint8(with_hands(STANDING, 0), 768, 512))
+    reading = read_skeleton(change(drawn))
+    assert not reading.people.has_hands
+    assert says_left_out(reading)
+    assert not says_left_out(read_skeleton(change(from_uint8(uint8(STANDING, 768, 512)))))
+
+
+def test_a_hand_whose_points_lie_on_each_other_is_left_out() -> None:
     wrists = STANDING.xy[:, [7, 4]]
-    hands = (
-        wrists[:, :, None] + torch.linspace(0, 0.07, 21, dtype=torch.float64)[None, None, :, None]
+    line = torch.linspace(0, 0.07, 21, dtype=torch.float64)[None, None, :, None]
+    every = torch.ones(1, 2, 21, dtype=torch.bool)
+    reading = read(
+        uint8(Keypoints(STANDING.xy, STANDING.visible, wrists[:, :, None] + line, every))
     )
-    with_hands = Keypoints(
-        STANDING.xy, STANDING.visible, hands, torch.ones(1, 2, 21, dtype=torch.bool)
-    )
-    reading = read(uint8(with_hands))
-    assert "Hands are drawn; they are not read back." in reading.report.recognised
+    assert not reading.people.has_hands
+    assert says_left_out(reading)
     assert (reading.people.xy - STANDING.xy)[reading.people.visible].abs().max() < 0.01
-    assert "Hands are drawn; they are not read back." not in read(uint8(STANDING)).report.recognised
 
 
 def test_face_points_are_warned_of() -> None:

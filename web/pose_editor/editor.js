@@ -1,5 +1,6 @@
 /**
- * The editor's element: a canvas to drag a figure on, its buttons, and its keys.
+ * The editor's element: a canvas to drag a figure on, and its buttons. Mouse and keys are in
+ * `gestures.js` and `keyboard.js`.
  *
  * The text of the node is the only state that lasts. Every gesture ends in one new text; undo and
  * redo walk through texts. What the node offers comes as `host`, see `pose_editor.js`.
@@ -7,13 +8,19 @@
 
 import { drawScene } from './drawing.js'
 import * as figures from './figure.js'
-import { hitJoint, hitLimb, nearTo, seeAll, toFrame, zoomed } from './view.js'
+import { Gestures } from './gestures.js'
+import { listenToKeys } from './keyboard.js'
 import { makePicker } from './library.js'
 import { makeKeyList, makeTextPanel, makeToolbar } from './toolbar.js'
+import { seeAll, zoomed } from './view.js'
 
 const HINT = 'Drag joints · double-click hides one · ? for more'
-const CLICK = 3 // CSS pixels that the pointer may wander in a click
 const LONGEST_HISTORY = 200
+
+/** What the sharpness of the drawing depends on: the canvas's size and the screen's pixels. */
+function lookOf({ width, height }) {
+  return `${width} ${height} ${devicePixelRatio}`
+}
 
 export class PoseEditor {
   constructor(host, tables) {
@@ -27,7 +34,7 @@ export class PoseEditor {
     }))
     this.past = []
     this.future = []
-    this.hovered = this.selected = this.drag = this.picture = null
+    this.hovered = this.selected = this.picture = null
     this.opacity = 0.6
     this.zoom = { factor: 1, x: 0, y: 0 } // x and y in CSS pixels
     this.build()
@@ -40,19 +47,19 @@ export class PoseEditor {
   reset() {
     this.past = []
     this.future = []
-    this.selected = this.hovered = this.drag = null
+    this.selected = this.hovered = this.gestures.drag = null
     this.load()
   }
 
   /** Looks whether anything outside changed; cheap, called often. */
   refresh() {
-    if (!this.element.isConnected || this.drag) return
+    if (!this.element.isConnected || this.gestures.drag) return
     if (this.host.text() !== this.text) {
       this.remember(this.text)
       this.load()
     } else if (this.signature() !== this.seen) this.load()
     const rect = this.canvas.getBoundingClientRect()
-    if (rect.width !== this.drawnWidth || rect.height !== this.drawnHeight) this.draw()
+    if (this.drawn !== lookOf(rect)) this.draw()
   }
 
   signature() {
@@ -151,7 +158,7 @@ export class PoseEditor {
     // Asks Vue nodes for the wheel while the editor has the focus, as `wheel` does elsewhere.
     this.element.dataset.captureWheel = 'true'
     const { bar, buttons } = makeToolbar({
-      poses: () => this.togglePanel(this.picker, buttons.poses),
+      poses: () => this.togglePoses(),
       mirror: () => this.mirror(),
       undo: () => this.undo(),
       redo: () => this.redo(),
@@ -163,7 +170,7 @@ export class PoseEditor {
         this.draw()
       },
       text: () => this.togglePanel(this.textPanel, buttons.text),
-      keys: () => this.togglePanel(this.keys, buttons.keys)
+      keys: () => this.toggleKeys()
     })
     this.buttons = buttons
     this.picker = makePicker(
@@ -171,10 +178,10 @@ export class PoseEditor {
       this.canvasOfLibrary,
       this.tables,
       (pose) => {
-        this.togglePanel(this.picker, buttons.poses)
+        this.togglePoses()
         this.change(figures.refit(pose.figure, this.canvasOfLibrary, this.frame))
       },
-      () => this.togglePanel(this.picker, buttons.poses)
+      () => this.togglePoses()
     )
     this.keys = makeKeyList()
     const { panel, area } = makeTextPanel((text) => !this.locked && this.setText(text))
@@ -199,16 +206,9 @@ export class PoseEditor {
   }
 
   listen() {
-    const on = (name, handle, options) => this.canvas.addEventListener(name, handle, options)
-    on('pointerdown', (event) => this.press(event))
-    on('pointermove', (event) => this.move(event))
-    on('pointerup', (event) => this.release(event))
-    on('pointercancel', () => this.cancel())
-    on('pointerleave', () => this.hover(null))
-    on('dblclick', (event) => this.doubleClick(event))
-    on('contextmenu', (event) => event.preventDefault())
-    on('wheel', (event) => this.wheel(event), { passive: false })
-    on('keydown', (event) => this.key(event))
+    this.gestures = new Gestures(this)
+    listenToKeys(this)
+    const on = (name, handle) => this.canvas.addEventListener(name, handle)
     on('focus', () => this.draw())
     on('blur', () => {
       this.selected = null
@@ -277,8 +277,7 @@ export class PoseEditor {
     const { canvas } = this
     const rect = canvas.getBoundingClientRect()
     const size = { width: canvas.clientWidth, height: canvas.clientHeight }
-    this.drawnWidth = rect.width
-    this.drawnHeight = rect.height
+    this.drawn = lookOf(rect)
     if (!size.width || !size.height) return
     // As many pixels as the screen shows of it, at any zoom of the graph.
     const density = Math.min(Math.max((rect.width / size.width) * devicePixelRatio, 0.5), 6)
@@ -286,9 +285,9 @@ export class PoseEditor {
     canvas.height = Math.round(size.height * density)
     const context = canvas.getContext('2d')
     context.scale(canvas.width / size.width, canvas.height / size.height)
-    const { figure, frame, tables, picture, opacity, hovered, selected, drag } = this
+    const { figure, frame, tables, picture, opacity, hovered, selected } = this
     const scene = { figure, frame, tables, picture, opacity, hovered, selected, size }
-    drawScene(context, this.view(), { ...scene, still: drag?.moved })
+    drawScene(context, this.view(), { ...scene, still: this.gestures.drag?.moved })
   }
 
   view() {
@@ -296,116 +295,7 @@ export class PoseEditor {
     return zoomed(seeAll(size, this.frame), this.zoom)
   }
 
-  // --- pointer ---
-
-  /** Place of an event in CSS pixels of the canvas, whatever zoom the graph has. */
-  place(event) {
-    const rect = this.canvas.getBoundingClientRect()
-    return {
-      x: ((event.clientX - rect.left) * this.canvas.clientWidth) / rect.width,
-      y: ((event.clientY - rect.top) * this.canvas.clientHeight) / rect.height
-    }
-  }
-
-  press(event) {
-    if (this.drag) return
-    event.preventDefault()
-    this.canvas.focus({ preventScroll: true })
-    const at = this.place(event)
-    const joint = hitJoint(this.figure, this.view(), at)
-    if (event.button === 2) {
-      if (joint !== null) this.change(figures.toggled(this.figure, joint))
-      return
-    }
-    const onLimb = joint === null && hitLimb(this.figure, this.tables.limbs, this.view(), at)
-    const free = event.button === 0 && !this.locked
-    const kind = free && joint !== null ? 'joint' : free && onLimb ? 'figure' : 'view'
-    this.drag = { kind, joint, from: at, figure: this.figure, zoom: this.zoom, moved: false }
-    this.canvas.setPointerCapture(event.pointerId)
-    this.selected = joint
-    this.update()
-    this.cursor(kind)
-  }
-
-  move(event) {
-    const at = this.place(event)
-    if (!this.drag) {
-      const joint = hitJoint(this.figure, this.view(), at)
-      this.hover(joint)
-      const onLimb = joint === null && hitLimb(this.figure, this.tables.limbs, this.view(), at)
-      this.cursor(joint !== null ? 'joint' : onLimb ? 'figure' : 'none')
-      return
-    }
-    const { drag } = this
-    if (!drag.moved && nearTo(at, drag.from, CLICK)) return
-    drag.moved = true
-    const { scale } = this.view()
-    const [dx, dy] = [at.x - drag.from.x, at.y - drag.from.y]
-    if (drag.kind === 'view') {
-      this.zoom = { ...drag.zoom, x: drag.zoom.x + dx, y: drag.zoom.y + dy }
-    } else if (drag.kind === 'figure') {
-      this.figure = figures.shifted(drag.figure, dx / scale, dy / scale)
-    } else {
-      const before = drag.figure.points[drag.joint]
-      const place = { x: before.x + dx / scale, y: before.y + dy / scale }
-      const change = event.shiftKey ? figures.turned : figures.moved
-      this.figure = change(drag.figure, drag.joint, place, this.frame)
-    }
-    this.update()
-  }
-
-  release(event) {
-    const { drag } = this
-    this.drag = null
-    if (!drag) return
-    this.move(event)
-    if (drag.moved && drag.kind !== 'view') this.commit(this.figure)
-    else this.update()
-  }
-
-  cancel() {
-    if (!this.drag) return
-    this.figure = this.drag.figure
-    this.drag = null
-    this.update()
-  }
-
-  hover(joint) {
-    if (joint === this.hovered) return
-    this.hovered = joint
-    this.update()
-  }
-
-  cursor(kind) {
-    const held = this.drag !== null
-    const shapes = { joint: held ? 'grabbing' : 'grab', figure: 'move', view: 'grabbing' }
-    this.canvas.style.cursor = (this.locked && kind !== 'view' ? '' : shapes[kind]) ?? 'default'
-  }
-
-  doubleClick(event) {
-    const joint = hitJoint(this.figure, this.view(), this.place(event))
-    if (joint === null) this.seeAll()
-    else this.change(figures.toggled(this.figure, joint))
-  }
-
-  wheel(event) {
-    event.preventDefault()
-    event.stopPropagation()
-    if (document.activeElement !== this.canvas) {
-      this.host.forwardWheel(event)
-      return
-    }
-    const factor = Math.min(Math.max(this.zoom.factor * 1.0015 ** -event.deltaY, 0.5), 12)
-    const at = this.place(event)
-    const under = toFrame(this.view(), at)
-    this.zoom = { ...this.zoom, factor }
-    const view = this.view()
-    this.zoom.x += at.x - (view.left + under.x * view.scale)
-    this.zoom.y += at.y - (view.top + under.y * view.scale)
-    this.draw()
-  }
-
-  // --- actions and keys ---
+  // --- actions ---
 
   mirror() {
     this.change(figures.mirrored(this.figure, this.frame, this.tables.mirror))
@@ -416,59 +306,16 @@ export class PoseEditor {
     this.draw()
   }
 
-  step(dx, dy) {
-    if (this.selected === null) this.change(figures.shifted(this.figure, dx, dy))
-    else {
-      const { x, y } = this.figure.points[this.selected]
-      const place = { x: x + dx, y: y + dy }
-      this.change(figures.moved(this.figure, this.selected, place, this.frame))
-    }
+  /** Hides or shows a joint. */
+  toggle(joint) {
+    this.change(figures.toggled(this.figure, joint))
   }
 
-  select(step) {
-    const next = this.selected === null ? (step > 0 ? 0 : 17) : this.selected + step
-    if (next < 0 || next > 17) return false // leaves the editor
-    this.selected = next
-    this.update()
-    return true
+  togglePoses() {
+    this.togglePanel(this.picker, this.buttons.poses)
   }
 
-  key(event) {
-    const letter = event.key.toLowerCase()
-    const command = event.ctrlKey || event.metaKey
-    const far = event.shiftKey ? 10 : 1
-    const steps = { arrowleft: [-far, 0], arrowright: [far, 0], arrowup: [0, -far], arrowdown: [0, far] }
-    let done = true
-    if (event.altKey) done = false
-    else if (command && letter === 'z' && !event.shiftKey) this.undo()
-    else if (command && (letter === 'y' || letter === 'z')) this.redo()
-    else if (command) done = false
-    else if (letter === 'tab') done = this.select(event.shiftKey ? -1 : 1)
-    else if (steps[letter]) this.step(...steps[letter])
-    else if (letter === 'h' || letter === 'delete' || letter === 'backspace') this.hideSelected()
-    else if (letter === 'm') this.mirror()
-    else if (letter === 'f') this.seeAll()
-    else if (letter === 'p') this.togglePanel(this.picker, this.buttons.poses)
-    else if (letter === '?') this.togglePanel(this.keys, this.buttons.keys)
-    else if (letter === '+' || letter === '=') this.change(figures.scaled(this.figure, 1.03))
-    else if (letter === '-') this.change(figures.scaled(this.figure, 1 / 1.03))
-    else if (letter === 'escape') this.letGo()
-    else done = false
-    if (!done) return
-    event.preventDefault()
-    event.stopPropagation()
-  }
-
-  hideSelected() {
-    if (this.selected !== null) this.change(figures.toggled(this.figure, this.selected))
-  }
-
-  letGo() {
-    if (this.drag) this.cancel()
-    else if (!this.keys.hidden) this.togglePanel(this.keys, this.buttons.keys)
-    else if (this.selected !== null) {
-      this.selected = null
-      this.update()
-    } else this.canvas.blur()
+  toggleKeys() {
+    this.togglePanel(this.keys, this.buttons.keys)
   }
 }

@@ -1,0 +1,82 @@
+/** What the keys do while the editor's canvas has the focus. */
+
+import * as figures from './figure.js'
+
+const ARROWS = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1] }
+const FAR = 10 // pixels of the frame, with Shift
+const GROWTH = 1.03
+
+/** Keys without a modifier that only call the editor. */
+const ACTIONS = {
+  h: (editor) => hideSelected(editor),
+  delete: (editor) => hideSelected(editor),
+  backspace: (editor) => hideSelected(editor),
+  m: (editor) => editor.mirror(),
+  f: (editor) => editor.seeAll(),
+  p: (editor) => editor.togglePoses(),
+  '?': (editor) => editor.toggleKeys(),
+  '+': (editor) => editor.change(figures.scaled(editor.figure, GROWTH)),
+  '=': (editor) => editor.change(figures.scaled(editor.figure, GROWTH)),
+  '-': (editor) => editor.change(figures.scaled(editor.figure, 1 / GROWTH)),
+  escape: (editor) => letGo(editor)
+}
+
+export function listenToKeys(editor) {
+  editor.canvas.addEventListener('keydown', (event) => {
+    if (!handle(editor, event)) return
+    event.preventDefault()
+    event.stopPropagation()
+  })
+}
+
+/** Whether the key was the editor's; all others are the host's. */
+function handle(editor, event) {
+  if (event.altKey) return false
+  const letter = event.key.toLowerCase()
+  if (event.ctrlKey || event.metaKey) {
+    if (letter === 'z' && !event.shiftKey) editor.undo()
+    else if (letter === 'y' || letter === 'z') editor.redo()
+    else return false
+    return true
+  }
+  if (letter === 'tab') return select(editor, event.shiftKey ? -1 : 1)
+  if (ARROWS[letter]) {
+    const [dx, dy] = ARROWS[letter].map((way) => way * (event.shiftKey ? FAR : 1))
+    step(editor, dx, dy)
+  } else if (Object.hasOwn(ACTIONS, letter)) ACTIONS[letter](editor)
+  else return false
+  return true
+}
+
+function step(editor, dx, dy) {
+  const { figure, frame, selected } = editor
+  if (selected === null) {
+    editor.change(figures.shifted(figure, dx, dy))
+    return
+  }
+  const { x, y } = figure.points[selected]
+  editor.change(figures.moved(figure, selected, { x: x + dx, y: y + dy }, frame))
+}
+
+/** The next joint, or false after the last one: the focus leaves the editor. */
+function select(editor, way) {
+  const last = editor.figure.points.length - 1
+  const next = editor.selected === null ? (way > 0 ? 0 : last) : editor.selected + way
+  if (next < 0 || next > last) return false
+  editor.selected = next
+  editor.update()
+  return true
+}
+
+function hideSelected(editor) {
+  if (editor.selected !== null) editor.toggle(editor.selected)
+}
+
+function letGo(editor) {
+  if (editor.gestures.drag) editor.gestures.cancel()
+  else if (!editor.keys.hidden) editor.toggleKeys()
+  else if (editor.selected !== null) {
+    editor.selected = null
+    editor.update()
+  } else editor.canvas.blur()
+}
