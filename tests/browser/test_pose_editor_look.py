@@ -126,7 +126,7 @@ def test_everything_can_be_read_in_every_theme(editor: Editor, palette: str) -> 
         assert min(map(int, ground.removeprefix("rgb(").rstrip(")").split(",")[:3])) > 180
 
 
-def test_modules_are_shared_with_the_hosts_loading_and_do_nothing_by_themselves(editor: Editor) -> None:
+def test_modules_are_those_that_the_host_loads_and_do_nothing_alone(editor: Editor) -> None:
     """The host loads each file of the folder as if it were an extension."""
     page = editor.page
     served = page.run("fetch('/extensions').then((reply) => reply.json())")
