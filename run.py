@@ -41,6 +41,7 @@ COMMANDS = {
     "test": Command("tests", "lint, types and tests, then a table of what ran"),
     "parity": Command("tests.parity", "compare with a folder of reference tensors: parity DIR"),
     "train-mini": Command("training.mini", "make the shipped weights again, from nothing"),
+    "distill": Command("training.distill", "a few-step student, measured against its teacher"),
     "data": Command("training.data", "what a data set holds, and which of its files are broken"),
     "train": Command("training.recipe", "train one stage of the paper's recipe on your data set"),
     "export": Command("training.export", "a trained run as files that nodes and pcdm load"),

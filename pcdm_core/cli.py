@@ -155,6 +155,9 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "--weights", type=Path, help="folder of weights (default: the ones that ship)"
     )
     parser.add_argument(
+        "--student", type=Path, help="folder of a few-step student's differences on the weights"
+    )
+    parser.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16"),
         default="float32",
@@ -288,6 +291,7 @@ def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
         device=pick_device(options.device),
         dtype=getattr(torch, options.dtype),
         with_refining=not getattr(options, "no_refining", False),
+        student=options.student,
     )
 
 

@@ -25,7 +25,7 @@ class ScheduleConfig:
     beta_end: float = 0.012
     num_train_timesteps: int = 1000
     prediction_type: PredictionType = "epsilon"
-    sampler: Literal["unipc", "ddim", "unclip"] = "unipc"
+    sampler: Literal["unipc", "ddim", "unclip", "ddim_trailing"] = "unipc"
     clip_sample_range: float | None = None  # unclip only: x0 is clamped to +- this
 
 

@@ -69,7 +69,7 @@ FAST_PRESETS: Mapping[str, FastPreset] = {
         hand_over_latents=True,
     ),
     "student": FastPreset(
-        "4 steps without guidance, for weights of a few-step student", steps=4, guidance_scale=1.0
+        "4 steps without guidance, for a few-step student (--student)", steps=4, guidance_scale=1.0
     ),
 }
 

@@ -91,6 +91,7 @@ class PCDMsPipeline:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         with_refining: bool = True,
+        student: PathLike | None = None,
     ) -> PCDMsPipeline:
         """Load a folder of weights, or with None those that ship; see `load_components`.
 
@@ -98,7 +99,7 @@ class PCDMsPipeline:
             CheckpointError: a file is missing or is not what its name says.
         """
         preset, components = load_components(
-            folder, device=device, dtype=dtype, with_refining=with_refining
+            folder, device=device, dtype=dtype, with_refining=with_refining, student=student
         )
         return cls(preset, **components)
 

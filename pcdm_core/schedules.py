@@ -112,7 +112,17 @@ def make_scheduler(config: ScheduleConfig) -> Any:
             steps_offset=1,
             timestep_spacing="leading",
         )
-    raise ValueError(f"Unknown sampler {config.sampler!r}; known: unipc, ddim, unclip.")
+    if config.sampler == "ddim_trailing":
+        # Of few-step students: from the last timestep, which is nothing but noise, to the sample.
+        return DDIMScheduler(
+            **table,
+            **betas,
+            clip_sample=False,
+            set_alpha_to_one=True,
+            timestep_spacing="trailing",
+        )
+    known = "unipc, ddim, unclip, ddim_trailing"
+    raise ValueError(f"Unknown sampler {config.sampler!r}; known: {known}.")
 
 
 class LinearSteps:

@@ -18,7 +18,7 @@ ORDER = (
     {"conditioning"},
     {"models", "encoders", "vae", "schedules"},
     {"checkpoint_files", "checkpoint_keys", "checkpoint_detection"},
-    {"sampling", "losses", "checkpoints"},
+    {"sampling", "losses", "checkpoints", "difference"},
     {"data"},
     {"inputs", "components", "stages", "pipeline", "evaluation", "sheet"},
     {"cli", "demo"},

@@ -99,6 +99,25 @@ class CoarseRun:
 
 
 @dataclass(frozen=True)
+class StudentRun:
+    """A few-step student of stages 2 and 3.
+
+    `teacher_steps` are those of the teacher within one of the student's; `guidance_scale` is the
+    teacher's (the preset's where nothing is said). `rank` is that of the difference.
+    """
+
+    steps: int = 4
+    teacher_steps: int = 5
+    rank: int = 48
+    guidance_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "teacher_steps", "rank"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"student.{name} is at least 1; got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One YAML file: the preset, the people, and a `StageRun` a stage."""
 
@@ -116,6 +135,7 @@ class TrainConfig:
     render_workers: int = 2
     stages: Mapping[str, StageRun] = field(default_factory=dict)
     coarse: CoarseRun = field(default_factory=CoarseRun)
+    student: StudentRun = field(default_factory=StudentRun)
 
     def stage(self, name: str) -> StageRun:
         """The run of one stage (defaults where the file says nothing)."""
@@ -171,6 +191,7 @@ def load_config(
     document, choice = _chosen(document, choice, path)
     stages = document.pop("stages", {}) or {}
     coarse = document.pop("coarse", {}) or {}
+    student = document.pop("student", {}) or {}
     unknown = sorted(set(stages) - set(TRAINED))
     if unknown:
         raise ValueError(
@@ -182,5 +203,6 @@ def load_config(
         choice=choice,
         stages={n: _build(StageRun, v or {}, f"{path}: stages.{n}") for n, v in stages.items()},
         coarse=_build(CoarseRun, coarse, f"{path}: coarse"),
+        student=_build(StudentRun, student, f"{path}: student"),
         **dict(overrides or {}),
     )

@@ -60,12 +60,15 @@ def command(options: argparse.Namespace) -> None:
     """Every variant of the weights that `options` name."""
     from pcdm_core.cli import load_pipeline
 
+    from .run import weights_sha256
+
     pipeline = load_pipeline(options)
     guidance = options.guidance_scale or pipeline.preset.guidance_scale
     settings = (variants if options.variants == "sampling" else fast_variants)(
         options.steps, guidance
     )
-    compare(options, {name: Variant(pipeline, options.weights, s) for name, s in settings.items()})
+    digest = weights_sha256(options.weights, options.student)
+    compare(options, {name: Variant(pipeline, digest, s) for name, s in settings.items()})
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Variant:
     """Weights and how pictures are made with them (fields of `Sampling`)."""
 
     pipeline: PCDMsPipeline
-    weights: Path | None
+    weights: str  # their digest
     settings: Mapping[str, Any]
 
 
@@ -100,7 +103,7 @@ def compare(options: argparse.Namespace, chosen: Mapping[str, Variant]) -> dict[
     """Make, measure and print every variant, the first of them being "default"."""
     from .judges import Judges
     from .pictures import PictureMaker, Sampling
-    from .run import run_pairs, weights_sha256, workers, write
+    from .run import run_pairs, workers, write
 
     device = chosen["default"].pipeline.device
     judges = Judges.load(options.pose_judge, options.keypoints, device)
@@ -112,8 +115,7 @@ def compare(options: argparse.Namespace, chosen: Mapping[str, Variant]) -> dict[
             print(name, file=sys.stderr)
             generator = PictureMaker(variant.pipeline, replace(base, **variant.settings))
             path = options.json.with_suffix("") / f"{name.replace(' ', '-')}.json"
-            weights = weights_sha256(variant.weights)
-            measured = run_pairs(options, path, generator, judges, weights, pool)
+            measured = run_pairs(options, path, generator, judges, variant.weights, pool)
             about = {"settings": measured.settings, "judges": judges.names, "missing": {}}
             reports[name] = summarise(measured.results, measured.features, about)
             reports[name]["seconds_a_pair"] = keep_seconds(path, generator.seconds)

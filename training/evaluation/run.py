@@ -35,7 +35,7 @@ from .required import verdicts
 def evaluate(options: argparse.Namespace) -> None:
     """Make and measure what is not there yet, then report all."""
     pipeline = load_pipeline(options)
-    weights = weights_sha256(options.weights)
+    weights = weights_sha256(options.weights, options.student)
     judges = Judges.load(options.pose_judge, options.keypoints, pipeline.device)
     missing = dict(judges.missing)
     regression = None
@@ -73,12 +73,14 @@ def pictures_folder(report: Path) -> Path:
     return report.with_name(f"{report.stem}.pictures")
 
 
-def weights_sha256(folder: Path | None) -> str:
-    """Of all weight files of a folder; None is the shipped one."""
+def weights_sha256(folder: Path | None, student: Path | None = None) -> str:
+    """Of all weight files of a folder (None is the shipped one), and of a student's on them."""
     from pcdm_core.checkpoints import shipped_weights
 
     digest = hashlib.sha256()
-    for path in sorted((folder or shipped_weights()).glob("*.safetensors")):
+    files = sorted((folder or shipped_weights()).glob("*.safetensors"))
+    files += [] if student is None else sorted(student.glob("*.safetensors"))
+    for path in files:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
