@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, set_seed
+from accelerate.utils import set_seed
 from torch import Tensor
 
 from pcdm_core.checkpoint_keys import Component
@@ -27,6 +27,7 @@ from .cached_features import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenE
 from .components import save_components
 from .config import TrainConfig, load_config
 from .data import LAYOUTS, ContentIndex, PictureSet, Problem, open_pictures
+from .export import export_stage
 from .initialise import (
     build_denoiser,
     enable_checkpointing,
@@ -34,6 +35,7 @@ from .initialise import (
     start_from_base,
     warm_start,
 )
+from .parallel import check_parallel
 from .sheets import draw_sheet
 from .stages import Frozen, InpaintingStage, PriorStage, RefiningStage, StageModule
 from .train import PairSource, Trainer
@@ -64,12 +66,7 @@ class RecipeRun:
         self.config, self.out = config, out
         self.stage_name: Stage = stage
         self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
-        if self.accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP):
-            raise ValueError(
-                "This trainer keeps whole weights in every process (DDP). Choose multi-GPU without "
-                "DeepSpeed or FSDP in `accelerate config`, and gradient_checkpointing: true where "
-                "memory is short."
-            )
+        check_parallel(self.accelerator)
         preset = sized_preset(find_preset(config.preset), config)
         parts = {
             name: load_component(encoders, name, dtype=torch.float32)
@@ -159,7 +156,9 @@ class RecipeRun:
             sheet=lambda: draw_sheet(stage, shown, guidance_scale=scale),
         )
         weights = self.out / "weights"
-        if accelerator.is_main_process:
+        if accelerator.is_main_process and trainer.is_sharded:
+            export_stage(self.out / name, weights, whole=False)  # its checkpoint is whole
+        elif accelerator.is_main_process:
             note = {"steps": str(trainer.step), **trainer.note}
             save_components(stage.components, weights, self.preset, note)
         accelerator.wait_for_everyone()

@@ -9,36 +9,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from diffusers.training_utils import EMAModel
 from torch import Tensor
 
-from pcdm_core.config import config_to_dict
-
-from .checkpoints import CheckpointFolder, ResumeError
 from .config import StageRun
 from .pairs import PairOrder, batch_samples
-from .stages import StageModule
+from .parallel import whole
+from .state import RunState
 from .watch import RunLog
 
 logger = logging.getLogger(__name__)
-
-# Settings that say when to look or to stop, not what the steps are.
-FREE_SETTINGS = frozenset(
-    {
-        "steps", "minutes", "checkpoint_minutes", "checkpoint_steps", "keep_checkpoints",
-        "log_steps", "sheet_steps", "batch_size", "accumulate",
-    }
-)  # fmt: skip
 
 
 @dataclass
@@ -70,151 +57,8 @@ def learning_rate_at(step: int, total: int, run: StageRun) -> float:
     return run.learning_rate * warm * left
 
 
-class Trainer:
-    """State of one stage's run: parameters, optimiser, moving average, step."""
-
-    def __init__(
-        self,
-        stage: StageModule,
-        run: StageRun,
-        accelerator: Accelerator,
-        folder: Path,
-        compile_step: bool = False,
-        tensorboard: bool = False,
-        note: Mapping[str, str] | None = None,
-    ) -> None:
-        """`note` goes with the weights: it is in every checkpoint, and in what is exported."""
-        self.note = dict(note or {})
-        self.stage = stage
-        self.run = run
-        self.accelerator = accelerator
-        self.folder = folder
-        self.tensorboard = tensorboard
-        folder.mkdir(parents=True, exist_ok=True)
-        named = [(name, p) for name, p in stage.named_parameters() if p.requires_grad]
-        self.names = [name for name, _ in named]
-        self.parameters = [parameter for _, parameter in named]
-        stage.to(accelerator.device)
-        stage.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
-        optimizer = self._optimizer()
-        module = accelerator.prepare_model(stage) if accelerator.num_processes > 1 else stage
-        self.parallel = module
-        self.module = torch.compile(module, dynamic=False) if compile_step else module
-        self.optimizer = accelerator.prepare_optimizer(optimizer)
-        self.ema: EMAModel | None = None
-        if run.ema_decay is not None:
-            self.ema = EMAModel(self.parameters, decay=run.ema_decay, foreach=True)
-            self.ema.to(accelerator.device)
-        self.step = 0
-        self.seconds = 0.0
-        self.total = run.steps if run.minutes is None else run.log_steps
-        self.checkpoints = CheckpointFolder(folder, run.keep_checkpoints)
-        self.grad_norm = torch.zeros(())
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        run = self.run
-        if run.optimizer == "sgd":
-            rate, decay = run.learning_rate, run.weight_decay
-            return torch.optim.SGD(self.parameters, lr=rate, weight_decay=decay)
-        return torch.optim.AdamW(
-            self.parameters,
-            lr=run.learning_rate,
-            betas=run.betas,
-            weight_decay=run.weight_decay,
-            fused=self.accelerator.device.type == "cuda",
-        )
-
-    @property
-    def global_batch(self) -> int:
-        """Samples of one optimiser step, over all processes."""
-        return self.run.batch_size * self.run.accumulate * self.accelerator.num_processes
-
-    # --- going on --------------------------------------------------------------------------------
-
-    def settings(self) -> dict[str, Any]:
-        """What a resumed run has to share with the checkpoint's."""
-        kept = {k: v for k, v in asdict(self.run).items() if k not in FREE_SETTINGS}
-        return {**kept, "seed": self.stage.seed, "global_batch": self.global_batch}
-
-    def resume(self) -> bool:
-        """Continue from the last checkpoint, if there is one.
-
-        Raises:
-            ResumeError: the checkpoint cannot be read, belongs to another model, or to a run with
-                another seed or global batch, whose sample numbers mean other pairs.
-        """
-        state = self.checkpoints.load()
-        if state is None:
-            return False
-        self._check_settings(state.get("settings"))
-        try:
-            self.stage.load_state_dict(state["stage"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            if self.ema is not None:
-                self.ema.load_state_dict(state["ema"])
-                self.ema.to(self.accelerator.device)
-            if self.accelerator.scaler is not None and state.get("scaler"):
-                self.accelerator.scaler.load_state_dict(state["scaler"])
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise ResumeError(
-                f"{self.folder}: its checkpoint cannot be resumed, it is of another model "
-                f"({error}). Give this run another folder, or delete the checkpoints there."
-            ) from error
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        if self.run.minutes is not None:
-            self.total = int(state["total"])
-        return True
-
-    def _check_settings(self, before: dict[str, Any] | None) -> None:
-        if before is None:  # a checkpoint of format 1 does not say
-            return
-        changed = {
-            name: f"{name} {before.get(name)} -> {now}"
-            for name, now in self.settings().items()
-            if before.get(name) != now and not (name == "betas" and list(now) == before.get(name))
-        }
-        if fatal := [changed[name] for name in ("seed", "global_batch") if name in changed]:
-            raise ResumeError(
-                f"{self.folder}: the run cannot go on with other sample numbers "
-                f"({', '.join(fatal)}). Set them as they were (batch_size x accumulate x processes "
-                f"is the global batch), or give this run another folder."
-            )
-        if changed:
-            logger.warning("%s goes on with other settings: %s", self.folder, ", ".join(changed))
-
-    def save(self) -> None:
-        """Write the whole state.
-
-        Raises:
-            OSError: it cannot be written; earlier checkpoints are untouched.
-        """
-        if not self.accelerator.is_main_process:
-            return
-        scaler = self.accelerator.scaler
-        state = {
-            "stage": self.stage.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "ema": None if self.ema is None else self.ema.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-            "total": self.total,
-            "seconds": self.seconds,
-            "settings": self.settings(),
-            "trained": self.names,
-            "components": self._components(),
-            "note": self.note,
-        }
-        self.checkpoints.save(state, self.step)
-
-    def _components(self) -> dict[str, dict[str, Any]]:
-        """Which tensors are which part, and its configuration: all that an export needs."""
-        names = {id(module): name for name, module in self.stage.named_modules()}
-        return {
-            component: {
-                "prefix": f"{names[id(module)]}.",
-                "config": config_to_dict(module.config),
-            }
-            for component, module in self.stage.components.items()
-        }
+class Trainer(RunState):
+    """The loop over a run's state."""
 
     # --- steps -----------------------------------------------------------------------------------
 
@@ -259,7 +103,7 @@ class Trainer:
             group["lr"] = rate
         loss = self.gradients(source)
         norm = accelerator.clip_grad_norm_(self.parameters, self.run.clip_grad_norm)
-        self.grad_norm = norm if isinstance(norm, Tensor) else self.grad_norm
+        self.grad_norm = whole(norm) if isinstance(norm, Tensor) else self.grad_norm
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema is not None:
@@ -313,8 +157,8 @@ class Trainer:
             self.ema.copy_to(self.parameters)
 
     def _draw_sheet(self, log: RunLog, sheet: Callable[[], np.ndarray | None]) -> None:
-        if not self.accelerator.is_main_process:
-            return
+        if self.is_sharded or not self.accelerator.is_main_process:
+            return  # no process of a sharded run has the weights that a sheet is drawn with
         if self.ema is not None:
             self.ema.store(self.parameters)
             self.ema.copy_to(self.parameters)

@@ -19,12 +19,15 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from torch.distributed.tensor import DTensor
 
 from pcdm_core.encoders import PatchImageEncoder
 from pcdm_core.presets import PRESETS
 from pcdm_core.vae import PatchAutoencoder
 from training.config import StageRun
 from training.initialise import build_denoiser
+from training.parallel import whole
 from training.people import People
 from training.stages import Frozen, InpaintingStage, PriorStage, StageModule
 from training.train import PairSource, Trainer
@@ -84,10 +87,15 @@ def noise_stage(name: str, run: StageRun) -> StageModule:
     return InpaintingStage(model, encoder, frozen, people, run, SEED)  # type: ignore[arg-type]
 
 
-def noise_trainer(name: str, run: StageRun, folder: Path) -> tuple[Trainer, PairSource]:
+def noise_trainer(
+    name: str, run: StageRun, folder: Path, sharded: bool = False
+) -> tuple[Trainer, PairSource]:
     torch.set_num_threads(1)
+    accelerator = Accelerator(cpu=True)
+    if sharded:
+        accelerator = sharding(accelerator)
     rows = torch.cartesian_prod(torch.arange(6), torch.arange(6, 12))
-    trainer = Trainer(noise_stage(name, run), run, Accelerator(cpu=True), folder)
+    trainer = Trainer(noise_stage(name, run), run, accelerator, folder)
     return trainer, PairSource(rows, SEED)
 
 
@@ -175,22 +183,46 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def take_part(name: str, run: StageRun, rank: int, processes: int, port: int, folder: Path) -> None:
-    """One of `processes` that train together; writes its gradients, weights and sample numbers."""
+def sharding(accelerator: Accelerator) -> Accelerator:
+    """With FSDP's plugin, as `accelerate launch` gives it on GPUs; on CPUs it has no switch."""
+    state: Any = accelerator.state
+    state.distributed_type = DistributedType.FSDP
+    state.fsdp_plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="no_wrap")
+    return accelerator
+
+
+def take_part(
+    name: str,
+    run: StageRun,
+    rank: int,
+    processes: int,
+    port: int,
+    folder: Path,
+    sharded: bool = False,
+) -> None:
+    """One of `processes` that train together; writes its gradients and weights.
+
+    A run that has a checkpoint in `folder` goes on from it, and each run leaves one.
+    """
     if processes > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         os.environ |= {"ACCELERATE_USE_CPU": "true"}
     share = replace(run, batch_size=run.batch_size // processes)
-    trainer, source = noise_trainer(name, share, folder / str(rank))
+    own = folder / ("run" if sharded else str(rank))  # of shards the first process writes the whole
+    trainer, source = noise_trainer(name, share, own, sharded)
     assert trainer.accelerator.num_processes == processes
     trainer.total = 3
+    trainer.resume()
     trainer.gradients(source)
-    gradients = [p.grad.clone() for p in trainer.parameters if p.grad is not None]
+    gradients = [whole(p.grad).clone() for p in trainer.parameters if p.grad is not None]
     trainer.optimizer.zero_grad()
     for _ in range(3):
         trainer.train_step(source)
-    weights = [p.detach().clone() for p in trainer.parameters]
-    torch.save({"gradients": gradients, "weights": weights}, folder / f"{processes}_{rank}.pt")
+    weights = [whole(p.detach()).clone() for p in trainer.parameters]
+    shards = sum(isinstance(p, DTensor) for p in trainer.parameters)
+    result = {"gradients": gradients, "weights": weights, "shards": shards}
+    torch.save(result, folder / f"{processes}_{rank}.pt")
+    trainer.save()
     if processes > 1:
         torch.distributed.destroy_process_group()
