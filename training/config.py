@@ -90,9 +90,9 @@ class StageRun:
 
 @dataclass(frozen=True)
 class CoarseRun:
-    """Stage 2's own results for training pairs, the input of stage 3."""
+    """Stage 2's own results for training pairs, the input of stage 3; `pairs` null takes all."""
 
-    pairs: int = 4000
+    pairs: int | None = 4000
     batch_size: int = 16
     steps: int = 20
     guidance_scale: float | None = None

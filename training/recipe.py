@@ -24,9 +24,10 @@ from pcdm_core.config import STAGES, Preset, Stage
 from pcdm_core.presets import find_preset
 
 from .cached_features import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
+from .coarse_pairs import chosen_pairs, coarse_of, has_weights, render_training_pairs
 from .components import save_components
 from .config import TrainConfig, load_config
-from .data import LAYOUTS, ContentIndex, PictureSet, Problem, open_pictures
+from .data import LAYOUTS, ContentIndex, PictureSet, open_pictures
 from .export import export_stage
 from .initialise import (
     build_denoiser,
@@ -60,9 +61,14 @@ class RecipeRun:
         out: Path,
         *,
         coarse: Path | None = None,
+        coarse_weights: Path | None = None,
         cache_dtype: str = "float32",
     ) -> None:
-        """`encoders` holds the frozen parts as `pcdm convert` writes them."""
+        """`encoders` holds the frozen parts as `pcdm convert` writes them.
+
+        Stage 3 takes its coarse pictures from `coarse`, or draws them with the stages 1 and 2 in
+        `coarse_weights` (by default those that this run's folder finished).
+        """
         self.config, self.out = config, out
         self.stage_name: Stage = stage
         self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
@@ -80,12 +86,37 @@ class RecipeRun:
             pictures, digests = ContentIndex(cache / "content.json").check(pictures)
         paths: list[Path] = []
         if stage == "refining":
+            if coarse is None:
+                pictures, coarse = self._draw_coarse(pictures, encoders, coarse_weights)
             pictures, paths = coarse_of(pictures, coarse)
             kept = {path: digest for path, digest in zip(pictures.paths, digests, strict=True)}
             digests = [kept[path] for path in pictures.paths]
         self.pictures = pictures
         self.cache_args = (cache, pictures, digests, self.preset, self.encoders)
         self.cache_dtype, self.coarse = cache_dtype, paths
+
+    def _draw_coarse(
+        self, pictures: PictureSet, encoders: Path, weights: Path | None
+    ) -> tuple[PictureSet, Path]:
+        weights = self.out / "weights" if weights is None else weights
+        if not has_weights(weights):
+            raise ValueError(
+                f"{weights}: no finished prior and inpainting there. Stage 3 learns from stage 2's "
+                f"own pictures of the training pairs: train stages 1 and 2 into the same --out, "
+                f"name the folder of their weights (--coarse-weights), or bring the pictures "
+                f"(--coarse)."
+            )
+        pictures = chosen_pairs(pictures, self.config)
+        folder = render_training_pairs(
+            pictures,
+            self.preset,
+            self.config,
+            encoders=encoders,
+            weights=weights,
+            out=self.out / "coarse",
+            accelerator=self.accelerator,
+        )
+        return pictures, folder
 
     @staticmethod
     def _encoder_names(stage: str) -> list[Component]:
@@ -165,33 +196,6 @@ class RecipeRun:
         return weights
 
 
-def coarse_of(pictures: PictureSet, folder: Path | None) -> tuple[PictureSet, list[Path]]:
-    """The pairs that have a coarse picture `<source>_to_<target>.png`, and these files.
-
-    Raises:
-        ValueError: no folder was given, or none of the pairs has a picture in it.
-    """
-    if folder is None:
-        raise ValueError(
-            "Stage 3 learns from stage 2's own pictures of the training pairs. Render them as "
-            "<source stem>_to_<target stem>.png and give their folder (--coarse)."
-        )
-    stems = [Path(name).stem for name in pictures.names]
-    found: list[tuple[int, Path]] = []
-    missing: list[Problem] = []
-    for number, (source, target) in enumerate(pictures.pairs.tolist()):
-        path = folder / f"{stems[source]}_to_{stems[target]}.png"
-        if path.is_file():
-            found.append((number, path))
-        else:
-            missing.append(Problem(str(path), "no coarse picture of this pair"))
-    if not found:
-        raise ValueError(f"{folder}: no coarse picture of any of {len(missing)} pairs.")
-    chosen = pictures.pairs[[number for number, _ in found]]
-    kept = replace(pictures, pairs=chosen, problems=(*pictures.problems, *missing))
-    return kept, [path for _, path in found]
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="run.py train", description=__doc__)
@@ -204,7 +208,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--cache", type=Path, help="features (default: cache/ in the run's folder)")
     parser.add_argument("--cache-dtype", choices=["float32", "float16"], default="float32")
-    parser.add_argument("--coarse", type=Path, help="stage 3: stage 2's pictures")
+    parser.add_argument("--coarse", type=Path, help="stage 3: stage 2's pictures, drawn elsewhere")
+    parser.add_argument(
+        "--coarse-weights",
+        type=Path,
+        help="stage 3: draw them with these weights (default: those finished in --out)",
+    )
     parser.add_argument(
         "--base", type=Path, help="start: SD-2.1's unet/, or Kandinsky-2.2's prior/"
     )
@@ -224,6 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.cache or options.out / "cache",
             options.out,
             coarse=options.coarse,
+            coarse_weights=options.coarse_weights,
             cache_dtype=options.cache_dtype,
         )
         weights = run.train(options.base, options.warm_start)

@@ -126,7 +126,7 @@ def render_coarse(
     """
     run = renderer.run
     table = ordered_pairs(people.identities.cpu())
-    numbers = torch.arange(min(run.pairs, len(table)))
+    numbers = torch.arange(len(table) if run.pairs is None else min(run.pairs, len(table)))
     pairs = table[PairOrder(len(table), renderer.seed + 1).pair_numbers(numbers)]
     folder = root / renderer.key(people, pairs)
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,12 +16,14 @@ from PIL import Image
 
 from pcdm_core.checkpoints import load_component
 from pcdm_core.config import STAGES, Preset
+from pcdm_core.data import pair_file
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder
 from pcdm_core.models import InpaintingModel, PosePrior
 from pcdm_core.presets import PRESETS, find_preset
 from pcdm_core.vae import PatchAutoencoder
+from training.coarse_pairs import coarse_of
 from training.components import save_components
-from training.config import StageRun, TrainConfig, load_config
+from training.config import CoarseRun, StageRun, TrainConfig, load_config
 from training.data import open_pictures
 from training.export import export_run, main
 from training.initialise import (
@@ -30,7 +32,7 @@ from training.initialise import (
     sized_preset,
     start_from_base,
 )
-from training.recipe import RecipeRun, coarse_of
+from training.recipe import RecipeRun
 from training.stages import PriorStage
 
 from . import workers
@@ -239,14 +241,19 @@ def run_folder(
     save_components(parts, out / "encoders", preset, {})  # type: ignore[arg-type]
     pictures = open_pictures(people_folder)
     pictures = replace(pictures, pairs=pictures.pairs[:10])
-    stems = [Path(name).stem for name in pictures.names]
-    (out / "coarse").mkdir()
+    (out / "coarse-elsewhere").mkdir()
     for source, target in pictures.pairs[:8].tolist():
-        path = out / "coarse" / f"{stems[source]}_to_{stems[target]}.png"
+        path = out / "coarse-elsewhere" / pair_file(pictures, source, target)
         shutil.copy(pictures.paths[target], path)
     for stage in STAGES:
         run = RecipeRun(
-            CONFIG, stage, pictures, out / "encoders", out / "cache", out, coarse=out / "coarse"
+            CONFIG,
+            stage,
+            pictures,
+            out / "encoders",
+            out / "cache",
+            out,
+            coarse=out / "coarse-elsewhere",
         )
         run.train()
     return out
@@ -306,15 +313,54 @@ def test_pairs_without_a_coarse_picture_are_left_out_and_listed(
 ) -> None:
     pictures = open_pictures(people_folder)
     pictures = replace(pictures, pairs=pictures.pairs[:10])
-    kept, paths = coarse_of(pictures, run_folder / "coarse")
-    present = {path.name for path in (run_folder / "coarse").iterdir()}
+    kept, paths = coarse_of(pictures, run_folder / "coarse-elsewhere")
+    present = {path.name for path in (run_folder / "coarse-elsewhere").iterdir()}
     assert {path.name for path in paths} == present
     assert len(kept.pairs) == len(paths)
     assert len(kept.pairs) + len(kept.problems) == 10
     with pytest.raises(ValueError, match="no coarse picture of any"):
         coarse_of(pictures, tmp_path)
-    with pytest.raises(ValueError, match="--coarse"):
-        coarse_of(pictures, None)
+
+
+def test_stage_3_draws_its_coarse_pictures_with_the_runs_own_stages(
+    people_folder: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    pictures = open_pictures(people_folder)
+    pictures = replace(pictures, pairs=pictures.pairs[:10])
+    coarse = CoarseRun(pairs=4, batch_size=3, steps=2, guidance_scale=2.0)
+    config = replace(CONFIG, coarse=coarse, stages={"refining": replace(STEP, drop_tokens=0.0)})
+
+    def start(config: TrainConfig = config, out: Path = tmp_path) -> RecipeRun:
+        arguments = (pictures, run_folder / "encoders", tmp_path / "cache", out)
+        weights = run_folder / "weights"
+        return RecipeRun(config, "refining", *arguments, coarse_weights=weights)
+
+    run = start()
+    (folder,) = (tmp_path / "coarse").iterdir()
+    drawn = {path.name: path for path in (folder / "single").iterdir()}
+    assert len(drawn) == len(run.pictures.pairs) == 4
+    assert {path.name for path in run.coarse} == set(drawn)
+    assert any(run.train().glob("refining.safetensors*"))
+    # What is there is not drawn again; what is missing comes out the same but for rounding.
+    first = min(drawn)
+    before = np.asarray(Image.open(drawn[first])).astype(int)
+    times = {name: path.stat().st_mtime_ns for name, path in drawn.items()}
+    drawn[first].unlink()
+    start()
+    assert np.abs(np.asarray(Image.open(drawn[first])) - before).max() <= 1
+    assert [n for n, p in drawn.items() if p.stat().st_mtime_ns != times[n]] == [first]
+    # Other settings have another folder.
+    start(replace(config, coarse=replace(coarse, steps=3)))
+    assert len(list((tmp_path / "coarse").iterdir())) == 2
+    with pytest.raises(ValueError, match="no finished prior and inpainting there"):
+        RecipeRun(
+            config,
+            "refining",
+            pictures,
+            run_folder / "encoders",
+            tmp_path / "cache",
+            tmp_path / "n",
+        )
 
 
 def test_a_recipe_file_holds_nothing_that_the_trainer_ignores() -> None:

@@ -88,10 +88,10 @@ def noise_stage(name: str, run: StageRun) -> StageModule:
 
 
 def noise_trainer(
-    name: str, run: StageRun, folder: Path, sharded: bool = False
+    name: str, run: StageRun, folder: Path, sharded: bool = False, precision: str = "no"
 ) -> tuple[Trainer, PairSource]:
     torch.set_num_threads(1)
-    accelerator = Accelerator(cpu=True)
+    accelerator = Accelerator(cpu=True, mixed_precision=precision)
     if sharded:
         accelerator = sharding(accelerator)
     rows = torch.cartesian_prod(torch.arange(6), torch.arange(6, 12))
@@ -153,6 +153,21 @@ def go_on(folder: Path, run: StageRun, out: Path, kill: tuple[int, bool] | None)
     trainer.run_all(source)
     sys.setprofile(None)
     torch.save({"weights": trainer.parameters}, out)
+
+
+def train_in(
+    precision: str, folder: Path, run: StageRun, out: Path, rests: tuple[int, ...]
+) -> None:
+    """Train to the end, leaving and resuming after each step of `rests`; writes losses too."""
+    losses: list[float] = []
+    for rest in (*rests, run.steps):
+        trainer, source = noise_trainer("prior", run, folder, precision=precision)
+        trainer.resume()
+        while trainer.step < rest:
+            losses.append(float(trainer.train_step(source)))
+        trainer.save()
+    averages = [] if trainer.ema is None else trainer.ema.shadow_params
+    torch.save({"weights": trainer.parameters, "averages": averages, "losses": losses}, out)
 
 
 def fill_the_disk(folder: Path, run: StageRun, limit: int, out: Path) -> None:
