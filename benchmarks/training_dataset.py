@@ -1,6 +1,6 @@
 """How many rendered pictures a second a core writes, against dense skinning in the same run.
 
-    python -m benchmarks.dataset [--identities 6] [--views 8] [--size 256x176]
+    python -m benchmarks.training_dataset [--identities 6] [--views 8] [--size 256x176]
 
 Both ways build each person, draw the views and write the files, in turn, in this process on one
 thread. The baseline differs in how it poses
