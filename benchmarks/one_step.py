@@ -1,27 +1,29 @@
 """One step of each stage at its real size: what a CPU can measure of the published models.
 
 Each stage is built alone with random weights and given away again, so that the largest of them
-sets the memory. A step is what the loop does between two noise levels without the sampler's sum:
-the network on the null and the conditional rows, and guidance. The prior has none, as published.
+sets the memory. A step is what the pack's loop does between two noise levels: the network on the
+null and the conditional rows, guidance, and the sampler. The prior has no guidance, as published.
 """
 
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from pcdm_core.config import Preset
-from pcdm_core.sampling import guide
+from pcdm_core.models import PosePrior
+from pcdm_core.sampling import sample
+from pcdm_core.schedules import make_scheduler
 
 from .inputs import noise_case, random_component
-from .measuring import flops, interleaved, peak_bytes, seconds, spread
+from .measuring import peak_bytes, spread
 from .plain import GUIDANCE
-
-TIMESTEP = 500
 
 
 def draw(*shape: int) -> Tensor:
@@ -47,22 +49,42 @@ def condition(preset: Preset, stage: str, model: Any) -> tuple[Any, Tensor]:
     return model.condition(tokens, None if dim is None else draw(1, dim), canvas, pose_map), canvas
 
 
-def step_of(model: Any, cond: Any, x_t: Tensor, guided: bool, prepared: bool) -> Callable[[], Any]:
-    """The step as a function; `prepared` has what does not change between steps ready."""
-    joint = model.unconditional(cond).cat(cond) if guided else cond
-    network = model.prepare(joint, int(guided)) if prepared else None
-    x_in = torch.cat([x_t, x_t]) if guided else x_t
-    timesteps = torch.full((len(x_in),), TIMESTEP, dtype=torch.int64, device=x_t.device)
+class TwoSteps:
+    """The pack's own loop over two steps; what lies between their ends is one whole step."""
 
-    @torch.no_grad()
-    def step() -> Tensor:
-        out = model(x_in, timesteps, joint) if network is None else network(x_in, timesteps)
-        if not guided:
-            return out
-        null, conditional = out.chunk(2)
-        return guide(null, conditional, GUIDANCE)
+    def __init__(self, model: Any, cond: Any, x_t: Tensor, *, savings: bool) -> None:
+        self.model, self.cond, self.x_t, self.savings = model, cond, x_t, savings
+        self.guided = not isinstance(model, PosePrior)
 
-    return step
+    def __call__(self, told: Callable[[int], None] = lambda _: None) -> None:
+        """`told` is called with 0 at the end of the first step, and with 1 of the second."""
+        model = self.model
+        sample(
+            model,
+            make_scheduler(model.config.schedule),
+            self.x_t,
+            self.cond,
+            model.unconditional(self.cond) if self.guided else None,
+            steps=2,
+            guidance_scale=GUIDANCE,
+            step_noise=torch.zeros_like(self.x_t)[None],
+            callback=lambda index, _: told(index),
+            savings=self.savings,
+        )
+
+    def seconds(self) -> tuple[float, float]:
+        """Of one step, and of all that came before the first one."""
+        ends = [time.perf_counter()]
+        self(lambda _: ends.append(time.perf_counter()))
+        step = ends[2] - ends[1]
+        return step, max(ends[1] - ends[0] - step, 0.0)
+
+    def flops(self) -> int:
+        """Of one step."""
+        ends: list[int] = []
+        with FlopCounterMode(display=False) as counter:
+            self(lambda _: ends.append(counter.get_total_flops()))
+        return ends[1] - ends[0]
 
 
 @torch.no_grad()
@@ -70,23 +92,25 @@ def measure_stage(preset: Preset, stage: str, rounds: int) -> dict[str, Any]:
     """Both paths' step in turn, in fp32 on the CPU."""
     model = random_component(preset, stage, "cpu")
     cond, x_t = condition(preset, stage, model)
-    guided = stage != "prior"
-    steps = {
-        "plain": step_of(model, cond, x_t, guided, prepared=False),
-        "pack": step_of(model, cond, x_t, guided, prepared=True),
-    }
-    peak = {name: peak_bytes(step, "cpu") for name, step in steps.items()}  # warms up as well
-    times = interleaved(steps, rounds, "cpu")
+    ways = {way: TwoSteps(model, cond, x_t, savings=way == "pack") for way in ("plain", "pack")}
+    counted = {way: loop.flops() for way, loop in ways.items()}  # warms up as well
+    peak = {way: peak_bytes(loop, "cpu") for way, loop in ways.items()}
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    before: list[float] = []
+    for _ in range(rounds):
+        for way, loop in ways.items():  # in turn, so that a busy machine slows both
+            step, first = loop.seconds()
+            times[way].append(step)
+            before += [first] if way == "pack" else []
     rows = zip(times["pack"], times["plain"], strict=True)
-    joint = model.unconditional(cond).cat(cond) if guided else cond
     weights = sum(parameter.nbytes for parameter in model.parameters())
     return {
         "stage": stage,
-        "seconds": {name: spread(values) for name, values in times.items()},
-        "seconds_to_prepare": seconds(lambda: model.prepare(joint, int(guided)), "cpu"),
+        "seconds": {way: spread(values) for way, values in times.items()},
+        "seconds_to_prepare": spread(before)["median"],
         "ratio": spread([mine / theirs for mine, theirs in rows]),
-        "tflop": {name: flops(step) / 1e12 for name, step in steps.items()},
-        "peak_bytes": {name: weights + value for name, value in peak.items()},
+        "tflop": {way: count / 1e12 for way, count in counted.items()},
+        "peak_bytes": {way: weights + value for way, value in peak.items()},
         "weight_bytes": weights,
     }
 
