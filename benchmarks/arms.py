@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,13 +36,15 @@ class Arm:
     run: Callable[[StageClock], object]
     weights: int  # bytes
     seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)  # seconds of all of the process's threads
     clocks: list[StageClock] = field(default_factory=list)
     peak: int = 0
 
     def round(self, device: str) -> None:
         """One timed run."""
-        clock = StageClock(device)
+        clock, before = StageClock(device), time.process_time()
         self.seconds.append(seconds(lambda: self.run(clock), device))
+        self.processor.append(time.process_time() - before)
         self.clocks.append(clock)
 
     def report(self) -> dict[str, Any]:
@@ -56,6 +59,7 @@ class Arm:
             "pictures": self.pictures,
             "seconds": spread(self.seconds),
             "seconds_a_picture": statistics.median(self.seconds) / self.pictures,
+            "processor_seconds_a_picture": statistics.median(self.processor) / self.pictures,
             "stages": medians([clock.parts for clock in self.clocks]),
             "steps_a_second": medians([clock.steps_a_second for clock in self.clocks]),
             "peak_bytes": self.weights + self.peak,
@@ -222,8 +226,9 @@ def run_arms(arms: Sequence[Arm], rounds: int, device: str) -> None:
 def ratios(arms: Sequence[Arm]) -> dict[str, Any]:
     """Seconds a picture of each of the pack's arms over the plain path's, by rounds.
 
-    A round's runs stand side by side in time, so a ratio is the median of the rounds' ratios. The
-    share of precision is that of the logarithm of the whole gain, because gains multiply.
+    A round's runs stand side by side in time, so a ratio is the median of the rounds' ratios. That
+    of processor time tells the work on a CPU that has other things to do as well. The share of
+    precision is that of the logarithm of the whole gain, because gains multiply.
     """
     by_name = {arm.name: arm for arm in arms}
     found: dict[str, Any] = {}
@@ -234,13 +239,18 @@ def ratios(arms: Sequence[Arm]) -> dict[str, Any]:
         plain = by_name.get(plain_name(samples))
         if plain is None:
             continue
-        found[arm.name] = spread(_round_ratios(arm, plain)) | {"against": plain.name}
+        processor = _round_ratios(arm, plain, "processor")
+        found[arm.name] = {
+            **spread(_round_ratios(arm, plain)),
+            "against": plain.name,
+            "processor": spread(processor),
+        }
     same = by_name.get(f"{PLAIN}, this type")
     return {"of_plain": found, "precision_alone": _precision(same, by_name.get(PLAIN), arms)}
 
 
-def _round_ratios(arm: Arm, other: Arm) -> list[float]:
-    pairs = zip(arm.seconds, other.seconds, strict=True)
+def _round_ratios(arm: Arm, other: Arm, of: str = "seconds") -> list[float]:
+    pairs = zip(getattr(arm, of), getattr(other, of), strict=True)
     return [(mine / arm.pictures) / (theirs / other.pictures) for mine, theirs in pairs]
 
 

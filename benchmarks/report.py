@@ -32,7 +32,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         where += f", {about['threads']} threads"
     lines = [
         f"{where}; torch {about['torch']}. Medians of {report['rounds']} rounds in which every row "
-        "ran once; ratios are medians of the rounds' ratios, with the least and the most.",
+        "ran once; ratios are medians of the rounds' ratios, with the least and the most. CPU s: "
+        "processor time, to which others' work on the machine adds nothing.",
         "",
     ]
     for name, model in report["models"].items():
@@ -44,9 +45,9 @@ def _pictures(name: str, model: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{name}, {model['size']}:",
         "",
-        "| | steps | guidance | type | s a picture | of plain | source | prior | inpainting | "
-        "refining | steps/s, inpainting | peak GiB |",
-        "|---" * 12 + "|",
+        "| | steps | guidance | type | s a picture | of plain | CPU s | of plain | source | "
+        "prior | inpainting | refining | steps/s, inpainting | peak GiB |",
+        "|---" * 14 + "|",
     ]
     for arm in model["arms"]:
         ratio = model["of_plain"].get(arm["name"])
@@ -58,6 +59,8 @@ def _pictures(name: str, model: Mapping[str, Any]) -> list[str]:
             arm["type"],
             _seconds(arm["seconds_a_picture"]),
             "1" if ratio is None else _ratio(ratio),
+            _seconds(arm["processor_seconds_a_picture"]),
+            "1" if ratio is None else _ratio(ratio["processor"]),
             *("-" if found is None else _seconds(found / arm["pictures"]) for found in stages),
             f"{arm['steps_a_second'].get('inpainting', 0):.1f}",
             f"{arm['peak_bytes'] / GIB:.2f}",

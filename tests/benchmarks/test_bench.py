@@ -116,7 +116,7 @@ def test_arms_run_in_turn() -> None:
 
 def arm(name: str, pictures: int, seconds: list[float], poses: int = 1, samples: int = 1) -> Arm:
     about = {"poses": poses, "samples": samples}
-    return Arm(name, pictures, about, lambda _: None, 0, seconds)
+    return Arm(name, pictures, about, lambda _: None, 0, seconds, [s / 2 for s in seconds])
 
 
 def test_ratios_are_of_a_picture_round_by_round_and_their_median() -> None:
@@ -130,6 +130,7 @@ def test_ratios_are_of_a_picture_round_by_round_and_their_median() -> None:
     assert found["of_plain"]["1 pose"]["median"] == pytest.approx(0.25)
     assert found["of_plain"]["4 poses"]["median"] == pytest.approx(0.1)
     assert found["of_plain"]["4 poses"]["most"] == pytest.approx(0.2)
+    assert found["of_plain"]["4 poses"]["processor"]["median"] == pytest.approx(0.1)
     assert found["precision_alone"]["share_of_gain"] == pytest.approx(0.5)
 
 
@@ -194,6 +195,7 @@ def test_the_command_writes_figures_a_table_and_a_plot(
     assert mini["of_plain"]["1 pose, 2 samples"]["against"] == "plain, 2 samples"
     for found in mini["arms"]:
         assert set(found["steps_a_second"]) == {"prior", "inpainting", "refining"}
+        assert found["processor_seconds_a_picture"] > 0
         assert found["seconds"]["least"] <= found["seconds"]["median"] <= found["seconds"]["most"]
         assert sum(found["stages"].values()) <= found["seconds"]["most"]
         assert found["peak_bytes"] > found["weight_bytes"]
