@@ -7,92 +7,39 @@ throughout: what training sees is what sampling sees.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from pcdm_core.checkpoint_keys import Component
 from pcdm_core.conditioning import Conditioning, PriorConditioning
-from pcdm_core.config import ScheduleConfig
 from pcdm_core.encoders import PatchImageEncoder
 from pcdm_core.images import from_planes
-from pcdm_core.losses import denoising_loss, draw_timesteps
+from pcdm_core.losses import denoising_loss
 from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
 from pcdm_core.schedules import alphas_cumprod
 from pcdm_core.vae import Autoencoder
 
-from . import counter
 from .config import StageRun
 from .features import Features, OnlineFeatures
 from .people import CoarsePictures, People
+from .stage_base import (
+    CANVAS,
+    CONDITION,
+    DROP,
+    EMBEDS_NOISE,
+    TIMESTEP,
+    Batch,
+    Frozen,
+    StageModule,
+    check_snr_weight,
+)
 
-Batch = dict[str, Tensor]
-
-# Streams of `counter`: one a use, so that no two draws of a sample share numbers.
-TIMESTEP, NOISE, DROP, EMBEDS_NOISE, NOISE_OFFSET, CANVAS, CONDITION = range(7)
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """What a stage uses and does not train."""
-
-    autoencoder: Autoencoder
-    global_encoder: nn.Module
-    patch_encoder: PatchImageEncoder | None = None
-
-
-class StageModule(nn.Module):
-    """A trainable stage. `components` are the parts that are saved, by file name."""
-
-    def __init__(self, run: StageRun, seed: int, features: Features) -> None:
-        super().__init__()
-        self.run = run
-        self.seed = seed
-        self.features = features
-
-    @property
-    def components(self) -> dict[Component, nn.Module]:
-        raise TypeError(f"{type(self).__name__} names no components.")
-
-    def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
-        """Sample numbers [B] and rows [B, k] -> what `forward` takes; called without gradient."""
-        raise TypeError(f"{type(self).__name__} prepares nothing.")
-
-    def use_people(self, people: People) -> None:
-        """Go on with other people, whose features are computed on line."""
-        if not isinstance(self.features, OnlineFeatures):
-            raise TypeError("A run on cached features keeps its people.")
-        self.features.people = people
-
-    def _uniform(self, stream: int, samples: Tensor, count: int) -> Tensor:
-        return counter.uniform(self.seed, stream, samples, count)
-
-    def _normal(self, stream: int, samples: Tensor, like: Tensor) -> Tensor:
-        return counter.normal(self.seed, stream, samples, tuple(like.shape[1:]))
-
-    def _timesteps(self, samples: Tensor, schedule: ScheduleConfig) -> Tensor:
-        return draw_timesteps(self._uniform(TIMESTEP, samples, 1)[:, 0], schedule)
-
-    def _noise(self, samples: Tensor, like: Tensor) -> Tensor:
-        """Gaussian noise, with an offset a channel of a picture, or one of a whole vector."""
-        noise = self._normal(NOISE, samples, like)
-        if not self.run.noise_offset:
-            return noise
-        channels = (like.shape[1], 1, 1) if like.ndim == 4 else (1,)
-        offset = counter.normal(self.seed, NOISE_OFFSET, samples, channels)
-        return noise + self.run.noise_offset * offset
-
-    def _latents(self, autoencoder: Autoencoder, stream: int, samples: Tensor, m: Tensor) -> Tensor:
-        """Moments -> latents: the mean, or a draw where the run samples the posterior."""
-        mean = autoencoder.latents(m)
-        if self.run.posterior == "mean":
-            return mean
-        return autoencoder.latents(m, "sample", self._normal(stream, samples, mean))
-
-    @property
-    def _null_is_encoded(self) -> bool:
-        return self.run.null_conditioning == "encoded_zeros"
+__all__ = [
+    "TIMESTEP", "AutoencoderStage", "Batch", "Frozen", "InpaintingStage", "PriorStage",
+    "RefiningStage", "StageModule", "features_of", "keep_rows",
+]  # fmt: skip
 
 
 class AutoencoderStage(StageModule):
@@ -113,15 +60,6 @@ class AutoencoderStage(StageModule):
     def forward(self, batch: Batch) -> Tensor:
         error = self.model.decode(self.model.encode(batch["pixels"])) - batch["pixels"]
         return error.abs().mean() + error.square().mean()
-
-
-def check_snr_weight(run: StageRun, schedule: ScheduleConfig) -> None:
-    """Refuse a weighting that `denoising_loss` has for predictions of the sample alone."""
-    if run.max_snr_weight is not None and schedule.prediction_type != "sample":
-        raise ValueError(
-            f"max_snr_weight is a weighting of predictions of the sample; this model predicts "
-            f"{schedule.prediction_type!r}. Set max_snr_weight: null."
-        )
 
 
 class PriorStage(StageModule):
