@@ -19,7 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -83,7 +83,7 @@ class DenseSkinning:
 
 
 @contextlib.contextmanager
-def geometry(way: str) -> Iterator[None]:
+def geometry(way: str) -> Generator[None, None, None]:
     """The generator as it is, or with the baseline's geometry."""
     if way == "generator":
         yield
