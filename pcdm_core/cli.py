@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .evaluation import commands as commands_of_evaluation
 from .fast import add_fast_option, find_fast
+from .residence import add_memory_options
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
     from torch import Tensor
@@ -87,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="compute in every step what does not change between them (to compare; slower)",
     )
+    generate.add_argument("--chunk", type=_positive, default=16, help="made at once (default 16)")
     add_sampling_options(generate)
     generate.set_defaults(command=generate_pictures)
 
@@ -141,12 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     """Options that `generate` and the demo share."""
     parser.add_argument("--seed", type=_natural, default=0, help="of the noise (default 0)")
-    parser.add_argument(
-        "--steps",
-        type=_positive,
-        default=DEFAULT_STEPS,
-        help=f"sampling steps of every stage (default {DEFAULT_STEPS})",
-    )
+    parser.add_argument("--steps", type=_positive, default=DEFAULT_STEPS, help="of every stage")
     parser.add_argument(
         "--guidance-scale", type=float, help="of stages 2 and 3 (default: the preset's; 1 is off)"
     )
@@ -154,15 +151,14 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", type=Path, help="folder of weights (default: the ones that ship)"
     )
-    parser.add_argument(
-        "--student", type=Path, help="folder of a few-step student's differences on the weights"
-    )
+    parser.add_argument("--student", type=Path, help="folder of a few-step student's differences")
     parser.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16"),
         default="float32",
         help="of the weights (default %(default)s; the halves save memory on a GPU)",
     )
+    add_memory_options(parser)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
 
 
@@ -195,6 +191,7 @@ def generate_pictures(options: argparse.Namespace) -> None:
             restore=options.size == "source",
             callback=bars,
             savings=not options.no_savings,
+            chunk=options.chunk,
             fast=options.fast,
         )
     for note in result.notes:
@@ -292,6 +289,8 @@ def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
         dtype=getattr(torch, options.dtype),
         with_refining=not getattr(options, "no_refining", False),
         student=options.student,
+        keep=options.keep,
+        tiled=options.tiled,
     )
 
 

@@ -14,8 +14,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-Step = Callable[[Tensor, Tensor], Tensor]
-"""A denoiser with its conditioning: x_t [B, ...], timesteps [B] int64 -> prediction like x_t."""
+Step = Callable[[Tensor, int], Tensor]
+"""A denoiser in one run of the loop: x_t [B, ...], number of the step -> prediction like x_t."""
 
 # typing.Self is newer than the oldest Python that the pack supports.
 R = TypeVar("R", bound="Rows")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from .pipeline import PCDMsOutput, PCDMsPipeline
+    from .output import PCDMsOutput
+    from .pipeline import PCDMsPipeline
     from .pose.keypoints import Keypoints
 
 EXAMPLES = Path(__file__).parent / "weights" / "examples"

@@ -28,6 +28,16 @@ class SourceFeatures:
     def __len__(self) -> int:
         return len(self.patch_tokens)
 
+    def select(self, rows: slice) -> SourceFeatures:
+        """Some of the sources."""
+        embeds = None if self.image_embeds is None else self.image_embeds[rows]
+        return replace(
+            self,
+            patch_tokens=self.patch_tokens[rows],
+            image_embeds=embeds,
+            canvas_latents=self.canvas_latents[rows],
+        )
+
     def expand(self, batch: int) -> SourceFeatures:
         """One source repeated to `batch` rows without copying; `batch` sources stay.
 

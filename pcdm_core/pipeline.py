@@ -6,14 +6,14 @@ what depends on the source alone is computed once and handed on as `SourceFeatur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import images, stages
+from .chunks import Progress, parts_of, report
 from .components import PathLike, load_components
 from .conditioning import Conditioning
 from .config import Preset
@@ -21,33 +21,14 @@ from .encoders import GlobalEncoder, PatchImageEncoder
 from .fast import FastPreset, find_fast
 from .inputs import Seed, SourceFeatures, check_poses, draw_rows
 from .models import InpaintingModel, PosePrior, RefiningModel
+from .output import PCDMsOutput
 from .pose.keypoints import Keypoints
+from .residence import Keep, Residence
 from .sampling import sample
 from .schedules import make_scheduler
 from .vae import Autoencoder
 
 Fast = FastPreset | str | None
-Progress = Callable[[str, int, int], None]
-"""Called after each step with the stage's name, the steps done and the steps there are."""
-
-
-@dataclass(frozen=True)
-class PCDMsOutput:
-    """What `PCDMsPipeline` returns; pictures are float32 [B, 3, H, W] in [-1, 1].
-
-    Attributes:
-        image: the result: refined, or the coarse picture where refining was left out.
-        coarse: the picture after stage 2; None where its latents were handed to stage 3.
-        target_embeds: [B, E] from the prior; None for a preset without one.
-        mask: float32 [B, 1, H, W] in [0, 1], the target body's area, for compositing.
-        notes: sentences a user should read, such as inputs that were left unused.
-    """
-
-    image: Tensor
-    coarse: Tensor | None
-    target_embeds: Tensor | None
-    mask: Tensor
-    notes: tuple[str, ...] = ()
 
 
 class PCDMsPipeline:
@@ -67,8 +48,15 @@ class PCDMsPipeline:
         prior: PosePrior | None = None,
         global_encoder: GlobalEncoder | None = None,
         refining: RefiningModel | None = None,
+        pack: bool = True,
+        residence: Residence | None = None,
     ) -> None:
-        """Take loaded components; they stay on the device and in the type that they are in.
+        """Take loaded components, in the types that they have.
+
+        Args:
+            pack: on a CPU keep the weights of small UNets in the order of its kernels too.
+            residence: where they compute; None is where the inpainting model lies, with all of
+                them.
 
         Raises:
             ValueError: a prior without its image encoder.
@@ -82,6 +70,10 @@ class PCDMsPipeline:
         self.prior = prior.eval() if prior is not None else None
         self.global_encoder = global_encoder.eval() if global_encoder is not None else None
         self.refining = refining.eval() if refining is not None else None
+        for model in (inpainting, refining):
+            if model is not None:
+                model.packs = pack
+        self.residence = residence or Residence(next(inpainting.parameters()).device)
 
     @classmethod
     def from_folder(
@@ -92,21 +84,36 @@ class PCDMsPipeline:
         dtype: torch.dtype = torch.float32,
         with_refining: bool = True,
         student: PathLike | None = None,
+        keep: Keep = "all",
+        tiled: bool = False,
     ) -> PCDMsPipeline:
         """Load a folder of weights, or with None those that ship; see `load_components`.
+
+        Args:
+            dtype: of every component: float32, bfloat16 or float16.
+            keep: what stays on the device between uses, see `Keep`; the rest waits in the host's
+                memory.
+            tiled: the autoencoder works on overlapping tiles where a picture is large: less memory,
+                and pictures that differ a little.
 
         Raises:
             CheckpointError: a file is missing or is not what its name says.
         """
-        preset, components = load_components(
-            folder, device=device, dtype=dtype, with_refining=with_refining, student=student
+        residence = Residence(device, keep)
+        preset, parts = load_components(
+            folder,
+            device=residence.loads_to,
+            dtype=dtype,
+            with_refining=with_refining,
+            student=student,
         )
-        return cls(preset, **components)
+        parts["autoencoder"].set_tiling(tiled)
+        return cls(preset, **residence.placed(parts), residence=residence)
 
     @property
     def device(self) -> torch.device:
-        """Where the inpainting model lies; all components lie there."""
-        return next(self.inpainting.parameters()).device
+        """Where the components compute."""
+        return self.residence.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -123,15 +130,15 @@ class PCDMsPipeline:
         fitted, fit = images.fit(
             images.as_picture(source).to(self.device), preset.height, preset.width, preset.fit
         )
-        embeds = None
+        embeds, using = None, self.residence.using
         if self.global_encoder is not None and self.prior is not None:
-            embeds = self.global_encoder(self.global_encoder.pixels(fitted).to(self.dtype))
-        return SourceFeatures(
-            patch_tokens=self.patch_encoder(self.patch_encoder.pixels(fitted).to(self.dtype)),
-            image_embeds=embeds,
-            canvas_latents=self.autoencoder.encode(images.source_canvas(fitted).to(self.dtype)),
-            fit=fit,
-        )
+            with using("global_encoder", self.global_encoder):
+                embeds = self.global_encoder(self.global_encoder.pixels(fitted).to(self.dtype))
+        with using("patch_encoder", self.patch_encoder):
+            tokens = self.patch_encoder(self.patch_encoder.pixels(fitted).to(self.dtype))
+        with using("autoencoder", self.autoencoder):
+            canvas = self.autoencoder.encode(images.source_canvas(fitted).to(self.dtype))
+        return SourceFeatures(tokens, embeds, canvas, fit)
 
     def predict_embedding(
         self,
@@ -161,18 +168,19 @@ class PCDMsPipeline:
         if embeds is None:
             raise ValueError("These source features were made without the prior's image encoder.")
         steps = max(steps, 2)  # as the stage does, for the callback's count
-        return stages.predict_embedding(
-            self.prior,
-            embeds,
-            features.fit.apply(source_pose),
-            features.fit.apply(target_pose),
-            seed=seed,
-            steps=steps,
-            guidance_scale=guidance_scale,
-            batch_index=batch_index,
-            callback=_report(callback, "prior", steps),
-            savings=savings,
-        )
+        with self.residence.using("prior", self.prior):
+            return stages.predict_embedding(
+                self.prior,
+                embeds,
+                features.fit.apply(source_pose),
+                features.fit.apply(target_pose),
+                seed=seed,
+                steps=steps,
+                guidance_scale=guidance_scale,
+                batch_index=batch_index,
+                callback=report(callback, "prior", steps),
+                savings=savings,
+            )
 
     def inpaint(
         self,
@@ -221,37 +229,40 @@ class PCDMsPipeline:
         preset, model = self.preset, self.inpainting
         batch = len(target_pose)
         features = features.expand(batch)
-        cond = stages.condition_inpainting(
-            model,
-            features.patch_tokens,
-            features.canvas_latents,
-            features.fit.apply(source_pose),
-            features.fit.apply(target_pose),
-            target_embeds,
-            height=preset.height,
-            width=preset.width,
-        )
         known = features.canvas_latents
-        return self._sample(
-            "inpainting",
-            model,
-            draw_rows(known.shape[1:], seed, batch, batch_index)[0].to(known),
-            cond,
-            find_fast(fast),
-            steps=steps,
-            guidance_scale=guidance_scale,
-            guidance_rescale=guidance_rescale,
-            callback=callback,
-            savings=savings,
-        )
+        noise = draw_rows(known.shape[1:], seed, batch, batch_index)[0].to(known)
+        with self.residence.using("inpainting", model):
+            cond = stages.condition_inpainting(
+                model,
+                features.patch_tokens,
+                features.canvas_latents,
+                features.fit.apply(source_pose),
+                features.fit.apply(target_pose),
+                target_embeds,
+                height=preset.height,
+                width=preset.width,
+            )
+            return self._sample(
+                "inpainting",
+                model,
+                noise,
+                cond,
+                find_fast(fast),
+                steps=steps,
+                guidance_scale=guidance_scale,
+                guidance_rescale=guidance_rescale,
+                callback=callback,
+                savings=savings,
+            )
 
     @torch.no_grad()
     def decode_target(self, latents: Tensor, *, fast: Fast = None) -> Tensor:
         """Canvas latents [B, C, h, 2w] -> the target's pictures [B, 3, H, W] in [-1, 1]."""
-        if find_fast(fast).target_half_decode:
-            return self.autoencoder.decode(images.right_half(latents)).float().clamp(-1, 1)
-        # The whole canvas is decoded, because a decoder may look across the seam.
-        return images.right_half(self.autoencoder.decode(latents)).float().clamp(-1, 1)
+        with self.residence.using("autoencoder", self.autoencoder):
+            if find_fast(fast).target_half_decode:
+                return self.autoencoder.decode(images.right_half(latents)).float().clamp(-1, 1)
+            # The whole canvas is decoded, because a decoder may look across the seam.
+            return images.right_half(self.autoencoder.decode(latents)).float().clamp(-1, 1)
 
     def _sample(
         self,
@@ -278,7 +289,7 @@ class PCDMsPipeline:
             steps=steps,
             guidance_scale=next(scale for scale in given if scale is not None),
             guidance_interval=fast.guidance_interval,
-            callback=_report(callback, stage, steps),
+            callback=report(callback, stage, steps),
             **options,
         )
 
@@ -318,22 +329,26 @@ class PCDMsPipeline:
             # The published scripts round the coarse picture to 8 bits on its way through a file. It
             # stays as it is here: rounding blows 1e-6 of difference between batch sizes to 1/255.
             pixels = coarse.clamp(-1, 1).to(self.device, self.dtype)
-            coarse_latents = self.autoencoder.encode(pixels)
+            with self.residence.using("autoencoder", self.autoencoder):
+                coarse_latents = self.autoencoder.encode(pixels)
         batch = len(coarse_latents)
-        cond = model.condition(features.expand(batch).patch_tokens, coarse_latents)
-        latents = self._sample(
-            "refining",
-            model,
-            draw_rows(coarse_latents.shape[1:], seed, batch, batch_index)[0].to(coarse_latents),
-            cond,
-            find_fast(fast),
-            steps=steps,
-            guidance_scale=guidance_scale,
-            guidance_rescale=guidance_rescale,
-            callback=callback,
-            savings=savings,
-        )
-        return self.autoencoder.decode(latents).float().clamp(-1, 1)
+        noise = draw_rows(coarse_latents.shape[1:], seed, batch, batch_index)[0]
+        with self.residence.using("refining", model):
+            cond = model.condition(features.expand(batch).patch_tokens, coarse_latents)
+            latents = self._sample(
+                "refining",
+                model,
+                noise.to(coarse_latents),
+                cond,
+                find_fast(fast),
+                steps=steps,
+                guidance_scale=guidance_scale,
+                guidance_rescale=guidance_rescale,
+                callback=callback,
+                savings=savings,
+            )
+        with self.residence.using("autoencoder", self.autoencoder):
+            return self.autoencoder.decode(latents).float().clamp(-1, 1)
 
     def __call__(
         self,
@@ -351,6 +366,7 @@ class PCDMsPipeline:
         callback: Progress | None = None,
         savings: bool = True,
         fast: Fast = None,
+        chunk: int = 16,
     ) -> PCDMsOutput:
         """B pictures of the source's person, one a target pose.
 
@@ -369,9 +385,13 @@ class PCDMsPipeline:
             restore: give the pictures back at the source's size instead of the preset's.
             callback: see `Progress`.
             savings: compute what does not change from step to step once; the pictures are the same
-                but for rounding. False computes everything in every step.
+                but for rounding. False computes everything in every step, with the layers' own
+                weights.
             fast: a preset of `pcdm_core.fast` or its name, which changes the pictures and stands
                 above `steps` and `guidance_scale`.
+            chunk: so many rows go through a stage at once; every stage makes all rows before the
+                next one begins. More rows' pictures wait in the host's memory, so that the device
+                needs no more for many poses than for one chunk.
 
         Raises:
             ValueError: an unknown fast preset, a pose without a visible joint inside the picture,
@@ -387,27 +407,37 @@ class PCDMsPipeline:
                 f"The {self.preset.name} preset does not draw hands: hand key points were left out."
             )
         features = self.encode_source(source) if isinstance(source, Tensor) else source
-        common: dict[str, Any] = {
-            "seed": seed,
-            "steps": preset.steps or steps,
-            "batch_index": batch_index,
-            "callback": callback,
-            "savings": savings,
+        run: dict[str, Any] = {"steps": preset.steps or steps, "savings": savings}
+        rows: dict[str, Any] = {"seed": seed, "batch_index": batch_index, "callback": callback}
+        parts = parts_of(features, source_pose, target_pose, size=chunk, run=run, **rows)
+        home = self.device if len(parts) == 1 else torch.device("cpu")
+        predicted = [self.predict_embedding(p.features, p.source, p.target, **p.run) for p in parts]
+        guided: dict[str, Any] = {
+            "guidance_scale": guidance_scale,
+            "guidance_rescale": guidance_rescale,
         }
-        embeds = self.predict_embedding(features, source_pose, target_pose, **common)
-        common |= {"guidance_scale": guidance_scale, "guidance_rescale": guidance_rescale}
-        common |= {"fast": preset}
-        latents = self.inpaint_latents(features, source_pose, target_pose, embeds, **common)
+        guided |= {"fast": preset}
         refines = with_refining and self.refining is not None
-        coarse = handed = None
-        if refines and preset.hand_over_latents:
-            handed = images.right_half(latents)
-        else:
-            coarse = self.decode_target(latents, fast=preset)
+        hands_over = refines and preset.hand_over_latents
+        made: list[Tensor] = []  # the coarse pictures, or what stage 3 takes in their place
+        for p, embeds in zip(parts, predicted, strict=True):
+            latents = self.inpaint_latents(
+                p.features, p.source, p.target, embeds, **p.run, **guided
+            )
+            half = images.right_half(latents)
+            made.append((half if hands_over else self.decode_target(latents, fast=preset)).to(home))
+        coarse = None if hands_over else torch.cat(made)
         image = coarse
         if refines:
-            image = self.refine(features, coarse, coarse_latents=handed, **common)
+            key = "coarse_latents" if hands_over else "coarse"
+            refined: list[Tensor] = []
+            for p, stage2 in zip(parts, made, strict=True):
+                given: dict[str, Any] = {key: stage2.to(self.device), **p.run, **guided}
+                refined.append(self.refine(p.features, **given).to(home))
+            image = torch.cat(refined)
         assert image is not None
+        known = [embeds for embeds in predicted if embeds is not None]
+        embeds = torch.cat(known) if known else None
         height, width = self.preset.height, self.preset.width
         masked = features.fit.apply(target_pose)
         if restore:
@@ -417,9 +447,3 @@ class PCDMsPipeline:
             coarse = None if coarse is None else features.fit.undo(coarse)
         mask = images.body_mask(masked, height, width).to(image.device)
         return PCDMsOutput(image, coarse, embeds, mask, tuple(notes))
-
-
-def _report(callback: Progress | None, stage: str, steps: int) -> Callable[..., None] | None:
-    if callback is None:
-        return None
-    return lambda index, _: callback(stage, index + 1, steps)

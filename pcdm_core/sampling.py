@@ -25,7 +25,7 @@ class Denoiser(Protocol[C_in]):
 class Preparable(Protocol[C_in]):
     """A denoiser that can compute what does not change from step to step before the first one."""
 
-    def prepare(self, joint: C_in, null_rows: int = 0) -> Step: ...
+    def prepare(self, joint: C_in, timesteps: Tensor, null_rows: int = 0) -> Step: ...
 
 
 def draw_noise(
@@ -104,10 +104,13 @@ def sample(
     cond = cond.expand(len(noise))
     begin, end = (round(share * steps) for share in guidance_interval) if guided else (0, 0)
 
+    taken = scheduler.timesteps.tolist()
+    timesteps = torch.tensor(taken, dtype=torch.int64, device=noise.device)
+
     def step_of(rows: C, null_rows: int) -> Step:
         if savings and isinstance(model, Preparable):
-            return model.prepare(rows, null_rows)
-        return lambda x_t, timesteps: model(x_t, timesteps, rows)
+            return model.prepare(rows, timesteps, null_rows)
+        return lambda x_t, index: model(x_t, timesteps[index].expand(len(x_t)), rows)
 
     joint_step = cond_step = None
     if uncond is not None and begin < end:
@@ -117,13 +120,12 @@ def sample(
     coefficients = linear_steps(scheduler, steps) if savings else None
     linear = None if coefficients is None else LinearSteps(coefficients, noise)
     x = noise
-    for index, t in enumerate(scheduler.timesteps.tolist()):
+    for index, t in enumerate(taken):
         step, x_in = cond_step, x
         if cond_step is None or begin <= index < end:
             step, x_in = joint_step, torch.cat([x, x])
         assert step is not None
-        timesteps = torch.full((len(x_in),), t, dtype=torch.int64, device=x.device)
-        prediction = step(x_in, timesteps)
+        prediction = step(x_in, index)
         if step is joint_step:
             prediction = guide(*prediction.chunk(2), guidance_scale, guidance_rescale)
         if isinstance(scheduler, UnCLIPWithNoise):

@@ -37,14 +37,10 @@ class UnCLIPWithNoise(UnCLIPScheduler):
                 f"The prior's sampler needs 2 steps or more, got {num_inference_steps}."
             )
         super().set_timesteps(num_inference_steps, device)
+        self._table = [self._weights(index) for index in range(len(self.timesteps))]
 
-    def ancestral_step(
-        self, model_output: Tensor, index: int, sample: Tensor, noise: Tensor | None
-    ) -> Tensor:
-        """x at step `index` of `timesteps` -> x at the next one; `noise` like x (None at t = 0).
-
-        Equations 6 and 7 of arXiv 2006.11239 with x0 clamped, as in the library's `step`.
-        """
+    def _weights(self, index: int) -> tuple[float, float, float]:
+        """Of the clamped x0, of x, and of the noise in the sample after step `index`."""
         t = int(self.timesteps[index])
         last = index + 1 == len(self.timesteps)
         previous = t - 1 if last else int(self.timesteps[index + 1])
@@ -56,16 +52,28 @@ class UnCLIPWithNoise(UnCLIPScheduler):
         alpha = 1 - beta
         if previous == t - 1:
             beta, alpha = self.betas[t], self.alphas[t]
+        x0_weight = float(alpha_bar_previous.sqrt() * beta / (1 - alpha_bar))
+        x_weight = float(alpha.sqrt() * (1 - alpha_bar_previous) / (1 - alpha_bar))
+        if t == 0:
+            return x0_weight, x_weight, 0.0
+        return x0_weight, x_weight, float(self._get_variance(t, prev_timestep=previous))
+
+    def ancestral_step(
+        self, model_output: Tensor, index: int, sample: Tensor, noise: Tensor | None
+    ) -> Tensor:
+        """x at step `index` of `timesteps` -> x at the next one; `noise` like x (None at t = 0).
+
+        Equations 6 and 7 of arXiv 2006.11239 with x0 clamped, as in the library's `step`.
+        """
+        x0_weight, x_weight, noise_weight = self._table[index]
         x0 = model_output
         if self.config.clip_sample:
             limit = self.config.clip_sample_range
             x0 = x0.clamp(-limit, limit)
-        x0_weight = float(alpha_bar_previous.sqrt() * beta / (1 - alpha_bar))
-        x_weight = float(alpha.sqrt() * (1 - alpha_bar_previous) / (1 - alpha_bar))
         mean = x0_weight * x0 + x_weight * sample
-        if t == 0 or noise is None:
+        if noise_weight == 0.0 or noise is None:
             return mean
-        return mean + float(self._get_variance(t, prev_timestep=previous)) * noise
+        return mean + noise_weight * noise
 
 
 def make_scheduler(config: ScheduleConfig) -> Any:

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from .config import AutoencoderConfig
 
+TILE = 512
+"""Height and width of the tiles of a large picture, in pixels."""
+
 
 class KLAutoencoder(nn.Module):
     """diffusers' `AutoencoderKL` (the SD autoencoder) behind the interface of this module."""
@@ -31,6 +34,20 @@ class KLAutoencoder(nn.Module):
             norm_num_groups=config.norm_num_groups,
             scaling_factor=config.scaling_factor,
         )
+        # One picture at a time: the last layers of a decoder need more than a UNet.
+        self.vae.enable_slicing()
+        self.vae.tile_sample_min_size = TILE  # the library's value is that of its training pictures
+        self.vae.tile_latent_min_size = TILE // config.downscale
+
+    def set_tiling(self, tiled: bool) -> None:
+        """Work on overlapping tiles of large pictures, or on whole ones; results differ a little.
+
+        The library's method; a picture of at most a tile's size stays whole.
+        """
+        if tiled:
+            self.vae.enable_tiling()
+        else:
+            self.vae.disable_tiling()
 
     def encode(
         self,
@@ -85,6 +102,9 @@ class PatchAutoencoder(nn.Module):
         size, channels = config.downscale, config.latent_channels
         self.encoder = nn.Conv2d(3, channels, size, stride=size)
         self.decoder = nn.ConvTranspose2d(channels, 3, size, stride=size)
+
+    def set_tiling(self, tiled: bool) -> None:
+        """Nothing: the code is one of separate patches."""
 
     def encode(
         self,

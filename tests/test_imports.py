@@ -20,7 +20,8 @@ ORDER = (
     {"checkpoint_files", "checkpoint_keys", "checkpoint_detection"},
     {"sampling", "losses", "checkpoints", "difference"},
     {"data"},
-    {"inputs", "components", "stages", "pipeline", "evaluation", "sheet"},
+    {"residence", "chunks", "output", "inputs", "components", "stages"}
+    | {"pipeline", "evaluation", "sheet"},
     {"cli", "demo"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

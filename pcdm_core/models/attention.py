@@ -104,13 +104,31 @@ def attention_context(
             layers[processor.layer] = module
     attentions = [layers[number] for number in range(len(layers))]
     biased = any(a.to_k.bias is not None or a.to_v.bias is not None for a in attentions)
-    if biased or tokens[:null_rows].count_nonzero() > 0:
+    if biased or tokens.is_meta or tokens[:null_rows].count_nonzero() > 0:
         null_rows = 0
     rest = tokens[null_rows:]
+    shared = shared_tokens(rest)
+
+    def project(layer: Any, projection: Any) -> Tensor:
+        heads: int = layer.heads
+        if not shared:
+            return split_heads(projection(rest), heads)
+        once = split_heads(projection(rest[:1, :shared]), heads).expand(len(rest), -1, -1, -1)
+        if shared == rest.shape[1]:
+            return once
+        return torch.cat([once, split_heads(projection(rest[:, shared:]), heads)], dim=2)
+
     return AttentionContext(
-        null_rows,
-        tuple(
-            (split_heads(a.to_k(rest), a.heads), split_heads(a.to_v(rest), a.heads))
-            for a in attentions
-        ),
+        null_rows, tuple((project(a, a.to_k), project(a, a.to_v)) for a in attentions)
     )
+
+
+def shared_tokens(tokens: Tensor) -> int:
+    """How many tokens [B, L, D] at the start are the same in every row: target poses of one source.
+
+    One row shares nothing, and of tensors without values (meta) nothing is known.
+    """
+    if len(tokens) < 2 or tokens.is_meta:
+        return 0
+    same = (tokens == tokens[:1]).all(2).all(0)
+    return int(same.long().cumprod(0).sum())

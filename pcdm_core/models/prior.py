@@ -6,6 +6,8 @@ tokens; only the pose branch is ours.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import PriorTransformer
 from torch import Tensor, nn
@@ -86,28 +88,40 @@ class PosePrior(nn.Module):
         target = self.target_pose_projection(self.target_pose_encoder(cond.target_pose))
         return torch.cat([source, target], dim=1)
 
-    def prepare(self, joint: PriorConditioning, null_rows: int = 0) -> Step:
-        """One run of the loop: the poses' tokens are computed here and never again.
+    def prepare(self, joint: PriorConditioning, timesteps: Tensor, null_rows: int = 0) -> Step:
+        """One run of the loop: all tokens but the noisy one are computed here and never again.
 
         Args:
             joint: of all rows, those of `unconditional` first.
-            null_rows: how many these are; nothing is saved on them.
+            timesteps: [steps] int64 of the run.
+            null_rows: how many rows of `unconditional` there are; nothing is saved on them.
         """
-        pose_tokens = self.pose_tokens(joint)
-        return lambda x_t, timesteps: self(x_t, timesteps, joint, pose_tokens)
+        net: Any = self.transformer
+        batch, dtype = len(joint), joint.image_embeds.dtype
+        positions = net.positional_embedding  # [1, 6, width]: 2 poses, embedding, t, x_t, answer
+        known = torch.cat(
+            [self.pose_tokens(joint), net.embedding_proj(joint.image_embeds)[:, None]], dim=1
+        )
+        known = known + positions[:, :3]
+        times = net.time_embedding(net.time_proj(timesteps).to(dtype)) + positions[:, 3]
+        answer = (net.prd_embedding + positions[:, 5:]).expand(batch, -1, -1)
 
-    def forward(
-        self,
-        x_t: Tensor,
-        timesteps: Tensor,
-        cond: PriorConditioning,
-        pose_tokens: Tensor | None = None,
-    ) -> Tensor:
+        def step(x_t: Tensor, index: int) -> Tensor:
+            noisy = net.proj_in(x_t)[:, None] + positions[:, 4:5]
+            time = times[index].expand(batch, 1, -1)
+            hidden = torch.cat([known, time, noisy, answer], dim=1)
+            for block in net.transformer_blocks:
+                hidden = block(hidden)
+            return net.proj_to_clip_embeddings(net.norm_out(hidden[:, -1]))
+
+        return step
+
+    def forward(self, x_t: Tensor, timesteps: Tensor, cond: PriorConditioning) -> Tensor:
         """x_t [B, E], timesteps [B] int64 -> predicted x0 [B, E]."""
         return self.transformer(
             x_t,
             timesteps,
             proj_embedding=cond.image_embeds,
-            encoder_hidden_states=self.pose_tokens(cond) if pose_tokens is None else pose_tokens,
+            encoder_hidden_states=self.pose_tokens(cond),
             return_dict=False,
         )[0]

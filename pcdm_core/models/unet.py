@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from ..conditioning import Conditioning, Step
 from ..config import UNetConfig
-from .attention import AttentionContext, attention_context, install
+from .attention import attention_context, install
+from .packed import LARGE, Packing, can_pack
+from .run import constant_features, run_twin, time_table
 
 
 class PoseConv2d(nn.Conv2d):
@@ -73,53 +75,66 @@ def build_unet(
     return unet
 
 
-def run_unet(
-    unet: UNet2DConditionModel,
-    x: Tensor,
-    timesteps: Tensor,
-    tokens: Tensor,
-    pose: Tensor | None = None,
-    embed: Tensor | None = None,
-    context: AttentionContext | None = None,
-) -> Tensor:
-    """One pass: x [B, C, h, w], t [B], tokens [B, L, D], pose [B, C0, h, w], embed [B, E].
-
-    Args:
-        context: of the same tokens, from `attention_context`; None projects them in this pass.
-    """
-    sample = x if pose is None else torch.cat([x, pose], dim=1)
-    return unet(
-        sample,
-        timesteps,
-        tokens,
-        class_labels=embed,
-        cross_attention_kwargs=None if context is None else {"context": context},
-        return_dict=False,
-    )[0]
-
-
 class DenoisingUNet(nn.Module):
-    """What stages 2 and 3 share: one pass under a `Conditioning`, and a run of passes."""
+    """What stages 2 and 3 share: one pass under a `Conditioning`, and a run of passes.
+
+    Attributes:
+        packs: a run on a CPU keeps the layers' weights in the order of its kernels, beside the
+            weights themselves (see `packed.py`); sums are rounded in another order then.
+    """
 
     unet: UNet2DConditionModel
 
-    def prepare(self, joint: Conditioning, null_rows: int = 0) -> Step:
-        """One run of the loop: the context's keys and values are computed here and never again.
+    def __init__(self) -> None:
+        super().__init__()
+        self.packs = False
+        self.packing = Packing()
+
+    def prepare(self, joint: Conditioning, timesteps: Tensor, null_rows: int = 0) -> Step:
+        """One run of the loop: all that its steps have in common is computed here.
+
+        These are the context's keys and values, all steps' time embeddings with their projections,
+        and what the first convolution makes of `concat` and `pose`.
 
         Args:
             joint: of all rows, those of `unconditional` first.
-            null_rows: how many these are.
+            timesteps: [steps] int64 of the run.
+            null_rows: how many rows of `unconditional` there are.
         """
-        context = attention_context(self.unet, joint.tokens, null_rows)
-        return lambda x_t, timesteps: self(x_t, timesteps, joint, context)
+        unet: Any = self.unet
+        context = attention_context(unet, joint.tokens, null_rows)
+        table = time_table(unet, timesteps, joint.embed)
+        constant = constant_features(unet.conv_in, joint.concat.to(unet.dtype), joint.pose)
+        channels = unet.conv_in.in_channels - joint.concat.shape[1]
+        packs = self._packs()
+        if packs:
+            constant = constant.contiguous(memory_format=torch.channels_last)
+        twin = run_twin(unet, channels, self.packing if packs else None)
+        unused = constant.new_zeros(1)
 
-    def forward(
-        self,
-        x_t: Tensor,
-        timesteps: Tensor,
-        cond: Conditioning,
-        context: AttentionContext | None = None,
-    ) -> Tensor:
+        def step(x_t: Tensor, index: int) -> Tensor:
+            return twin(
+                torch.cat([x_t, constant], dim=1),
+                unused,
+                joint.tokens,
+                timestep_cond=table[index],
+                cross_attention_kwargs={"context": context},
+                return_dict=False,
+            )[0]
+
+        return step
+
+    def _packs(self) -> bool:
+        weight = self.unet.conv_in.weight
+        if self.packs and weight.device.type == "cpu" and not torch.is_grad_enabled():
+            small = sum(parameter.numel() for parameter in self.unet.parameters()) < LARGE
+            return small and can_pack(weight.dtype)
+        self.packing.clear()
+        return False
+
+    def forward(self, x_t: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """x_t [B, C, h, w], timesteps [B] -> prediction [B, C, h, w]; canvases are 2w wide."""
         x = torch.cat([x_t, cond.concat.to(x_t.dtype)], dim=1)
-        return run_unet(self.unet, x, timesteps, cond.tokens, cond.pose, cond.embed, context)
+        if cond.pose is not None:
+            x = torch.cat([x, cond.pose], dim=1)
+        return self.unet(x, timesteps, cond.tokens, class_labels=cond.embed, return_dict=False)[0]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pcdm_core.images import fit, from_uint8, to_uint8
-from pcdm_core.pipeline import PCDMsOutput, PCDMsPipeline
+from pcdm_core.output import PCDMsOutput
+from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.presets import PRESETS
 from pcdm_core.vae import PatchAutoencoder
@@ -46,7 +47,7 @@ def count_calls(pipeline: PCDMsPipeline) -> Counter[str]:
         getattr(pipeline, name).unet.register_forward_hook(count(name))
     assert pipeline.prior is not None
     assert isinstance(pipeline.autoencoder, PatchAutoencoder)
-    pipeline.prior.transformer.register_forward_hook(count("prior"))
+    pipeline.prior.transformer.proj_in.register_forward_hook(count("prior"))
     pipeline.autoencoder.encoder.register_forward_hook(count("encode"))
     return calls
 
