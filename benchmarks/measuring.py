@@ -113,7 +113,9 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def _has_bytes(leaf: object) -> bool:
-    return isinstance(leaf, Tensor) and leaf.device.type != "meta" and leaf.numel() > 0
+    if not isinstance(leaf, Tensor) or leaf.layout is not torch.strided:
+        return False  # weights packed for a CPU's library show no storage
+    return leaf.device.type != "meta" and leaf.numel() > 0
 
 
 def _key(tensor: Tensor) -> int:
@@ -124,7 +126,8 @@ def peak_bytes(work: Callable[[], object], device: str) -> int:
     """The most that a call had in memory at once, beyond what was there before it.
 
     On a GPU by the allocator's own account. Elsewhere the bytes of tensors alive at the same time,
-    counted: the same on every machine, without the scratch space inside an operation.
+    counted: the same on every machine, without the scratch space inside an operation and without
+    copies of weights that are packed for the CPU's library.
     """
     if torch.device(device).type != "cuda":
         counted = _LiveBytes()
