@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .config import AutoencoderConfig
 
@@ -133,32 +134,65 @@ class PatchAutoencoder(nn.Module):
         return self.decoder(latents / self.config.scaling_factor)
 
     @torch.no_grad()
-    def fit(self, pixels: Tensor, whiten: float = 0.5) -> None:
+    def fit(
+        self, pixels: Tensor, whiten: float = 0.5, keep: PatchAutoencoder | None = None
+    ) -> None:
         """Set both maps from pictures [N, 3, H, W] in [-1, 1].
 
         Args:
             whiten: each component is divided by its deviation to this power (0 keeps the natural
                 spectrum, 1 makes every channel's variance equal), then all by one common scale, so
                 that the latents have unit variance over channels taken together.
+            keep: a fitted code of no more channels whose channels come first, unchanged; further
+                ones are fitted to what it leaves over and scaled by its rule, so that models of its
+                latents can be trained on.
+
+        Raises:
+            ValueError: `keep` has other patches or more channels.
         """
         size, channels = self.config.downscale, self.config.latent_channels
         patches = rearrange(pixels, "n c (h p) (w q) -> (n h w) (c p q)", p=size, q=size).double()
+        kept = 0 if keep is None else keep.config.latent_channels
         mean = patches.mean(0)
+        if keep is not None:
+            if keep.config.downscale != size or kept > channels:
+                raise ValueError(
+                    f"A code of {kept} channels of {keep.config.downscale} px patches cannot be "
+                    f"kept in one of {channels} channels of {size} px patches."
+                )
+            mean = keep.decoder.bias.double().repeat_interleave(size * size)  # type: ignore[union-attr]
         centred = patches - mean
-        values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
-        values = values.flip(0)[:channels].clamp(min=1e-12)
-        basis = vectors.flip(1)[:, :channels]  # [3 f f, C], most variance first
+        covariance = centred.T @ centred / len(centred)
+        if keep is not None:
+            first = functional.normalize(keep.encoder.weight.double().flatten(1), dim=1)
+            rest = torch.eye(len(mean), dtype=torch.float64) - first.T @ first
+            variances = (first @ covariance * first).sum(1)
+            covariance = rest @ covariance @ rest
+        values, vectors = torch.linalg.eigh(covariance)
+        values = values.flip(0)[: channels - kept].clamp(min=1e-12)
+        basis = vectors.flip(1)[:, : channels - kept]  # [3 f f, C], most variance first
         gain = values.sqrt().pow(-whiten)
-        gain = gain / (values * gain.square()).mean().sqrt()
+        if keep is None:
+            gain = gain / (values * gain.square()).mean().sqrt()
+        else:
+            own = keep.encoder.weight.double().flatten(1).norm(dim=1)
+            gain = gain * (own * variances.sqrt().pow(whiten)).median()
         encode = (basis * gain).T  # [C, 3 f f]
         decode = (basis / gain).T
-        weight_shape = self.encoder.weight.shape
-        self.encoder.weight.copy_(encode.reshape(weight_shape))
-        self.encoder.bias.copy_(-(encode @ mean))  # type: ignore[union-attr]
-        self.decoder.weight.copy_(decode.reshape(weight_shape))
+        shape = self.encoder.weight.shape[1:]
+        self.encoder.weight[kept:] = encode.reshape(-1, *shape).float()
+        self.encoder.bias[kept:] = -(encode @ mean).float()  # type: ignore[index]
+        self.decoder.weight[kept:] = decode.reshape(-1, *shape).float()
         # The decoder's bias is one number a colour; the patch mean is flat within a colour for
         # pictures without a preferred phase, so its average is the best such bias.
         self.decoder.bias.copy_(mean.reshape(3, -1).mean(1))  # type: ignore[union-attr]
+        if keep is not None:
+            for ours, theirs in (
+                (self.encoder.weight, keep.encoder.weight),
+                (self.encoder.bias, keep.encoder.bias),
+                (self.decoder.weight, keep.decoder.weight),
+            ):
+                ours[:kept] = theirs  # type: ignore[index]
 
 
 Autoencoder = KLAutoencoder | PatchAutoencoder

@@ -90,12 +90,16 @@ class StageRun:
 
 @dataclass(frozen=True)
 class CoarseRun:
-    """Stage 2's own results for training pairs, the input of stage 3; `pairs` null takes all."""
+    """Stage 2's own results for training pairs, the input of stage 3; `pairs` null takes all.
+
+    `autocast` runs the networks in bf16; None does so on a GPU alone.
+    """
 
     pairs: int | None = 4000
     batch_size: int = 16
     steps: int = 20
     guidance_scale: float | None = None
+    autocast: bool | None = None
 
 
 @dataclass(frozen=True)

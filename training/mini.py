@@ -30,7 +30,7 @@ from pcdm_core.vae import PatchAutoencoder, build_autoencoder
 
 from .components import load_components, save_components
 from .config import TRAINED, TrainConfig, load_config
-from .initialise import build_denoiser, warm_start
+from .initialise import build_denoiser, warm_start, widen_latents
 from .pairs import ordered_pairs
 from .people import CoarsePictures, People, identity_folders, load_people
 from .render_coarse import CoarseRenderer, render_coarse
@@ -143,7 +143,17 @@ class MiniRun:
         """Weights of an earlier run to start from (`--warm-start`)."""
         if self.start_from is None:
             return None
-        return load_component(self.start_from, name).float().state_dict()
+        state = load_component(self.start_from, name).float().state_dict()
+        if name not in ("inpainting", "refining"):
+            return state
+        return widen_latents(state, self.preset.autoencoder.latent_channels)
+
+    def earlier_code(self) -> PatchAutoencoder | None:
+        """The code under the weights of `--warm-start`: they know no other channels."""
+        if self.start_from is None:
+            return None
+        code = load_component(self.start_from, "autoencoder").float()
+        return code if isinstance(code, PatchAutoencoder) else None
 
     # --- stages ----------------------------------------------------------------------------------
 
@@ -164,7 +174,7 @@ class MiniRun:
         if not self.has("autoencoder"):
             model = build_autoencoder(self.preset.autoencoder)
             if isinstance(model, PatchAutoencoder):
-                model.fit(from_planes(people.pictures[rows]).cpu())
+                model.fit(from_planes(people.pictures[rows]).cpu(), keep=self.earlier_code())
             stage = AutoencoderStage(model, people, run, self.config.seed)
             self.train("autoencoder", stage, self.pairs)
         self.people = people.with_embeds(self.part("global_encoder"))

@@ -59,6 +59,7 @@ class CoarseRenderer:
     def key(self, people: People, pairs: Tensor) -> str:
         """A folder's name that changes with anything that the pictures depend on."""
         settings = (self.seed, self.run.steps, self.run.batch_size, self.guidance_scale)
+        settings += (self._half(people.pictures.device),)
         inputs = {
             "settings": torch.tensor(settings, dtype=torch.float64),
             "pairs": pairs,
@@ -86,6 +87,9 @@ class CoarseRenderer:
         )
         return self.prior.denormalise(x0)
 
+    def _half(self, device: torch.device) -> bool:
+        return device.type == "cuda" if self.run.autocast is None else self.run.autocast
+
     def _denoise(self, x_t: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """The network in half precision, the sampler in full."""
         return self.inpainting(x_t, timesteps, cond).float()
@@ -97,8 +101,8 @@ class CoarseRenderer:
         source = from_planes(people.pictures[source_rows])
         skeletons = [from_planes(people.skeletons[rows]) for rows in (source_rows, target_rows)]
         latents = self.autoencoder.encode(source_canvas(source))
-        half = source.device.type == "cuda"
-        with torch.autocast(source.device.type, torch.bfloat16, enabled=half):
+        kind, half = source.device.type, self._half(source.device)
+        with torch.autocast(kind, torch.bfloat16, enabled=half):
             cond = self.inpainting.condition(
                 self.patch_encoder(people.patch_pixels(source_rows)),
                 self.predict_embeds(people, pairs, samples),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import os
@@ -135,11 +136,11 @@ def _processes(options: argparse.Namespace) -> Any:
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return None
     try:
-        from accelerate import PartialState
+        accelerate = importlib.import_module("accelerate")
     except ImportError as error:
         raise ImportError(
             "Several processes need accelerate. Install it with: pip install accelerate"
         ) from error
-    state = PartialState(cpu=options.device == "cpu")
+    state = accelerate.PartialState(cpu=options.device == "cpu")
     options.device = str(state.device)
     return state

@@ -98,6 +98,7 @@ def test_coarse_pictures_of_other_settings_or_people_are_never_read_as_ours(
     keys = {
         ours,
         key(replace(CONFIG.coarse, guidance_scale=2.0)),
+        key(replace(CONFIG.coarse, autocast=True)),
         key(replace(CONFIG.coarse, steps=3)),
         key(replace(CONFIG.coarse, batch_size=4)),
         key(CONFIG.coarse, seed=1),
@@ -105,7 +106,7 @@ def test_coarse_pictures_of_other_settings_or_people_are_never_read_as_ours(
     }
     with torch.no_grad():
         parts.inpainting.unet.conv_in.weight[0] += 0.5
-    assert len(keys | {key(CONFIG.coarse)}) == 7
+    assert len(keys | {key(CONFIG.coarse)}) == 8
 
 
 def test_shipping_replaces_the_weights_of_an_earlier_release(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_glob
 from pcdm_core.images import from_planes, right_half
 from pcdm_core.vae import PatchAutoencoder
 from training.config import StageRun
-from training.initialise import build_denoiser, warm_start
+from training.initialise import build_denoiser, warm_start, widen_latents
 from training.pairs import ordered_pairs
 from training.people import CoarsePictures, People
 from training.stages import (
@@ -165,3 +166,34 @@ def test_stage_3_starts_from_the_tensors_that_it_shares_with_stage_2(preset: Pre
     assert torch.equal(state[conv][:, :channels], given[conv][:, :channels])
     assert torch.equal(state[conv][:, channels:], fresh[conv][:, channels:])
     assert torch.equal(state["unet.conv_out.weight"], given["unet.conv_out.weight"])
+
+
+@pytest.mark.parametrize("name", ["inpainting", "refining"])
+def test_a_model_for_more_latent_channels_starts_as_the_earlier_model(
+    name: str, preset: Preset
+) -> None:
+    channels, further = preset.autoencoder.latent_channels, 3
+    wide_preset = replace(
+        preset,
+        inpainting=replace(preset.inpainting, latent_channels=channels + further),
+        refining=replace(preset.refining, latent_channels=channels + further),  # type: ignore[type-var]
+    )
+    narrow, wide = build_denoiser(preset, name), build_denoiser(wide_preset, name)
+    wide.load_state_dict(widen_latents(narrow.state_dict(), channels + further))
+    size = (2, channels + further, 8, 12)
+    x_t, given, timesteps = torch.randn(size), torch.randn(size), torch.tensor([3, 700])
+    tokens = torch.randn(2, 5, 24)
+
+    def predict(model: torch.nn.Module, count: int) -> Tensor:
+        if name == "refining":
+            cond = model.condition(tokens, given[:, :count])  # type: ignore[operator]
+        else:
+            pose = torch.full((2, 3, 32, 48), -1.0)
+            cond = model.condition(tokens, torch.ones(2, 16), given[:, :count], pose)  # type: ignore[operator]
+        return model(x_t[:, :count], timesteps, cond)
+
+    ours, theirs = predict(wide, channels + further), predict(narrow, channels)
+    torch.testing.assert_close(ours[:, :channels], theirs)
+    assert (ours[:, channels:] == 0).all()
+    with pytest.raises(ValueError, match="cannot start a model of 3"):
+        widen_latents(narrow.state_dict(), 3)
