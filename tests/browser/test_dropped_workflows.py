@@ -1,0 +1,70 @@
+"""A shipped workflow dropped into the page as a new user drops it, and run with the page's button.
+
+`PCDM_SCREENSHOTS=FOLDER` keeps a picture of the screen of each, to be looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.browser.chromium import Page
+from tests.browser.conftest import Editor
+from tests.hosts import ROOT
+from tests.workflows.conftest import Server
+from tests.workflows.test_workflows import has_shipped
+
+NAMES = ("pcdm_three_stage", "pcdm_ksampler", "pcdm_many_poses")
+
+DROP = """
+((name, text) => {
+  const data = new DataTransfer()
+  data.items.add(new File([text], name, { type: 'application/json' }))
+  const place = { clientX: 700, clientY: 500, bubbles: true, cancelable: true, dataTransfer: data }
+  const canvas = document.querySelector('#graph-canvas')
+  canvas.dispatchEvent(new DragEvent('dragover', place))
+  canvas.dispatchEvent(new DragEvent('drop', place))
+})(%s, %s)
+"""
+
+BUTTON = """
+(() => {
+  const named = (button) => /^(run|queue)$/i.test(button.textContent.trim())
+  const rect = [...document.querySelectorAll('button')].find(named)?.getBoundingClientRect()
+  return rect && rect.width > 0 && [rect.left + rect.width / 2, rect.top + rect.height / 2]
+})()
+"""
+
+#: The picture that the node of a title shows, in either way of drawing nodes.
+SHOWN = """
+(() => {
+  const node = app.graph.nodes.find((node) => node.title === %s)
+  const inside = document.querySelector(`[data-node-id="${node.id}"] img`)
+  const images = [...(node.imgs ?? []), ...(inside ? [inside] : [])]
+  return images.some((image) => image.complete && image.naturalWidth > 0)
+})()
+"""
+
+
+@pytest.mark.skipif(not has_shipped(), reason="the shipped weights are not in this checkout")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dropped_workflow_runs_and_shows_the_refined_picture(
+    page: Page, server: Server, style: str, name: str, tmp_path: Path
+) -> None:
+    text = (ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8")
+    count = len(json.loads(text)["nodes"])
+    Editor(page, server).open(style)
+    page.run(DROP % (json.dumps(f"{name}.json"), json.dumps(text)))
+    page.wait(f"app.graph.nodes.length === {count}", 60)
+    page.run("pcdm.done = null")
+    page.click(*page.wait(BUTTON))
+    assert page.wait("pcdm.done", 300) == "success"
+    for title in ("Source", "Coarse", "Refined"):
+        page.wait(SHOWN % json.dumps(title), 60)
+    page.run("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    page.run("new Promise((done) => setTimeout(done, 1500))")
+    folder = Path(os.environ.get("PCDM_SCREENSHOTS", tmp_path))
+    page.screenshot(folder / f"{name}_{style}.png")

@@ -1,0 +1,83 @@
+"""Thumbnails of the shipped workflows: what each of them shows once it has run.
+
+    python -m tests.workflows.thumbnails 127.0.0.1:8188 [--only pcdm_sequence] [--out workflows]
+
+The address is that of a ComfyUI with the pack installed. Workflows that need the published weights
+are named and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from pcdm_core.sheet import contact_sheet
+from tests.hosts import ROOT
+from tests.workflows.conftest import Server
+
+WIDTH = 1080
+QUALITY = 82
+NEED_PUBLISHED = ("pcdm_simplified",)
+
+
+def shown(server: Server, path: Path) -> dict[str, list[Image.Image]]:
+    """The pictures of every titled node, in the order in which the nodes stand."""
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    outputs = server.run(graph)
+    found: dict[str, list[Image.Image]] = {}
+    for key, node in sorted(graph.items(), key=lambda item: int(item[0])):
+        images = outputs.get(key, {}).get("images", [])
+        if images:
+            opened = [Image.open(io.BytesIO(server.picture(image))) for image in images]
+            found[node["_meta"]["title"]] = [picture.convert("RGB") for picture in opened]
+    return found
+
+
+def thumbnail(pictures: dict[str, list[Image.Image]], title: str) -> Image.Image:
+    """One row of all that is single; where there are batches, a row a batch beside what is single.
+
+    Raises:
+        ValueError: two batches differ in length.
+    """
+    single = {name: found[0] for name, found in pictures.items() if len(found) == 1}
+    batches = {name: found for name, found in pictures.items() if len(found) > 1}
+    if not batches:
+        sheet = contact_sheet([], list(single), [list(single.values())], title=title)
+    else:
+        (count,) = {len(found) for found in batches.values()}
+        rows = f"{', '.join(batches)} (from top to bottom)"
+        columns = [str(number + 1) for number in range(count)]
+        sheet = contact_sheet(
+            list(single.items()), columns, list(batches.values()), title=title, note=rows
+        )
+    return sheet.resize(
+        (WIDTH, round(sheet.height * WIDTH / sheet.width)), Image.Resampling.LANCZOS
+    )
+
+
+def main() -> None:
+    """Write `NAME.jpg` beside every workflow."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("address", help="host:port of a running ComfyUI")
+    parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
+    parser.add_argument("--out", type=Path, default=ROOT / "workflows")
+    options = parser.parse_args()
+    server = Server(options.address, Path(), Path())
+    for path in sorted((ROOT / "workflows" / "api").glob("*.json")):
+        if options.only and path.stem not in options.only:
+            continue
+        if path.stem in NEED_PUBLISHED:
+            print(f"{path.stem}: needs the published weights, left out")
+            continue
+        title = path.stem.replace("_", " ").replace("pcdm", "PCDM:")
+        file = options.out / f"{path.stem}.jpg"
+        thumbnail(shown(server, path), title).save(file, quality=QUALITY)
+        print(file)
+
+
+if __name__ == "__main__":
+    main()
