@@ -113,9 +113,7 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def _has_bytes(leaf: object) -> bool:
-    if not isinstance(leaf, Tensor) or leaf.layout is not torch.strided:
-        return False  # weights packed for a CPU's library show no storage
-    return leaf.device.type != "meta" and leaf.numel() > 0
+    return isinstance(leaf, Tensor) and leaf.device.type != "meta" and leaf.numel() > 0
 
 
 def _key(tensor: Tensor) -> int:
@@ -126,8 +124,7 @@ def peak_bytes(work: Callable[[], object], device: str) -> int:
     """The most that a call had in memory at once, beyond what was there before it.
 
     On a GPU by the allocator's own account. Elsewhere the bytes of tensors alive at the same time,
-    counted: the same on every machine, without the scratch space inside an operation and without
-    copies of weights that are packed for the CPU's library.
+    counted: the same on every machine, without the scratch space inside an operation.
     """
     if torch.device(device).type != "cuda":
         counted = _LiveBytes()

@@ -48,13 +48,11 @@ class PCDMsPipeline:
         prior: PosePrior | None = None,
         global_encoder: GlobalEncoder | None = None,
         refining: RefiningModel | None = None,
-        pack: bool = True,
         residence: Residence | None = None,
     ) -> None:
         """Take loaded components, in the types that they have.
 
         Args:
-            pack: on a CPU keep the weights of small UNets in the order of its kernels too.
             residence: where they compute; None is where the inpainting model lies, with all of
                 them.
 
@@ -70,9 +68,6 @@ class PCDMsPipeline:
         self.prior = prior.eval() if prior is not None else None
         self.global_encoder = global_encoder.eval() if global_encoder is not None else None
         self.refining = refining.eval() if refining is not None else None
-        for model in (inpainting, refining):
-            if model is not None:
-                model.packs = pack
         self.residence = residence or Residence(next(inpainting.parameters()).device)
 
     @classmethod

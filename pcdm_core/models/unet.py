@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from ..conditioning import Conditioning, Step
 from ..config import UNetConfig
 from .attention import attention_context, install
-from .packed import LARGE, Packing, can_pack
-from .run import constant_features, run_twin, time_table
+from .run import run_twin, time_table
 
 
 class PoseConv2d(nn.Conv2d):
@@ -76,25 +75,15 @@ def build_unet(
 
 
 class DenoisingUNet(nn.Module):
-    """What stages 2 and 3 share: one pass under a `Conditioning`, and a run of passes.
-
-    Attributes:
-        packs: a run on a CPU keeps the layers' weights in the order of its kernels, beside the
-            weights themselves (see `packed.py`); sums are rounded in another order then.
-    """
+    """What stages 2 and 3 share: one pass under a `Conditioning`, and a run of passes."""
 
     unet: UNet2DConditionModel
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.packs = False
-        self.packing = Packing()
 
     def prepare(self, joint: Conditioning, timesteps: Tensor, null_rows: int = 0) -> Step:
         """One run of the loop: all that its steps have in common is computed here.
 
-        These are the context's keys and values, all steps' time embeddings with their projections,
-        and what the first convolution makes of `concat` and `pose`.
+        These are the context's keys and values, and all steps' time embeddings with their
+        projections.
 
         Args:
             joint: of all rows, those of `unconditional` first.
@@ -104,13 +93,13 @@ class DenoisingUNet(nn.Module):
         unet: Any = self.unet
         context = attention_context(unet, joint.tokens, null_rows)
         table = time_table(unet, timesteps, joint.embed)
-        constant = constant_features(unet.conv_in, joint.concat.to(unet.dtype), joint.pose)
-        channels = unet.conv_in.in_channels - joint.concat.shape[1]
-        packs = self._packs()
-        if packs:
-            constant = constant.contiguous(memory_format=torch.channels_last)
-        twin = run_twin(unet, channels, self.packing if packs else None)
-        unused = constant.new_zeros(1)
+        # The first convolution sees all channels in every step: adding up its parts apart would be
+        # a rounding that 5e-6 of a prediction's deviation does not leave room for.
+        constant = joint.concat.to(unet.dtype)
+        if joint.pose is not None:
+            constant = torch.cat([constant, joint.pose], dim=1)
+        twin = run_twin(unet)
+        unused = table.new_zeros(1)
 
         def step(x_t: Tensor, index: int) -> Tensor:
             return twin(
@@ -123,14 +112,6 @@ class DenoisingUNet(nn.Module):
             )[0]
 
         return step
-
-    def _packs(self) -> bool:
-        weight = self.unet.conv_in.weight
-        if self.packs and weight.device.type == "cpu" and not torch.is_grad_enabled():
-            small = sum(parameter.numel() for parameter in self.unet.parameters()) < LARGE
-            return small and can_pack(weight.dtype)
-        self.packing.clear()
-        return False
 
     def forward(self, x_t: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """x_t [B, C, h, w], timesteps [B] -> prediction [B, C, h, w]; canvases are 2w wide."""

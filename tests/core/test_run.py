@@ -1,4 +1,4 @@
-"""What is known before the first step: embeddings, constant channels, shared tokens."""
+"""What is known before the first step: embeddings and shared tokens."""
 
 from typing import Any
 
@@ -12,8 +12,7 @@ from pcdm_core.models.attention import (
     shared_tokens,
     split_heads,
 )
-from pcdm_core.models.packed import can_pack
-from pcdm_core.models.run import blocks_of, constant_features, run_twin
+from pcdm_core.models.run import blocks_of, run_twin
 from tests.core.runs import EVERY, LATENT, STEPS, count_calls, cross_attentions, rms, run, tiny
 from tests.core.tiny_stages import draw
 
@@ -32,49 +31,16 @@ def test_time_embeddings_and_their_projections_are_made_once_a_run(stage: str) -
     assert len(calls) == STEPS * (2 + len(blocks))
 
 
-def test_the_first_convolution_of_a_step_sees_the_noisy_channels_alone() -> None:
-    model, cond, x = tiny("inpainting", 2)
-    twin = run_twin(model.unet, x.shape[1])
-    constant = constant_features(model.unet.conv_in, cond.concat, cond.pose)
-    assert twin.conv_in.conv.in_channels == x.shape[1] < model.unet.conv_in.in_channels
-    with torch.no_grad():
-        whole = model.unet.conv_in(torch.cat([x, cond.concat, cond.pose], dim=1))
-        assert rms(twin.conv_in(torch.cat([x, constant], dim=1)), whole) <= 1e-6
-
-
 @LATENT
 def test_a_run_shares_its_weights_with_the_model(stage: str) -> None:
-    model, _, x = tiny(stage, 1)
+    model, _, _ = tiny(stage, 1)
     names = dict(model.unet.named_parameters())
-    twin = run_twin(model.unet, x.shape[1])
+    twin = run_twin(model.unet)
     shared = [name for name, p in twin.named_parameters() if names.get(name) is p]
     assert len(shared) > 0.7 * len(names)
-    assert {name for name, _ in twin.named_parameters()} - set(shared) == {"conv_in.conv.weight"}
+    assert {name for name, _ in twin.named_parameters()} == set(shared)
     assert twin.time_embedding is not model.unet.time_embedding  # the model's own are untouched
     assert isinstance(model.unet.conv_in, nn.Conv2d)
-
-
-def test_packed_layers_follow_their_weights() -> None:
-    model, cond, x = tiny("refining", 1)
-    if not can_pack(torch.float32):
-        pytest.skip("this torch has no packed layers for this processor")
-    model.packs = True
-    timesteps = torch.tensor([500])
-    with torch.no_grad():
-        first = model.prepare(cond, timesteps)(x, 0)
-        kept = list(model.packing._layers.values())
-        assert len(kept) > 20
-        model.prepare(cond, timesteps)(x, 0)
-        assert [a is b for a, b in zip(kept, model.packing._layers.values(), strict=True)]
-        for parameter in model.unet.parameters():
-            parameter.mul_(1.01)
-        plain = model(x, timesteps, cond)
-        assert rms(model.prepare(cond, timesteps)(x, 0), plain) <= 5e-6
-        assert rms(first, plain) > 1e-3
-        state = {name: p + 0.01 for name, p in model.unet.state_dict().items()}
-        model.unet.load_state_dict(state, assign=True)
-        plain = model(x, timesteps, cond)
-        assert rms(model.prepare(cond, timesteps)(x, 0), plain) <= 5e-6
 
 
 def test_keys_of_tokens_that_all_poses_share_are_projected_for_one_row() -> None:

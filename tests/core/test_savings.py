@@ -32,11 +32,9 @@ from tests.core.tiny_stages import draw
 
 
 @EVERY
-@pytest.mark.parametrize("packs", [False, True])
 @pytest.mark.parametrize("null_rows", [0, 3])
-def test_one_pass_gives_the_same_prediction(stage: str, null_rows: int, packs: bool) -> None:
+def test_one_pass_gives_the_same_prediction(stage: str, null_rows: int) -> None:
     model, cond, x = tiny(stage, 3)
-    model.packs = packs
     timesteps = torch.tensor([3, 500, 999])
     if null_rows:
         cond, x = joint_rows(model, cond, 3), torch.cat([x, x])
@@ -44,8 +42,7 @@ def test_one_pass_gives_the_same_prediction(stage: str, null_rows: int, packs: b
         step = model.prepare(cond, timesteps, null_rows)
         for index, t in enumerate(timesteps):
             plain = model(x, t.expand(len(x)), cond)
-            assert rms(step(x, index), plain) <= 5e-6
-            assert difference(step(x, index), plain) <= 2e-5
+            assert difference(step(x, index), plain) <= 5e-6
 
 
 @EVERY
@@ -62,13 +59,9 @@ def test_one_pass_is_as_near_to_double_precision_as_the_plain_one(stage: str) ->
 
 
 @EVERY
-@pytest.mark.parametrize("packs", [False, True])
 @pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
-def test_the_whole_loop_gives_the_same_sample(
-    stage: str, guidance_scale: float, packs: bool
-) -> None:
+def test_the_whole_loop_gives_the_same_sample(stage: str, guidance_scale: float) -> None:
     model, cond, noise = tiny(stage, 3)
-    model.packs = packs
     plain = run(model, cond, noise, guidance_scale=guidance_scale, savings=False)
     saved = run(model, cond, noise, guidance_scale=guidance_scale)
     assert difference(saved, plain) <= 5e-5
@@ -201,7 +194,7 @@ def test_every_attention_of_the_unet_knows_the_context_and_weights_keep_their_na
 
 
 def test_the_pipeline_gives_the_same_pictures_and_passes_the_switch_on() -> None:
-    pipeline = PCDMsPipeline(TEST, **components(), pack=False)  # type: ignore[arg-type]
+    pipeline = PCDMsPipeline(TEST, **components())  # type: ignore[arg-type]
     assert pipeline.prior is not None
     assert pipeline.refining is not None
     models = (pipeline.inpainting, pipeline.refining)
