@@ -89,7 +89,9 @@ class PCDMRefiningConditioning(io.ComfyNode):
                     tooltip="For the sampler; published as zeros.",
                 ),
                 io.Latent.Output(
-                    "latent", display_name="latent", tooltip="Empty, of the preset's picture size."
+                    "latent",
+                    display_name="latent",
+                    tooltip="Of the coarse pictures; a denoise of 1 draws them anew.",
                 ),
             ],
         )
@@ -98,8 +100,9 @@ class PCDMRefiningConditioning(io.ComfyNode):
     def execute(
         cls, model: Any, encoders: LoadedEncoders, source: Tensor, coarse: Tensor, pictures: int
     ) -> io.NodeOutput:
-        made, _ = prepare(model, encoders, source, coarse, pictures)
-        return io.NodeOutput(made.positive, made.negative, made.latent)
+        made, draft = prepare(model, encoders, source, coarse, pictures)
+        latent = {**made.latent, "samples": draft}
+        return io.NodeOutput(made.positive, made.negative, latent)
 
 
 class PCDMRefiningSampler(io.ComfyNode):

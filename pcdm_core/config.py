@@ -164,6 +164,7 @@ class Preset:
     width: int
     fit: Literal["squash", "pad"]
     guidance_scale: float = 2.0  # default of stages 2 and 3
+    refining_denoise: float = 1.0  # default of stage 3; below 1 it starts from the coarse picture
 
 
 C = TypeVar("C")

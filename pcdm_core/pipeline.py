@@ -299,6 +299,7 @@ class PCDMsPipeline:
         steps: int = 20,
         guidance_scale: float | None = None,
         guidance_rescale: float = 0.0,
+        denoise: float | None = None,
         batch_index: Sequence[int] | None = None,
         callback: Progress | None = None,
         savings: bool = True,
@@ -309,6 +310,8 @@ class PCDMsPipeline:
         Args:
             coarse: [B, 3, H, W] in [-1, 1].
             coarse_latents: [B, C, h, w] in their place.
+            denoise: None takes the preset's. Below 1 the coarse pictures are not drawn anew: noise
+                is put over them that only that share of the way takes away.
 
         Raises:
             ValueError: the preset has no refining model, or nothing coarse was given.
@@ -339,6 +342,8 @@ class PCDMsPipeline:
                 steps=steps,
                 guidance_scale=guidance_scale,
                 guidance_rescale=guidance_rescale,
+                start=coarse_latents,
+                denoise=self.preset.refining_denoise if denoise is None else denoise,
                 callback=callback,
                 savings=savings,
             )

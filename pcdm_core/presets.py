@@ -81,7 +81,7 @@ _MINI_REFINING = RefiningConfig(
         cross_attention_dim=128,
         sample_size=64,
     ),
-    latent_channels=12,
+    latent_channels=20,
     patch_dim=128,
     patch_hidden_dim=128,
     schedule=_X0,
@@ -99,7 +99,7 @@ _MINI = Preset(
             cross_attention_dim=128,
             sample_size=64,
         ),
-        latent_channels=12,
+        latent_channels=20,
         patch_dim=128,
         patch_hidden_dim=128,
         embedding_dim=128,
@@ -109,7 +109,7 @@ _MINI = Preset(
     ),
     refining=_MINI_REFINING,
     autoencoder=AutoencoderConfig(
-        kind="patch", latent_channels=12, downscale=4, scaling_factor=1.0
+        kind="patch", latent_channels=20, downscale=4, scaling_factor=1.0
     ),
     patch_encoder=PatchEncoderConfig(
         hidden_size=128,
@@ -124,7 +124,8 @@ _MINI = Preset(
     height=96,
     width=64,
     fit="pad",
-    guidance_scale=1.5,
+    guidance_scale=1.0,
+    refining_denoise=0.05,
 )
 
 _TEST_UNET = UNetConfig(
@@ -135,7 +136,12 @@ _TEST_UNET = UNetConfig(
     cross_attention_dim=16,
     sample_size=8,
 )
-_TEST_PATCHES: dict[str, Any] = {"unet": _TEST_UNET, "patch_dim": 24, "patch_hidden_dim": 16}
+_TEST_PATCHES: dict[str, Any] = {
+    "unet": _TEST_UNET,
+    "latent_channels": 12,
+    "patch_dim": 24,
+    "patch_hidden_dim": 16,
+}
 
 _TEST = replace(
     _MINI,
@@ -153,6 +159,7 @@ _TEST = replace(
         _MINI.inpainting, **_TEST_PATCHES, embedding_dim=16, pose_channels=(8, 16, 16)
     ),
     refining=replace(_MINI_REFINING, **_TEST_PATCHES),
+    autoencoder=replace(_MINI.autoencoder, latent_channels=12),
     patch_encoder=PatchEncoderConfig(
         hidden_size=24,
         num_layers=1,
@@ -164,6 +171,8 @@ _TEST = replace(
     global_encoder=GlobalEncoderConfig(kind="linear", embedding_dim=16, picture_size=8),
     height=64,
     width=48,
+    guidance_scale=1.5,
+    refining_denoise=1.0,
 )
 
 PRESETS: Mapping[str, Preset] = {p.name: p for p in (_PUBLISHED, _SIMPLIFIED, _MINI, _TEST)}

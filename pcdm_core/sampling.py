@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from .conditioning import Rows, Step
-from .schedules import LinearSteps, UnCLIPWithNoise, linear_steps
+from .schedules import (
+    LinearSteps,
+    UnCLIPWithNoise,
+    linear_steps,
+    noised,
+    set_last_timesteps,
+)
 
 C = TypeVar("C", bound=Rows)
 C_in = TypeVar("C_in", contravariant=True)
@@ -77,6 +83,8 @@ def sample(
     guidance_rescale: float = 0.0,
     guidance_interval: tuple[float, float] = (0.0, 1.0),
     step_noise: Tensor | None = None,
+    start: Tensor | None = None,
+    denoise: float = 1.0,
     callback: Callable[[int, Tensor], None] | None = None,
     savings: bool = True,
 ) -> Tensor:
@@ -89,6 +97,9 @@ def sample(
         guidance_interval: the guided part of the steps, as shares of their number. At the others
             the conditional rows go through the model alone.
         step_noise: [steps - 1, B, ...], needed by the ancestral sampler of the prior.
+        start: [B, ...], what a run with `denoise` below 1 begins from, noised to its first step.
+        denoise: below 1 the last `steps` steps of a run of `steps / denoise` steps are taken, as
+            ComfyUI's samplers do it.
         callback: called after each step with its index and the sample.
         savings: compute what does not change from step to step once: of the model where it offers
             that, and the sampler's coefficients. The result is the same but for rounding; False
@@ -99,12 +110,15 @@ def sample(
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}; sampling needs at least 1.")
-    scheduler.set_timesteps(steps)
+    if not 0.0 < denoise <= 1.0:
+        raise ValueError(f"denoise is {denoise}; it lies above 0 and is 1 at most.")
+    whole = max(int(steps / denoise), steps)
+    set_last_timesteps(scheduler, steps, whole)
     guided = uncond is not None and guidance_scale != 1.0
     cond = cond.expand(len(noise))
     begin, end = (round(share * steps) for share in guidance_interval) if guided else (0, 0)
 
-    taken = scheduler.timesteps.tolist()
+    taken = scheduler.timesteps.tolist()[-steps:]
     timesteps = torch.tensor(taken, dtype=torch.int64, device=noise.device)
 
     def step_of(rows: C, null_rows: int) -> Step:
@@ -117,7 +131,11 @@ def sample(
         joint_step = step_of(uncond.expand(len(noise)).cat(cond), len(noise))
     if joint_step is None or (begin, end) != (0, steps):
         cond_step = step_of(cond, 0)
-    coefficients = linear_steps(scheduler, steps) if savings else None
+    if denoise < 1.0:
+        if start is None:
+            raise ValueError("A run with denoise below 1 needs something to start from.")
+        noise = noised(scheduler, start, noise, taken[0])
+    coefficients = linear_steps(scheduler, steps, whole) if savings else None
     linear = None if coefficients is None else LinearSteps(coefficients, noise)
     x = noise
     for index, t in enumerate(taken):

@@ -157,10 +157,26 @@ class LinearSteps:
         return summed.view(known.shape[1:]).to(self.dtype)
 
 
-def linear_steps(scheduler: Any, steps: int) -> Tensor | None:
+def set_last_timesteps(scheduler: Any, steps: int, whole: int) -> None:
+    """Prepare `scheduler` for the last `steps` steps of a run of `whole` steps."""
+    scheduler.set_timesteps(whole)
+    if hasattr(scheduler, "set_begin_index"):  # of samplers that count their steps
+        scheduler.set_begin_index(whole - steps)
+
+
+def noised(scheduler: Any, x0: Tensor, noise: Tensor, timestep: int) -> Tensor:
+    """x0 [B, ...] as it is at a timestep of the scheduler's table."""
+    alpha_bar = scheduler.alphas_cumprod[timestep]
+    return float(alpha_bar.sqrt()) * x0 + float((1 - alpha_bar).sqrt()) * noise
+
+
+def linear_steps(scheduler: Any, steps: int, whole: int | None = None) -> Tensor | None:
     """Row i: shares of the noise and of predictions 0, 1, ... in the sample after step i.
 
     The library's own sampler computes them, on unit vectors instead of pictures.
+
+    Args:
+        whole: the steps of the run of which these are the last.
 
     Returns:
         [steps, steps + 1] fp64 on the CPU, zero for predictions still to come; None for a sampler
@@ -170,17 +186,17 @@ def linear_steps(scheduler: Any, steps: int) -> Tensor | None:
     linear = isinstance(scheduler, (UniPCMultistepScheduler, DDIMScheduler))
     if not linear or config.thresholding or config.get("clip_sample", False):
         return None
-    return _coefficients(type(scheduler), scheduler.to_json_string(), steps)
+    return _coefficients(type(scheduler), scheduler.to_json_string(), steps, whole or steps)
 
 
 @lru_cache(maxsize=32)
-def _coefficients(kind: Any, config: str, steps: int) -> Tensor:
+def _coefficients(kind: Any, config: str, steps: int, whole: int) -> Tensor:
     scheduler = kind.from_config(json.loads(config))
-    scheduler.set_timesteps(steps)
+    set_last_timesteps(scheduler, steps, whole)
     units = torch.eye(steps + 1, dtype=torch.float64)
     x = units[:1]
     rows: list[Tensor] = []
-    for index, t in enumerate(scheduler.timesteps.tolist()):
+    for index, t in enumerate(scheduler.timesteps.tolist()[-steps:]):
         x = scheduler.step(units[index + 1 : index + 2], t, x, return_dict=False)[0]
         rows.append(x)
     return torch.cat(rows)

@@ -274,3 +274,39 @@ def test_schedules_that_do_not_exist_are_refused() -> None:
         make_scheduler(replace(ScheduleConfig(), sampler="euler"))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="predictions of the sample"):
         make_scheduler(ScheduleConfig(sampler="unclip", prediction_type="epsilon"))
+
+
+# --- from a picture instead of noise -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("savings", [True, False])
+@pytest.mark.parametrize("sampler", ["unipc", "ddim"])
+def test_a_small_denoise_keeps_what_it_starts_from(sampler: str, savings: bool) -> None:
+    model, cond, noise = tiny("refining", 2)
+    start = draw(*noise.shape, seed=4)
+    scheduler = make_scheduler(replace(model.config.schedule, sampler=sampler))
+    seen: list[tuple[int, Tensor]] = []
+
+    def perfect(x_t: Tensor, timesteps: Tensor, cond: Any) -> Tensor:
+        seen.append((int(timesteps[0]), x_t))
+        return start
+
+    made = sample(
+        perfect, scheduler, noise, cond, start=start, denoise=0.1, savings=savings, steps=5
+    )
+    torch.testing.assert_close(made, start, rtol=0, atol=0.05)
+    assert len(seen) == 5  # the last five of fifty
+    (first, x_t), (last, _) = seen[0], seen[-1]
+    assert 80 <= first <= 101
+    assert last <= 21
+    share = alphas_cumprod(model.config.schedule)[first].expand(2)
+    torch.testing.assert_close(x_t, add_noise(start, noise, share))
+
+
+def test_a_run_from_a_picture_needs_one_and_a_share_of_the_way() -> None:
+    model, cond, noise = tiny("refining", 1)
+    with pytest.raises(ValueError, match="needs something to start from"):
+        run(model, cond, noise, denoise=0.5)
+    for denoise in (0.0, 1.5):
+        with pytest.raises(ValueError, match="above 0 and is 1 at most"):
+            run(model, cond, noise, start=noise, denoise=denoise)

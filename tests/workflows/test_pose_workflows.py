@@ -54,7 +54,7 @@ def test_a_person_takes_the_pose_of_another_picture(server: Server) -> None:
         assert shown[title][0].shape == (768, 512, 3)
     if not has_shipped():
         return
-    (picture, source), (_, other) = example("000007", 0), example("000010", 4)
+    (picture, source), (_, other) = example("000007", 0), example("000003", 5)
     wanted = retarget(other, source, SIZE).pose
     # Stage 2 sets the pose. What stage 3 makes of it misleads the detector in one of four seeds,
     # though the eye sees the same pose: it only has to stay near to the coarse picture.
