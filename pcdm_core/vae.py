@@ -163,6 +163,7 @@ class PatchAutoencoder(nn.Module):
             mean = keep.decoder.bias.double().repeat_interleave(size * size)  # type: ignore[union-attr]
         centred = patches - mean
         covariance = centred.T @ centred / len(centred)
+        variances = covariance.new_ones(kept)
         if keep is not None:
             first = functional.normalize(keep.encoder.weight.double().flatten(1), dim=1)
             rest = torch.eye(len(mean), dtype=torch.float64) - first.T @ first

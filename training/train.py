@@ -29,7 +29,7 @@ from .watch import RunLog
 logger = logging.getLogger(__name__)
 
 
-def _attention(device: torch.device) -> AbstractContextManager[None]:
+def _attention(device: torch.device) -> AbstractContextManager[Any]:
     """Plain products on a CPU: run backwards, the fused kernel is slower over short sequences.
 
     A step of the mini preset's stage 2 takes 12 % less (one core, bf16).

@@ -92,7 +92,7 @@ class DenoisingUNet(nn.Module):
         """
         unet: Any = self.unet
         context = attention_context(unet, joint.tokens, null_rows)
-        table = time_table(unet, timesteps, joint.embed)
+        table = time_table(unet, timesteps, len(joint.tokens), joint.embed)
         # The first convolution sees all channels in every step: adding up its parts apart would be
         # a rounding that 5e-6 of a prediction's deviation does not leave room for.
         constant = joint.concat.to(unet.dtype)

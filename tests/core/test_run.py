@@ -18,17 +18,20 @@ from tests.core.tiny_stages import draw
 
 
 @LATENT
-def test_time_embeddings_and_their_projections_are_made_once_a_run(stage: str) -> None:
+def test_time_embeddings_and_their_projections_are_made_before_the_first_step(stage: str) -> None:
     model, cond, noise = tiny(stage, 2)
     blocks = blocks_of(model.unet)
     projections = [block.time_emb_proj for block in blocks]
     calls = count_calls([model.unet.time_proj, model.unet.time_embedding, *projections])  # type: ignore
-    run(model, cond, noise, guidance_scale=2.0)
-    assert len(calls) == 2 + len(blocks)
-    assert calls[:2] == [STEPS, STEPS]
+    seen: list[int] = []
+    watch = {"callback": lambda index, x: seen.append(len(calls)), "guidance_scale": 2.0}
+    run(model, cond, noise, **watch)
+    each = 2 + len(blocks)
+    assert seen == [STEPS * each] * STEPS
     calls.clear()
-    run(model, cond, noise, guidance_scale=2.0, savings=False)
-    assert len(calls) == STEPS * (2 + len(blocks))
+    seen.clear()
+    run(model, cond, noise, savings=False, **watch)
+    assert seen == [each * (index + 1) for index in range(STEPS)]
 
 
 @LATENT
