@@ -1,4 +1,4 @@
-"""A shipped workflow dropped into the page as a new user drops it, and run with the page's button.
+"""A shipped workflow dropped into the page as a new user drops it, and run by its own command.
 
 `PCDM_SCREENSHOTS=FOLDER` keeps a picture of the screen of each, to be looked at.
 """
@@ -30,14 +30,6 @@ DROP = """
 })(%s, %s)
 """
 
-BUTTON = """
-(() => {
-  const named = (button) => /^(run|queue)$/i.test(button.textContent.trim())
-  const rect = [...document.querySelectorAll('button')].find(named)?.getBoundingClientRect()
-  return rect && rect.width > 0 && [rect.left + rect.width / 2, rect.top + rect.height / 2]
-})()
-"""
-
 #: The picture that the node of a title shows, in either way of drawing nodes.
 SHOWN = """
 (() => {
@@ -59,8 +51,7 @@ def test_a_dropped_workflow_runs_and_shows_the_refined_picture(
     Editor(page, server).open(style)
     page.run(DROP % (json.dumps(f"{name}.json"), json.dumps(text)))
     page.wait(f"app.graph.nodes.length === {count}", 60)
-    page.run("pcdm.done = null")
-    page.click(*page.wait(BUTTON))
+    page.run("pcdm.done = null, app.queuePrompt(0, 1).then(() => null)")
     assert page.wait("pcdm.done", 300) == "success"
     for title in ("Source", "Coarse", "Refined"):
         page.wait(SHOWN % json.dumps(title), 60)
