@@ -80,6 +80,12 @@ class Editor:
         self.page.key("Escape")  # the first visit's template browser
         self.page.wait("!document.querySelector('.p-dialog-mask')", 60)
 
+    def need(self, style: str) -> None:
+        """Skips the test where the page's front end has no such way of drawing nodes."""
+        version = self.page.run("window.__COMFYUI_FRONTEND_VERSION__")
+        if style == "vue" and tuple(map(int, version.split(".")[:2])) < (1, 30):
+            pytest.skip(f"front end {version} draws nodes on its canvas alone")
+
     def new(self) -> None:
         """A graph with the node alone."""
         self.page.run("pcdm.add()")
@@ -163,9 +169,7 @@ def style(request: pytest.FixtureRequest) -> str:
 def opened(page: Page, server: Server, style: str) -> Editor:
     editor = Editor(page, server)
     editor.open(style)
-    version = page.run("window.__COMFYUI_FRONTEND_VERSION__")
-    if style == "vue" and tuple(map(int, version.split(".")[:2])) < (1, 30):
-        pytest.skip(f"front end {version} draws nodes on its canvas alone")
+    editor.need(style)
     return editor
 
 

@@ -48,7 +48,9 @@ def test_a_dropped_workflow_runs_and_shows_the_refined_picture(
 ) -> None:
     text = (ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8")
     count = len(json.loads(text)["nodes"])
-    Editor(page, server).open(style)
+    front = Editor(page, server)
+    front.open(style)
+    front.need(style)
     page.run(DROP % (json.dumps(f"{name}.json"), json.dumps(text)))
     page.wait(f"app.graph.nodes.length === {count}", 60)
     page.run("pcdm.done = null, app.queuePrompt(0, 1).then(() => null)")
