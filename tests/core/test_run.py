@@ -34,6 +34,21 @@ def test_time_embeddings_and_their_projections_are_made_before_the_first_step(st
     assert seen == [each * (index + 1) for index in range(STEPS)]
 
 
+@EVERY
+def test_only_the_passes_run_in_inference_mode(stage: str) -> None:
+    model, cond, noise = tiny(stage, 1)
+    within: list[bool] = []
+    layer = next(m for m in model.modules() if isinstance(m, nn.LayerNorm | nn.GroupNorm))
+    layer.register_forward_hook(lambda *_: within.append(torch.is_inference_mode_enabled()))
+    handed: list[torch.Tensor] = []
+    found = run(model, cond, noise, callback=lambda _, x: handed.append(x))
+    assert any(within)
+    assert not any(tensor.is_inference() for tensor in (found, *handed))
+    within.clear()
+    run(model, cond, noise, savings=False)
+    assert not any(within)
+
+
 @LATENT
 def test_a_run_shares_its_weights_with_the_model(stage: str) -> None:
     model, _, _ = tiny(stage, 1)

@@ -2,129 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.core.tiny_pipeline import save_tiny_weights
-from tests.nodes.conftest import ROOT, comfyui_path
+from tests.nodes.conftest import comfyui_path
+from tests.server import Server, running
 
-__all__ = ["comfyui_path", "server"]
+__all__ = ["Server", "comfyui_path", "server"]
 
-START_SECONDS, RUN_SECONDS = 600, 300
-
-
-@dataclass
-class Server:
-    """The host's HTTP interface."""
-
-    address: str
-    log: Path
-    base: Path
-
-    def call(self, path: str, data: Any = None) -> Any:
-        """JSON of an endpoint; posts where there are data."""
-        body = None if data is None else json.dumps(data).encode()
-        request = urllib.request.Request(f"http://{self.address}{path}", body)
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            content = reply.read()
-        return json.loads(content) if content else None
-
-    def failure(self, prompt: dict[str, Any]) -> str:
-        """What the host says of a prompt that must fail, before it runs or while it does."""
-        try:
-            reply = self.call("/prompt", {"prompt": prompt})
-        except urllib.error.HTTPError as refused:
-            return refused.read().decode()
-        entry = self.wait(reply["prompt_id"])
-        if reply["node_errors"]:
-            return json.dumps(reply["node_errors"])
-        assert entry["status"]["status_str"] == "error"
-        failed = [data for kind, data in entry["status"]["messages"] if kind == "execution_error"]
-        return failed[0]["exception_message"]
-
-    def queue(self, prompt: dict[str, Any], client: str = "tests") -> str:
-        """Queue a prompt that must be in order; its id."""
-        reply = self.call("/prompt", {"prompt": prompt, "client_id": client})
-        assert reply["node_errors"] == {}
-        return reply["prompt_id"]
-
-    def wait(self, prompt_id: str) -> dict[str, Any]:
-        """What the history says once the run is over."""
-        end = time.monotonic() + RUN_SECONDS
-        while time.monotonic() < end:
-            history = self.call(f"/history/{prompt_id}")
-            if prompt_id in history:
-                return history[prompt_id]
-            time.sleep(0.2)
-        raise AssertionError(f"no result after {RUN_SECONDS} s; the log:\n{self.tail()}")
-
-    def run(self, prompt: dict[str, Any]) -> dict[str, Any]:
-        """The outputs of a prompt that must succeed."""
-        entry = self.wait(self.queue(prompt))
-        assert entry["status"]["status_str"] == "success", entry["status"]
-        return entry["outputs"]
-
-    def picture(self, image: dict[str, str]) -> bytes:
-        """A file that a node saved."""
-        query = "&".join(f"{key}={image[key]}" for key in ("filename", "subfolder", "type"))
-        with urllib.request.urlopen(f"http://{self.address}/view?{query}", timeout=60) as reply:
-            return reply.read()
-
-    def tail(self) -> str:
-        """The end of the host's log."""
-        return self.log.read_text(encoding="utf-8", errors="replace")[-6000:]
+OPTIONS = ("--preview-method", "latent2rgb", "--use-pytorch-cross-attention")
 
 
 @pytest.fixture(scope="session")
 def server(comfyui_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The host on a free port, ended with the tests."""
     base = tmp_path_factory.mktemp("server")
-    (base / "custom_nodes").mkdir()
-    for name in ("a-pack-of-any-name", "second-copy"):
-        (base / "custom_nodes" / name).symlink_to(ROOT, target_is_directory=True)
     weights = base / "models" / "pcdm" / "test"
     weights.mkdir(parents=True)
     save_tiny_weights(weights)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port)]
-    command += ["--base-directory", str(base), "--database-url", "sqlite:///:memory:"]
-    command += ["--disable-auto-launch", "--disable-api-nodes", "--preview-method", "latent2rgb"]
-    command += ["--use-pytorch-cross-attention"]
-    log = base / "log.txt"
-    with log.open("w") as sink:
-        process = subprocess.Popen(
-            command, cwd=comfyui_path, stdout=sink, stderr=subprocess.STDOUT, env=os.environ
-        )
-        started = Server(f"127.0.0.1:{port}", log, base)
-        try:
-            _wait_for_start(started, process)
-            yield started
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
-
-
-def _wait_for_start(started: Server, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        assert process.poll() is None, f"the host ended at once; its log:\n{started.tail()}"
-        try:
-            started.call("/system_stats")
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"the host did not start; its log:\n{started.tail()}")
+    names = ("a-pack-of-any-name", "second-copy")
+    with running(comfyui_path, base, options=OPTIONS, names=names) as started:
+        yield started
