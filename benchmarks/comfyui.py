@@ -2,11 +2,12 @@
 
     COMFYUI_PATH=<folder of a ComfyUI> python -m benchmarks.comfyui --json FILE
 
-with a Python that has ComfyUI's requirements. A server of its own runs the workflows over HTTP; this
-process draws the same person in the same pose with the pipeline, in turn with them. Every run has
-another seed, so the server's cache gives the loaded models and the example person alone. A workflow's
-seconds are its own account of them, from the start to the end of a run. Each is measured up to the
-refined picture, and as it ships: with further pictures shown, four times enlarged, and files written.
+with a Python that has ComfyUI's requirements. A server of its own runs the workflows over HTTP;
+this process draws the same person in the same pose with the pipeline, in turn with them. Every run
+has another seed, so the server's cache gives the loaded models and the example person alone. A
+workflow's seconds are its own account of them, from the start to the end of a run. Each workflow is
+measured up to the refined picture, and as it ships, with further pictures that are shown, four
+times enlarged and written to files.
 """
 
 from __future__ import annotations

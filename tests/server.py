@@ -1,4 +1,4 @@
-"""A ComfyUI server of its own, with the pack in its custom_nodes, as other programs may start it."""
+"""A ComfyUI server of its own with the pack in it, for tests and for the benchmark."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import Any
 
 START_SECONDS, RUN_SECONDS = 600, 300
 ROOT = Path(__file__).resolve().parents[1]
+
 
 @dataclass
 class Server:
