@@ -31,11 +31,11 @@ from pcdm_core.demo import EXAMPLES
 from pcdm_core.images import load_picture
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.formats import read_pose
-from tests.hosts import COMFYUI, comfyui_folder
-from tests.server import ROOT, Server, running
 
 from .measuring import machine, spread
+from .server import ROOT, Server, running
 
+COMFYUI = "COMFYUI_PATH"
 PYTHON = "Python pipeline"
 WORKFLOWS = {
     "pcdm_three_stage": "sampler nodes (pcdm_three_stage)",
@@ -187,13 +187,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of both processes")
     parser.add_argument("--host-options", default="", help="further arguments of ComfyUI's")
     options = parser.parse_args(arguments)
-    if not os.environ.get(COMFYUI):
-        parser.error(f"name the folder of a ComfyUI in the environment variable {COMFYUI}")
+    comfyui = Path(os.environ.get(COMFYUI) or "nowhere").resolve()
+    if not (comfyui / "comfy" / "samplers.py").is_file():
+        parser.error(f"{COMFYUI} has to name the folder of a ComfyUI; there is none at {comfyui}")
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(options.threads)
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         given = options.host_options.split()
-        with running(comfyui_folder(), Path(folder), options=given) as server:
+        with running(comfyui, Path(folder), options=given) as server:
             version = server.call("/system_stats")["system"]["comfyui_version"]
             ways = measure(server, options.workflows, options.rounds, options.steps)
     report: dict[str, Any] = {"machine": machine("cpu"), "comfyui": version}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.server import Server, running
 from tests.core.tiny_pipeline import save_tiny_weights
 from tests.nodes.conftest import comfyui_path
-from tests.server import Server, running
 
 __all__ = ["Server", "comfyui_path", "server"]
 
