@@ -142,6 +142,13 @@ class PCDMRetargetPose(io.ComfyNode):
                     tooltip="The poses are a movement of one person: they are measured and placed "
                     "together, so that sizes do not flicker and a jump stays a jump.",
                 ),
+                io.Boolean.Input(
+                    "keep_legs",
+                    default=True,
+                    optional=True,
+                    tooltip="A pose without knees and ankles, as that of a half-body picture, gets "
+                    "the legs that the source shows. Off: the model makes up what is below.",
+                ),
             ],
             outputs=[
                 PoseSocket.Output("pose", display_name="pose", tooltip="One row for each target."),
@@ -164,12 +171,20 @@ class PCDMRetargetPose(io.ComfyNode):
         enabled: bool,
         framing: Framing,
         one_body: bool,
+        keep_legs: bool = True,
     ) -> io.NodeOutput:
         picture = picture_of(source[:1])
         pose, report = target_pose, "The poses are as they were: retargeting is off."
         if enabled:
             size = tuple(picture.shape[-2:])
-            made = retarget(target_pose, source_pose, size, framing=framing, one_body=one_body)
+            made = retarget(
+                target_pose,
+                source_pose,
+                size,
+                framing=framing,
+                one_body=one_body,
+                keep_legs=keep_legs,
+            )
             pose, report = made.pose, made.report
         ghost = source_pose.select(0)
         preview = image_of(overlays(picture, pose, ghost))

@@ -29,6 +29,9 @@ DETECTOR, LANDMARKS = "pose_detection.tflite", "pose_landmark_full.tflite"
 RUNTIME = "ai_edge_litert.interpreter"
 
 LANDMARK_COUNT = 33
+# Where each point finds its mirror image; the last six help to place the body.
+_PAIRS = ((1, 4), (2, 5), (3, 6), (7, 8), (9, 10), *((left, left + 1) for left in range(11, 33, 2)))
+_MIRROR = [{**dict(_PAIRS), **{b: a for a, b in _PAIRS}}.get(point, point) for point in range(39)]
 _AUXILIARY = (33, 34)  # the centre and the reach of the body, from which the next crop is made
 _DETECTOR_SIZE, _CROP_SIZE, _HEAT_SIZE = 224, 256, 64
 _STRIDES = (8, 16, 32, 32, 32)
@@ -139,18 +142,24 @@ class BlazePose:
         boxes[:, 2:] = window.to_picture(boxes[:, 2:] + self._anchors[kept][:, None])
         return boxes, scores[kept]
 
-    def landmarks(self, picture: Tensor, crop: Crop) -> tuple[Landmarks, Crop]:
+    def landmarks(
+        self, picture: Tensor, crop: Crop, *, mirrored: bool = False
+    ) -> tuple[Landmarks, Crop]:
         """One person's landmarks, and the crop that they suggest for a second look.
 
         Args:
             picture: `[3, H, W]` in [0, 1].
             crop: round the person.
+            mirrored: show the network the mirrored crop, and turn its answer back.
         """
-        outputs = _run(self._landmarker, crop.cut(picture, _CROP_SIZE))
+        pixels = crop.cut(picture, _CROP_SIZE)
+        outputs = _run(self._landmarker, pixels.flip(-1) if mirrored else pixels)
         by_size = {output.size: output for output in outputs}
         rows = by_size[39 * 5].reshape(39, 5)
         heat = by_size[_HEAT_SIZE * _HEAT_SIZE * 39].reshape(_HEAT_SIZE, _HEAT_SIZE, 39)
         xy = _refined(rows[:, :2] / _CROP_SIZE, _sigmoid(heat))
+        if mirrored:
+            xy, rows = xy[_MIRROR] * [-1, 1] + [1, 0], rows[_MIRROR]
         places = crop.to_picture(xy)
         depth = rows[:, 2:3] / _CROP_SIZE * crop.size
         found = Landmarks(

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..images import as_picture, to_uint8
+from ..images import as_picture, resize, to_uint8
 from .blazepose import RUNTIME, BlazePose, Crop, Floats, Landmarks
 from .keypoints import Keypoints
 from .views import describe_person
@@ -31,6 +31,9 @@ Detector = Literal["auto", "blazepose", "openpose"]
 INSTALL = "python -m pip install ai-edge-litert"
 OPENPOSE_WEIGHTS = "lllyasviel/Annotators"
 OPENPOSE_FILES = ("body_pose_model.pth", "hand_pose_model.pth", "facenet.pth")
+# The shorter and the longer side at which it looks. The first is that of controlnet_aux's own call;
+# its maps have 57 float64 channels at the picture's size.
+OPENPOSE_SIDE, OPENPOSE_LONGEST = 512, 2048
 
 # Of BlazePose's 33 points, in OpenPose's order; the neck is the middle of the shoulders.
 FROM_BLAZEPOSE = (
@@ -46,6 +49,7 @@ SURE_WHOLE, SURE_PART = 0.6, 0.8
 SURE_POINT = 0.3  # of being seen; As published: the threshold of the DWPose annotator
 IN_FRAME = 0.5
 LOOKS = 2  # the second one has the body in the middle of its crop
+FROM_BEHIND = 0.2  # of the trunk: shoulders and hips whose sides are so far the other way round
 _SAME = 0.3  # two people whose trunks are nearer than this, in trunks, are one
 
 # Up to which turn of the head, in degrees, a point of the face is seen; 0 faces the viewer, and a
@@ -159,7 +163,8 @@ def _by_blazepose(picture: Tensor) -> list[Keypoints]:
 
 def _look(networks: BlazePose, picture: Tensor, crop: Crop, least: float = 0.0) -> Landmarks:
     """What the last of some looks finds; nobody where the first is less sure than `least`."""
-    found, following = networks.landmarks(picture, crop)
+    at = crop
+    found, following = networks.landmarks(picture, at)
     if found.score < least:
         return replace(found, score=0.0)
     for _ in range(LOOKS - 1):
@@ -168,8 +173,29 @@ def _look(networks: BlazePose, picture: Tensor, crop: Crop, least: float = 0.0) 
         again, crop = networks.landmarks(picture, following)
         if again.score < SURE_PERSON <= found.score:
             break  # the second crop lost the person
-        found, following = again, crop
-    return found
+        found, at, following = again, following, crop
+    if found.score < SURE_PERSON or _from_behind(found.xyz):
+        return found
+    # It takes a back for a front now and then, in one crop and not in the next, and hardly ever a
+    # front for a back (measured in the model card): one of two looks that sees a back is believed.
+    mirrored, _ = networks.landmarks(picture, at, mirrored=True)
+    return mirrored if mirrored.score >= SURE_PERSON and _from_behind(mirrored.xyz) else found
+
+
+def _from_behind(xyz: Floats) -> bool:
+    """Whether shoulders and hips have their sides the other way round than in a front view."""
+    across, trunk = _across(xyz)
+    return float((xyz[[12, 24], :2] - xyz[[11, 23], :2]).sum(axis=0) @ across) > FROM_BEHIND * trunk
+
+
+def _across(xyz: Floats) -> tuple[Floats, float]:
+    """The direction [2] to the right of the trunk, seen with the head up, and the trunk's length.
+
+    Relative to the body, so that it also holds for people who lie or bend.
+    """
+    upward = xyz[[11, 12], :2].mean(axis=0) - xyz[[23, 24], :2].mean(axis=0)
+    length = max(float(np.linalg.norm(upward)), 1e-6)
+    return np.array([-upward[1], upward[0]]) / length, length
 
 
 def _keypoints(found: Landmarks, height: int, width: int) -> Keypoints:
@@ -191,11 +217,8 @@ def head_turn(xyz: Floats) -> float:
     Args:
         xyz: BlazePose's points `[33, 3]` in pixels.
     """
-    upward = xyz[[11, 12], :2].mean(axis=0) - xyz[[23, 24], :2].mean(axis=0)
-    upward = upward / max(float(np.linalg.norm(upward)), 1e-6)
     nose = xyz[0] - xyz[[7, 8]].mean(axis=0)
-    # To the side of the body, so that this also holds for people who lie or bend.
-    aside = float(nose[:2] @ np.array([-upward[1], upward[0]]))
+    aside = float(nose[:2] @ _across(xyz)[0])
     return math.degrees(math.atan2(aside / _NOSE_ASIDE, -float(nose[2]) / _NOSE_DEPTH))
 
 
@@ -279,13 +302,20 @@ def _by_openpose(picture: Tensor) -> list[Keypoints]:
             f"({', '.join(OPENPOSE_FILES)} of {OPENPOSE_WEIGHTS}) in the Hugging Face cache. "
             f"Choose the detector blazepose instead; it ships, and needs: {INSTALL}"
         )
+    height, width = picture.shape[-2:]
+    short, long = sorted((height, width))
+    scale = min(OPENPOSE_SIDE / short, OPENPOSE_LONGEST / long)
+    pixels = resize(picture, max(round(height * scale), 1), max(round(width * scale), 1))
     with _lock:
-        people = detector.detect_poses(to_uint8(picture)[0], include_hand=True)
+        people = detector.detect_poses(to_uint8(pixels)[0], include_hand=True)
     return [_from_openpose(person) for person in people]
 
 
 def _from_openpose(person: Any) -> Keypoints:
-    """A `PoseResult` of controlnet_aux; its points are fractions of the picture, or None."""
+    """A `PoseResult` of controlnet_aux; its points are fractions of the picture.
+
+    A missing joint is None; a missing point of a hand has a coordinate below 0.
+    """
     xy, visible = _points(person.body.keypoints)
     hands = [
         _points(hand) if hand is not None else (torch.zeros(21, 2).double(), torch.zeros(21) > 0)
@@ -302,6 +332,7 @@ def _from_openpose(person: Any) -> Keypoints:
 
 
 def _points(points: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    visible = torch.tensor([point is not None for point in points])
-    places = [(0.0, 0.0) if point is None else (float(point.x), float(point.y)) for point in points]
-    return torch.tensor(places, dtype=torch.float64), visible
+    places = [(-1.0, -1.0) if p is None else (float(p.x), float(p.y)) for p in points]
+    xy = torch.tensor(places, dtype=torch.float64)
+    visible = (xy >= 0).all(dim=-1)
+    return torch.where(visible[:, None], xy, 0.0), visible

@@ -8,7 +8,7 @@ foreshortening, and gets the source person's length.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -32,6 +32,8 @@ from .skeleton import (
 Framing = Literal["as source", "whole"]
 
 _ANKLES, _TRUNK = (10, 13), (1, 2, 5, 8, 11)
+_LEGS = ((8, 9, 10), (11, 12, 13))
+_BELOW = (9, 10, 12, 13)  # what half a body does not show
 _CORE = (0, *_TRUNK)  # what stays in the frame where the whole body does not
 _WRISTS = (7, 4)  # the left hand hangs on the left wrist
 _MARGIN = 0.02  # of the frame, left where a pose is moved or made smaller to stay in it
@@ -59,6 +61,7 @@ def retarget(
     target_size: tuple[int, int] | None = None,
     framing: Framing = "as source",
     one_body: bool = False,
+    keep_legs: bool = False,
 ) -> Retargeted:
     """Move poses onto the proportions, the size and the place of the source person.
 
@@ -78,6 +81,8 @@ def retarget(
             frame.
         one_body: the poses are a movement of one person: measured, placed and framed together, so
             that sizes do not flicker and a jump stays a jump. The first source pose counts.
+        keep_legs: a pose that shows neither knees nor ankles, as that of a half-body picture, gets
+            the legs that the source shows. Without them a model makes up what is below.
 
     Returns:
         Key points in the source's frame.
@@ -87,10 +92,10 @@ def retarget(
     # One unit for both: the target's picture as it is seen whole in the source's frame.
     fitted = target if target_size is None else fit_pose(target, target_size, size)
     if one_body:
-        return _retarget_body(fitted, source.select(0), size, framing)
+        return _retarget_body(fitted, source.select(0), size, framing, keep_legs)
     source = source.expand(len(target))
     rows = [
-        _retarget_body(fitted.select(row), source.select(row), size, framing)
+        _retarget_body(fitted.select(row), source.select(row), size, framing, keep_legs)
         for row in range(len(target))
     ]
     names = [f"pose {row + 1}: " if len(rows) > 1 else "" for row in range(len(rows))]
@@ -99,7 +104,7 @@ def retarget(
 
 
 def _retarget_body(
-    target: Keypoints, source: Keypoints, size: tuple[int, int], framing: Framing
+    target: Keypoints, source: Keypoints, size: tuple[int, int], framing: Framing, keep_legs: bool
 ) -> Retargeted:
     """All rows of the target as one body; one row of the source."""
     bodies = [_arrays(target.select(row), size) for row in range(len(target))]
@@ -117,8 +122,13 @@ def _retarget_body(
     shown = next((row for row, (_, seen) in enumerate(bodies) if seen.any()), 0)
     shift = _place(built[shown], bodies[shown][1], own, own_seen)
     built = [body + shift for body in built]
+    shows = [seen for _, seen in bodies]
+    legs = keep_legs and _may_take_legs(shows, own_seen)
+    if legs:
+        built, shows = _with_legs(built, shows, own, own_seen)
+        target = replace(target, visible=torch.from_numpy(np.stack(shows)))
     stands = bool(own_seen[list(_ANKLES)].any())
-    shift, shrink = _framed(built, [seen for _, seen in bodies], stands, size, framing)
+    shift, shrink = _framed(built, shows, stands, size, framing)
     rows = [
         inside(_with_hands(target.select(row), xy, body * shrink + shift, scale * shrink, size))
         for row, ((xy, _), body) in enumerate(zip(bodies, built, strict=True))
@@ -129,6 +139,8 @@ def _retarget_body(
         said += f", its bones by {min(ratios.values()):.2f} to {max(ratios.values()):.2f}"
     if shrink < 1:
         said += f"; made {shrink:.2f} times as large to stay in the frame"
+    if legs:
+        said += "; the legs, which it does not show, are the source's own"
     if lost := int(target.visible.sum()) - int(pose.visible.sum()):
         said += f"; joints beyond the frame are left out ({lost})"
     return Retargeted(pose, said)
@@ -181,6 +193,28 @@ def _place(built: Floats, seen: Bools, own: Floats, own_seen: Bools) -> Floats:
     if feet and own_feet:
         shift[1] = own[own_feet, 1].max() - built[feet, 1].max()
     return shift
+
+
+def _may_take_legs(shows: Sequence[Bools], own_seen: Bools) -> bool:
+    """Whether no row shows its legs, the source does, and there is a trunk to put them under."""
+    trunk = [joint for joint in _TRUNK if own_seen[joint] and all(seen[joint] for seen in shows)]
+    legless = not any(seen[list(_BELOW)].any() for seen in shows)
+    return bool(trunk) and legless and bool(own_seen[list(_BELOW)].any())
+
+
+def _with_legs(
+    built: Sequence[Floats], shows: Sequence[Bools], own: Floats, own_seen: Bools
+) -> tuple[list[Floats], list[Bools]]:
+    """The rows with the source's legs: where the source's are, or under the hips that they show."""
+    bodies, joints = [body.copy() for body in built], [seen.copy() for seen in shows]
+    for body, seen in zip(bodies, joints, strict=True):
+        for leg in _LEGS:
+            hip = leg[0]
+            under = body[hip] - own[hip] if seen[hip] and own_seen[hip] else np.zeros(2)
+            for joint in leg:
+                if own_seen[joint] and not seen[joint]:
+                    body[joint], seen[joint] = own[joint] + under, True
+    return bodies, joints
 
 
 def _framed(

@@ -12,7 +12,7 @@ import torch
 from pcdm_core.checkpoints import WEIGHTS_FOLDER
 from pcdm_core.images import as_picture, load_picture
 from pcdm_core.pose import detect
-from pcdm_core.pose.blazepose import FOLDER, Crop
+from pcdm_core.pose.blazepose import FOLDER, BlazePose, Crop
 from pcdm_core.pose.detect import (
     DetectorMissingError,
     NoPersonError,
@@ -65,6 +65,34 @@ def test_a_back_view_has_no_nose_and_no_eyes() -> None:
     assert view_of(found) == "back"
     assert not found.visible[0, [0, 14, 15]].any()
     assert right_joints(found, truth, 0.1) >= 0.9
+
+
+@needs_runtime
+def test_a_back_that_the_first_crop_takes_for_a_front_is_read_as_a_back() -> None:
+    picture, truth = example(3, 1)
+    assert view_of(truth) == "back"
+    networks = BlazePose()
+    pixels = (picture[0] + 1) / 2
+    (crop,) = networks.crops(pixels, detect.SURE_BOX)
+    second = networks.landmarks(pixels, networks.landmarks(pixels, crop)[1])[0]
+    assert second.xyz[11, 0] > second.xyz[12, 0]  # the left shoulder to the right: a front
+    (found,) = detect_people(picture)
+    assert view_of(found) == "back"
+    assert not found.visible[0, [0, 14, 15]].any()
+    assert right_joints(found, truth, 0.1) >= 0.9
+
+
+@needs_runtime
+def test_a_mirrored_look_is_a_look_at_the_mirrored_picture() -> None:
+    pixels = (example(0, 0)[0][0] + 1) / 2
+    networks = BlazePose()
+    crop = Crop(33.0, 47.0, 90.0, 0.1)
+    found, _ = networks.landmarks(pixels, crop, mirrored=True)
+    flipped, _ = networks.landmarks(pixels.flip(-1), Crop(64 - 33.0, 47.0, 90.0, -0.1))
+    left, right = [0, 11, 13, 27, 7], [0, 12, 14, 28, 8]
+    expected = flipped.xyz[right] * [-1, 1, 1] + [64, 0, 0]
+    np.testing.assert_allclose(found.xyz[left], expected, atol=1e-3)
+    np.testing.assert_allclose(found.visible[left], flipped.visible[right], atol=1e-4)
 
 
 @needs_runtime

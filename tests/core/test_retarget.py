@@ -228,3 +228,42 @@ def test_a_movement_with_a_pose_of_no_joints_goes_on() -> None:
         made = retarget(Keypoints.cat(order), example(0), SIZE, one_body=True).pose
         assert made.xy.isfinite().all()
         assert made.visible.any() == (len(order) == 2)
+
+
+def half_of(pose: Keypoints, *shown: int) -> Keypoints:
+    """Without the legs, but for the joints that are shown."""
+    seen = pose.visible.clone()
+    seen[:, [joint for joint in range(8, 14) if joint not in shown]] = False
+    return Keypoints(pose.xy, seen)
+
+
+def test_half_a_body_gets_the_legs_of_the_source_where_that_is_asked_for() -> None:
+    source = example(7)
+    half = half_of(example(3))
+    made = retarget(half, source, SIZE, keep_legs=True)
+    assert made.pose.visible[0, 8:14].all()
+    torch.testing.assert_close(made.pose.xy[0, 8:14], source.xy[0, 8:14])
+    assert "the source's own" in made.report
+    as_given = retarget(half, source, SIZE)
+    assert torch.equal(as_given.pose.visible, half.visible)
+    torch.testing.assert_close(made.pose.xy[0, :8], as_given.pose.xy[0, :8])
+
+
+def test_legs_hang_on_the_hips_that_a_pose_shows() -> None:
+    source = example(7)
+    made = retarget(half_of(poses()[1], 8, 11), source, SIZE, keep_legs=True).pose
+    for hip, knee, ankle in ((8, 9, 10), (11, 12, 13)):
+        for joint in (knee, ankle):
+            own = source.xy[0, joint] - source.xy[0, hip]
+            torch.testing.assert_close(made.xy[0, joint] - made.xy[0, hip], own)
+
+
+def test_legs_that_a_pose_or_the_source_shows_in_part_stay_as_they_are() -> None:
+    knee, source = half_of(poses()[1], 8, 9), example(7)
+    assert torch.equal(retarget(knee, source, SIZE, keep_legs=True).pose.visible, knee.visible)
+    half = half_of(poses()[1])
+    made = retarget(half, half_of(source), SIZE, keep_legs=True).pose
+    assert torch.equal(made.visible, half.visible)
+    movement = Keypoints.cat([half, poses()[1]])
+    made = retarget(movement, source, SIZE, one_body=True, keep_legs=True).pose
+    assert not made.visible[0, 8:14].any()
