@@ -3,7 +3,8 @@
 The plain path does the work as the published scripts do it (see `plain`); the pack's own arms stand
 beside it in the same run, in turn. The models have the weights that ship (mini) and random weights
 of the published size. On a GPU both run whole; on a CPU the published size is measured as one step
-of each stage, and labelled so. Beside FILE lie a table (.md) and a plot (.png).
+of each stage, and labelled so. Beside FILE lie a table (.md) and a plot (.svg); `--readme` puts
+both into README.md too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from .arms import make_arms, ratios, run_arms
 from .inputs import load, random_components, sized
 from .measuring import machine
 from .one_step import measure_steps
-from .report import draw_plot, markdown
+from .plot import drawing
+from .readme import write, write_readme
+from .report import markdown
 
 MODELS = ("mini", "published")
 
@@ -40,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     """All options."""
     parser = argparse.ArgumentParser(prog="bench", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--json", type=Path, required=True, help="where the figures go")
+    parser.add_argument("--readme", action="store_true", help="renew the figures in README.md")
     parser.add_argument(
         "--models",
         nargs="+",
@@ -120,25 +124,19 @@ def bench(options: argparse.Namespace) -> None:
     text = markdown(report)
     write(options.json, (json.dumps(report, indent=1) + "\n").encode())
     write(options.json.with_suffix(".md"), text.encode())
-    picture = draw_plot(report)
     names = [options.json, options.json.with_suffix(".md")]
+    picture = drawing(report["models"])
     if picture is not None:
-        write(options.json.with_suffix(".png"), picture)
-        names.append(options.json.with_suffix(".png"))
+        names.append(options.json.with_suffix(".svg"))
+        write(names[-1], picture.encode())
+    if options.readme:
+        names += write_readme([report])
     sys.stdout.write(f"{text}\n{', '.join(map(str, names))}\n")
 
 
 def size_of(preset: Any) -> str:
     """Height x width."""
     return f"{preset.height}x{preset.width}"
-
-
-def write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pcdm_core import images
+from pcdm_core.chunks import parts_of
 from pcdm_core.config import Preset
 from pcdm_core.fast import FastPreset, find_fast
 from pcdm_core.inputs import repeat_rows
@@ -23,6 +24,7 @@ from .measuring import StageClock, peak_bytes, seconds, spread
 from .plain import AS_PUBLISHED, GUIDANCE, PlainPath, Types
 
 SEED = 0
+CHUNK = 16  # rows that go through a stage at once, as in a call of the pipeline
 PLAIN = "plain"
 
 
@@ -76,31 +78,47 @@ def run_pack(
     steps: int,
     fast: FastPreset,
 ) -> Tensor:
-    """What a call of the pipeline does, stage by stage, so that each can be timed."""
+    """What a call of the pipeline does, stage by stage and in its chunks, so that each is timed."""
     case = noise_case(pipeline.preset, poses)
     rows, noises = repeat_rows(poses, samples)
     targets = case.targets.select(rows)
-    common: dict[str, Any] = {"seed": SEED, "callback": clock, "batch_index": noises}
-    common["steps"] = fast.steps or steps
+    run: dict[str, Any] = {"steps": fast.steps or steps}
     with clock.of("source"):
         features = pipeline.encode_source(case.source)
-    embeds = None
+    given: dict[str, Any] = {"seed": SEED, "batch_index": noises, "callback": None, "run": run}
+    parts = parts_of(features, case.source_pose, targets, size=CHUNK, **given)
+    home = pipeline.device if len(parts) == 1 else torch.device("cpu")
+    for part in parts:
+        part.run["callback"] = clock  # steps a second are those of a chunk
+    predicted: list[Tensor | None] = [None] * len(parts)
     if pipeline.prior is not None:
         with clock.of("prior"):
-            embeds = pipeline.predict_embedding(features, case.source_pose, targets, **common)
-    common["fast"] = fast
-    refines, image = pipeline.refining is not None, None
+            predicted = [
+                pipeline.predict_embedding(p.features, p.source, p.target, **p.run) for p in parts
+            ]
+    refines = pipeline.refining is not None
+    hands_over = refines and fast.hand_over_latents
+    made: list[Tensor] = []
     with clock.of("inpainting"):
-        latents = pipeline.inpaint_latents(features, case.source_pose, targets, embeds, **common)
-        if not (refines and fast.hand_over_latents):
-            image = pipeline.decode_target(latents, fast=fast)
+        for p, embeds in zip(parts, predicted, strict=True):
+            latents = pipeline.inpaint_latents(
+                p.features, p.source, p.target, embeds, fast=fast, **p.run
+            )
+            if hands_over:
+                made.append(images.right_half(latents).to(home))
+            else:
+                made.append(pipeline.decode_target(latents, fast=fast).to(home))
     if refines:
+        key = "coarse_latents" if hands_over else "coarse"
         with clock.of("refining"):
-            handed = images.right_half(latents) if image is None else None
-            image = pipeline.refine(features, image, coarse_latents=handed, **common)
-    assert image is not None
+            made = [
+                pipeline.refine(p.features, fast=fast, **{key: x.to(pipeline.device)}, **p.run).to(
+                    home
+                )
+                for p, x in zip(parts, made, strict=True)
+            ]
     images.body_mask(features.fit.apply(targets), pipeline.preset.height, pipeline.preset.width)
-    return image
+    return torch.cat(made)
 
 
 def pack_arm(
@@ -112,7 +130,7 @@ def pack_arm(
     steps: int,
     fast: str | None = None,
 ) -> Arm:
-    """This pack: all poses of a source in one batch, the preset's own guidance."""
+    """This pack: the poses of a source in batches, the preset's own guidance."""
     preset = find_fast(fast)
     scale = preset.guidance_scale
     about = {

@@ -33,6 +33,8 @@ from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.formats import read_pose
 
 from .measuring import machine, spread
+from .readme import write, write_readme
+from .report import host_table
 from .server import ROOT, Server, running
 
 COMFYUI = "COMFYUI_PATH"
@@ -164,23 +166,11 @@ def summary(ways: Sequence[Way]) -> list[dict[str, Any]]:
     ]
 
 
-def table(report: Mapping[str, Any]) -> str:
-    """What the report says, as Markdown."""
-    lines = ["| | s | of Python | CPU s | of Python |", "|---" * 5 + "|"]
-    for row in report["rows"]:
-        wall, processor = row["of_python"], row["of_python_processor"]
-        cells = [row["name"], f"{row['seconds']['median']:.2f}"]
-        cells += [f"{wall['median']:.2f} [{wall['least']:.2f}, {wall['most']:.2f}]"]
-        cells += [f"{row['processor_seconds']:.2f}"]
-        cells += [f"{processor['median']:.2f} [{processor['least']:.2f}, {processor['most']:.2f}]"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table; with --json write the figures too."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--readme", action="store_true", help="renew the figures in README.md")
     parser.add_argument("--workflows", nargs="+", choices=WORKFLOWS, default=list(WORKFLOWS))
     parser.add_argument("--steps", type=int, default=20, help="of every stage (default 20)")
     parser.add_argument("--rounds", type=int, default=7, help="timed runs of every way")
@@ -201,9 +191,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report |= {"host_options": given, "steps": options.steps, "rounds": options.rounds}
     report["rows"] = summary(ways)
     if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(f"ComfyUI {version}\n\n{table(report)}")
+        write(options.json, (json.dumps(report, indent=1) + "\n").encode())
+    if options.readme:
+        write_readme([report])
+    sys.stdout.write(f"ComfyUI {version}\n\n{host_table(report)}")
     return 0
 
 

@@ -72,12 +72,17 @@ class TwoSteps:
             savings=self.savings,
         )
 
-    def seconds(self) -> tuple[float, float]:
-        """Of one step, and of all that came before the first one."""
-        ends = [time.perf_counter()]
-        self(lambda _: ends.append(time.perf_counter()))
+    def seconds(self) -> tuple[float, float, float]:
+        """Of one step, its processor time, and seconds of all that came before the first one."""
+        ends, busy = [time.perf_counter()], [time.process_time()]
+
+        def end(_: int) -> None:
+            ends.append(time.perf_counter())
+            busy.append(time.process_time())
+
+        self(end)
         step = ends[2] - ends[1]
-        return step, max(ends[1] - ends[0] - step, 0.0)
+        return step, busy[2] - busy[1], max(ends[1] - ends[0] - step, 0.0)
 
     def flops(self) -> int:
         """Of one step."""
@@ -93,22 +98,34 @@ def measure_stage(preset: Preset, stage: str, rounds: int) -> dict[str, Any]:
     model = random_component(preset, stage, "cpu")
     cond, x_t = condition(preset, stage, model)
     ways = {way: TwoSteps(model, cond, x_t, savings=way == "pack") for way in ("plain", "pack")}
-    counted = {way: loop.flops() for way, loop in ways.items()}  # warms up as well
-    peak = {way: peak_bytes(loop, "cpu") for way, loop in ways.items()}
+    counted: dict[str, int] = {}
+    # One run for both counts, which warms up as well: at this size a step takes many seconds.
+    peak = {
+        way: peak_bytes(lambda way=way, loop=loop: counted.update({way: loop.flops()}), "cpu")
+        for way, loop in ways.items()
+    }
     times: dict[str, list[float]] = {way: [] for way in ways}
+    busy: dict[str, list[float]] = {way: [] for way in ways}
     before: list[float] = []
     for _ in range(rounds):
         for way, loop in ways.items():  # in turn, so that a busy machine slows both
-            step, first = loop.seconds()
+            step, processor, first = loop.seconds()
             times[way].append(step)
+            busy[way].append(processor)
             before += [first] if way == "pack" else []
-    rows = zip(times["pack"], times["plain"], strict=True)
     weights = sum(parameter.nbytes for parameter in model.parameters())
+
+    def ratio(of: dict[str, list[float]]) -> dict[str, float]:
+        rows = zip(of["pack"], of["plain"], strict=True)
+        return spread([mine / theirs for mine, theirs in rows])
+
     return {
         "stage": stage,
         "seconds": {way: spread(values) for way, values in times.items()},
         "seconds_to_prepare": spread(before)["median"],
-        "ratio": spread([mine / theirs for mine, theirs in rows]),
+        "processor_seconds": {way: spread(values) for way, values in busy.items()},
+        "ratio": ratio(times),
+        "processor_ratio": ratio(busy),
         "tflop": {way: count / 1e12 for way, count in counted.items()},
         "peak_bytes": {way: weights + value for way, value in peak.items()},
         "weight_bytes": weights,

@@ -1,25 +1,28 @@
 """The benchmark: what the plain path does, and that a run gives whole figures."""
 
-import io
 import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from benchmarks import measuring
 from benchmarks.__main__ import main
-from benchmarks.arms import Arm, make_arms, ratios, run_arms
+from benchmarks.arms import Arm, make_arms, ratios, run_arms, run_pack
 from benchmarks.inputs import copies, noise_case, weight_bytes
 from benchmarks.measuring import StageClock, interleaved, peak_bytes
 from benchmarks.one_step import measure_steps
 from benchmarks.plain import AS_PUBLISHED, PlainPath, Types, plain_sample
-from benchmarks.report import draw_plot, markdown
+from benchmarks.plot import curve_of, drawing
+from benchmarks.readme import PLOT, marks, write_readme
+from benchmarks.report import markdown
+from pcdm_core.fast import find_fast
+from pcdm_core.pipeline import PCDMsPipeline
 from tests.core.tiny_pipeline import TEST, components, save_tiny_weights
 from tests.parity import stages as parity_stages
 from tests.parity.__main__ import compare
@@ -204,29 +207,107 @@ def test_the_command_writes_figures_a_table_and_a_plot(
     assert table in capsys.readouterr().out
     assert "one step of each stage" in table
     assert table == markdown(report)
-    with Image.open(path.with_suffix(".png")) as plot:
-        assert plot.width > 500
+    page = readme(tmp_path, "bench")
+    write_readme([report], tmp_path)
+    shown = page.read_text()
+    assert "| 2 poses | 3 |" in shown
+    assert "one step of each stage" in shown
+    assert str(PLOT) in shown
+    assert (tmp_path / PLOT).read_text() == drawing(report["models"])
+    assert path.with_suffix(".svg").read_text() == drawing(report["models"])
+
+
+def whole(**seconds: float) -> dict[str, Any]:
+    """A model's part of a report: the plain path takes 2 s, the others what is said."""
+    arms = [{"name": "plain", "seconds_a_picture": 2.0}]
+    for name, value in seconds.items():
+        kind, _, count = name.partition("_")
+        about = {"samples": 1, "fast": kind if kind == "fast" else None}
+        arms.append({"name": name, "poses": int(count or 1), "seconds_a_picture": value, **about})
+    ratios = {name: {"median": value / 2} for name, value in seconds.items()}
+    return {"one_step": False, "size": "8x8", "arms": arms, "of_plain": ratios}
 
 
 def test_single_steps_alone_make_no_plot() -> None:
-    report = {"models": {"published": {"one_step": True}}}
-    assert draw_plot(report) is None
+    assert drawing({"published": {"one_step": True}}) is None
 
 
-def test_a_plot_shows_each_stage_in_its_colour() -> None:
-    stages = {"source": 0.1, "prior": 0.2, "inpainting": 0.4, "refining": 0.3}
-    arms = [{"name": "1 pose", "pictures": 1, "seconds_a_picture": 1.0, "stages": stages}]
-    plot = draw_plot({"models": {"m": {"one_step": False, "size": "8x8", "arms": arms}}})
-    assert plot is not None
-    colours = dict((c, n) for n, c in Image.open(io.BytesIO(plot)).getcolors(1 << 16) or [])
-    blue, teal = colours[(37, 99, 235)], colours[(13, 148, 136)]
-    assert blue / teal == pytest.approx(4 / 3, rel=0.1)
+def test_the_plot_shows_seconds_by_poses_and_every_ratio() -> None:
+    model = whole(poses_1=1.5, poses_16=0.5, fast=0.25)
+    assert curve_of(model) == [(1, 1.5), (16, 0.5)]
+    drawn = drawing({"mini": model})
+    assert drawn is not None
+    tree = ElementTree.fromstring(drawn)
+    told = [text.text for text in tree.iter() if text.tag.endswith("text")]
+    assert {"mini, 8x8: seconds a picture", "1.50", "0.50", "plain path 2.00"} <= set(told)
+    bars = [float(r.attrib["width"]) for r in tree.iter() if r.attrib.get("height") == "16"]
+    assert [round(bar / bars[0], 3) for bar in bars] == [1.0, 0.75, 0.25, 0.125]
+    places = [float(c.attrib["cy"]) for c in tree.iter() if c.tag.endswith("circle")]
+    assert places[0] < places[1]  # less time lies lower
+
+
+def readme(folder: Path, *names: str) -> Path:
+    path = folder / "README.md"
+    sections = "".join("{}\nold\n{}\n".format(*marks(name)) for name in names)
+    path.write_text(f"before\n{sections}after\n")
+    return path
+
+
+def test_the_sections_of_the_readme_are_renewed_and_nothing_else(tmp_path: Path) -> None:
+    path = readme(tmp_path, "bench", "comfyui")
+    row = {"name": "KSampler", "seconds": {"median": 1.0}, "processor_seconds": 1.0}
+    ratio = {"median": 1.0625, "least": 1.0, "most": 1.1}
+    row |= {"of_python": ratio, "of_python_processor": ratio}
+    about = {"machine": measuring.machine("cpu"), "rounds": 3, "steps": 20}
+    hosted = {**about, "comfyui": "0.0.1", "rows": [row]}
+    for _ in range(2):  # a second time changes nothing
+        write_readme([hosted], tmp_path)
+        text = path.read_text()
+        assert text.startswith("before\n")
+        assert text.endswith("after\n")
+        assert "1.06 [1.00, 1.10]" in text
+        assert text.count("old") == 1  # there were no figures for the other section
+    assert not (tmp_path / PLOT).exists()
+
+
+def test_a_readme_without_the_markers_is_refused(tmp_path: Path) -> None:
+    readme(tmp_path)
+    with pytest.raises(ValueError, match="no section 'comfyui'"):
+        write_readme([{"comfyui": "0", "machine": measuring.machine("cpu"), "rows": [],
+                       "rounds": 1, "steps": 1}], tmp_path)  # fmt: skip
+
+
+def test_the_projects_readme_has_both_sections() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for name in ("bench", "comfyui"):
+        assert all(text.count(mark) == 1 for mark in marks(name))
 
 
 def test_the_machine_is_described_without_its_name() -> None:
     about = measuring.machine("cpu")
     assert {"cores", "cpu", "threads", "torch"} <= set(about)
     assert not {"host", "node", "user"} & set(about)
+
+
+def test_an_arm_takes_the_rows_in_the_chunks_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.arms.CHUNK", 2)
+    pipeline = PCDMsPipeline(TEST, **components())
+    rows: list[int] = []
+    counted = pipeline.inpaint_latents
+
+    def watched(features: Any, source: Any, target: Any, *given: Any, **options: Any) -> Any:
+        rows.append(len(target))
+        return counted(features, source, target, *given, **options)
+
+    monkeypatch.setattr(pipeline, "inpaint_latents", watched)
+    common: dict[str, Any] = {"poses": 3, "samples": 1, "steps": 2, "fast": find_fast(None)}
+    clock = StageClock("cpu")
+    pictures = run_pack(pipeline, clock, **common)
+    assert sorted(rows) == [1, 2]
+    case = noise_case(TEST, 3)
+    whole = pipeline(case.source, case.source_pose, case.targets, seed=0, steps=2, chunk=2)
+    assert torch.equal(pictures, whole.image)
+    assert set(clock.parts) == {"source", "prior", "inpainting", "refining"}
 
 
 def test_copies_share_no_tensor() -> None:
