@@ -7,7 +7,6 @@ the table, so the scheduler of the core is put behind ComfyUI's interface.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import comfy.k_diffusion.sampling
@@ -24,7 +23,7 @@ from tqdm.auto import trange
 from ..pcdm_core.config import ScheduleConfig
 from ..pcdm_core.models import InpaintingModel, RefiningModel
 from ..pcdm_core.sampling import guide
-from ..pcdm_core.schedules import alphas_cumprod, make_scheduler
+from ..pcdm_core.schedules import LinearSteps, alphas_cumprod, make_scheduler, unipc_steps
 from .stages import StageModel, stage_model
 
 CATEGORY = "PCDM/sampling"
@@ -76,24 +75,20 @@ def _sample_unipc(
     config: ScheduleConfig,
 ) -> Tensor:
     # ComfyUI's models give x0 for x = x0 + sigma * noise; the scheduler's x has unit variance.
-    scheduler = make_scheduler(replace(config, prediction_type="sample", sampler="unipc"))
     steps = len(sigmas) - 1
     if steps < 1:
         return x
-    scheduler.set_timesteps(steps)
-    scheduler.sigmas = sigmas.float().cpu()
-    scheduler.timesteps = torch.arange(steps, 0, -1)  # names of the steps; sigmas say the rest
     rows = x.new_ones(len(x))
     shrink = (1 + sigmas.double() ** 2).rsqrt().to(x)
+    table = unipc_steps(config, tuple(sigmas.float().tolist()))
+    linear = LinearSteps(table, x * shrink[0])
     for i in trange(steps, disable=disable):
         denoised = model(x, sigmas[i] * rows, **(extra_args or {}))
         if callback is not None:
             callback(
                 {"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised}
             )
-        t = scheduler.timesteps[i]
-        stepped = scheduler.step(denoised, t, x * shrink[i], return_dict=False)[0]
-        x = stepped / shrink[i + 1]
+        x = linear.step(denoised, i) / shrink[i + 1]
     return _ended(x, sigmas, config, model, extra_args)
 
 

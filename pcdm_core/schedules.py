@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -193,6 +194,10 @@ def linear_steps(scheduler: Any, steps: int, whole: int | None = None) -> Tensor
 def _coefficients(kind: Any, config: str, steps: int, whole: int) -> Tensor:
     scheduler = kind.from_config(json.loads(config))
     set_last_timesteps(scheduler, steps, whole)
+    return _rows(scheduler, steps)
+
+
+def _rows(scheduler: Any, steps: int) -> Tensor:
     units = torch.eye(steps + 1, dtype=torch.float64)
     x = units[:1]
     rows: list[Tensor] = []
@@ -200,6 +205,21 @@ def _coefficients(kind: Any, config: str, steps: int, whole: int) -> Tensor:
         x = scheduler.step(units[index + 1 : index + 2], t, x, return_dict=False)[0]
         rows.append(x)
     return torch.cat(rows)
+
+
+@lru_cache(maxsize=32)
+def unipc_steps(config: ScheduleConfig, sigmas: tuple[float, ...]) -> Tensor:
+    """As `linear_steps`, of UniPC over any noise levels, from predictions of x0.
+
+    Args:
+        sigmas: of the steps and of the end, over a signal of unit variance.
+    """
+    scheduler = make_scheduler(replace(config, prediction_type="sample", sampler="unipc"))
+    steps = len(sigmas) - 1
+    scheduler.set_timesteps(steps)
+    scheduler.sigmas = torch.tensor(sigmas)
+    scheduler.timesteps = torch.arange(steps, 0, -1)  # names of the steps; sigmas say the rest
+    return _rows(scheduler, steps)
 
 
 def alphas_cumprod(config: ScheduleConfig) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pcdm_core.config import ScheduleConfig
 from pcdm_core.sampling import sample
-from pcdm_core.schedules import LinearSteps, linear_steps, make_scheduler
+from pcdm_core.schedules import LinearSteps, linear_steps, make_scheduler, unipc_steps
 from tests.core.runs import STEPS, difference, tiny
 from tests.core.tiny_pipeline import TEST
 from tests.core.tiny_stages import draw
@@ -25,6 +25,20 @@ def test_tabulated_steps_are_the_librarys(sampler: str, prediction_type: str, st
     noise, predictions = draw(2, 3, 4, 5), draw(steps, 2, 3, 4, 5, seed=1)
     scheduler.set_timesteps(steps)
     linear, x = LinearSteps(coefficients, noise), noise
+    for index, t in enumerate(scheduler.timesteps):
+        x = scheduler.step(predictions[index], t, x).prev_sample
+        assert difference(linear.step(predictions[index], index), x) <= 5e-6
+
+
+@pytest.mark.parametrize("last", [0.0, 0.03])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_a_table_over_any_noise_levels_gives_the_librarys_steps(last: float, steps: int) -> None:
+    sigmas = [float(s) for s in torch.linspace(14.6, 0.5, steps).tolist()] + [last]
+    linear = LinearSteps(unipc_steps(ScheduleConfig(), tuple(sigmas)), noise := draw(2, 3, 4, 5))
+    scheduler = make_scheduler(ScheduleConfig(prediction_type="sample"))
+    scheduler.set_timesteps(steps)
+    scheduler.sigmas, scheduler.timesteps = torch.tensor(sigmas), torch.arange(steps, 0, -1)
+    predictions, x = draw(steps, 2, 3, 4, 5, seed=1), noise
     for index, t in enumerate(scheduler.timesteps):
         x = scheduler.step(predictions[index], t, x).prev_sample
         assert difference(linear.step(predictions[index], index), x) <= 5e-6
