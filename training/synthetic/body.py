@@ -48,6 +48,19 @@ class Mesh:
             return rest[self.sources[:, 0]]
         return rest[self.sources].mean(axis=1)
 
+    @cached_property
+    def _rings(self) -> Ints:
+        """``neighbours`` with one row [n] for each of the k."""
+        return np.ascontiguousarray(self.neighbours.T)
+
+    def around(self, planes: Floats) -> Floats:
+        """Mean over each vertex's neighbours of values in planes [c, n]."""
+        out = planes.take(self._rings[0], axis=1)
+        for ring in self._rings[1:]:
+            out += planes.take(ring, axis=1)
+        out /= len(self._rings)
+        return out
+
 
 def _triangles(quads: Ints) -> Ints:
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])

@@ -167,15 +167,15 @@ def _attributes(where: Anatomy, hem: Floats, extra: Floats | None = None) -> Flo
     return np.column_stack([where.template, hem, where.arm, where.sleeve, last]).astype(np.float32)
 
 
-def _settle(points: Floats, mesh: Mesh, ease: Floats, rounds: int) -> Floats:
+def _settle(points: Floats, normals: Floats, mesh: Mesh, ease: Floats, rounds: int) -> Floats:
     """Inflate by ``ease`` [n] and let the cloth bridge hollows without sinking into the body."""
-    normals = vertex_normals(points, mesh.faces)
-    cloth = points + normals * ease[:, None]
+    rest, away = np.ascontiguousarray(points.T), np.ascontiguousarray(normals.T)
+    cloth = rest + away * ease
     for _ in range(rounds):
-        cloth = 0.5 * cloth + 0.5 * cloth[mesh.neighbours].mean(axis=1)
-        gap = ((cloth - points) * normals).sum(axis=1)
-        cloth += normals * np.maximum(0.6 * ease - gap, 0)[:, None]
-    return cloth
+        cloth = 0.5 * cloth + 0.5 * mesh.around(cloth)
+        x, y, z = (cloth - rest) * away
+        cloth += away * np.maximum(0.6 * ease - (x + y + z), 0)
+    return np.ascontiguousarray(cloth.T)
 
 
 def _wrinkles(points: Floats, amount: float, rng: np.random.Generator) -> Floats:
@@ -237,10 +237,14 @@ def dress(
     pieces: list[Piece] = []
     trunk: list[Floats] = []
     bodices: dict[int, Floats] = {}  # by material, which sewn parts share
+    shells: dict[str, tuple[Floats, Floats]] = {}  # at rest: points and normals
     for number, item in enumerate(garments):
         mesh: Mesh = getattr(asset, item.shell)
         where = anatomy(item.shell)
-        points = mesh.place(rest)
+        if item.shell not in shells:
+            points = mesh.place(rest)
+            shells[item.shell] = points, vertex_normals(points, mesh.faces)
+        points, upright = shells[item.shell]
         y = where.template[:, 1]
         ease = np.full(len(points), item.ease, np.float32)
         if item.cut.kind == "bottom" and item.flare:
@@ -249,12 +253,12 @@ def dress(
             reach = np.clip((3.0 - y) / 3.0, 0, 1) * (where.arm < 0.5)
             ease += item.flare * reach.astype(np.float32)
         if item.cut.kind == "shoe":
-            cloth = _settle(points, mesh, ease, 8)
+            cloth = _settle(points, upright, mesh, ease, 8)
             ground = float(points[:, 1].min()) - 0.12
             flat = np.clip((-7.93 - y) / 0.12, 0, 1).astype(np.float32)
             cloth[:, 1] += flat * (ground - cloth[:, 1])
         else:
-            cloth = _settle(points, mesh, ease, 8 if item.ease > 0.07 else 4)
+            cloth = _settle(points, upright, mesh, ease, 8 if item.ease > 0.07 else 4)
             if item.shell == "skirt" and item.flare:
                 drop = np.clip((1.2 - y) / 6.0, 0, 1).astype(np.float32)
                 centre = np.array([0, 0, 0.15], np.float32)

@@ -116,7 +116,7 @@ def grow(
     shell = rest + normals * (thick * (1 + 0.05 * strands) + 0.012)[:, None]
     # Smooth the cap so that the ears' folds do not show through.
     for _ in range(3):
-        calm = shell[mesh.neighbours].mean(axis=1)
+        calm = mesh.around(np.ascontiguousarray(shell.T)).T
         shell = np.where((field > 0.02)[:, None], 0.5 * shell + 0.5 * calm, shell)
     attributes = np.column_stack(
         [where.template, field, np.zeros((len(field), 2)), np.zeros(len(field))]

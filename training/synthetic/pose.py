@@ -6,6 +6,7 @@ Poses in which a hand or forearm would sink into the torso are opened until it d
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +73,13 @@ class Pose:
 
 
 def _unit(vector: Vector) -> Vector:
-    return vector / max(float(np.linalg.norm(vector)), 1e-9)
+    return vector / max(math.sqrt(vector @ vector), 1e-9)
+
+
+def _cross(first: Vector, second: Vector) -> Vector:
+    """Of two vectors [3]: the numbers of ``np.cross`` without its care for shapes."""
+    (a, b, c), (x, y, z) = first.tolist(), second.tolist()
+    return np.array([b * z - c * y, c * x - a * z, a * y - b * x])
 
 
 def rotation(axis: Vector, angle: float) -> Vector:
@@ -94,7 +101,7 @@ def euler(x: float, y: float, z: float) -> Vector:
 def _frame(along: Vector, hinge: Vector) -> Vector:
     first = _unit(along)
     third = _unit(hinge - first * float(hinge @ first))
-    return np.stack([first, np.cross(third, first), third], axis=1)
+    return np.stack([first, _cross(third, first), third], axis=1)
 
 
 def _twist(turn: Vector, axis: Vector) -> float:
@@ -135,11 +142,11 @@ class Skeleton:
         raise_collar = rotation(np.array([0.0, 0, 1]), sign * float(lift))
         self.turn(f"clavicle.{side}", raise_collar)
         upper, fore = raise_collar.T @ upper, raise_collar.T @ fore
-        hinge = np.cross(upper, fore)
+        hinge = _cross(upper, fore)
         # A nearly straight arm has no hinge of its own: lean on the natural one.
-        natural = np.cross(upper, np.array([0.15 * -sign, 0.1, 1.0]))
+        natural = _cross(upper, np.array([0.15 * -sign, 0.1, 1.0]))
         hinge = _unit(hinge + 0.25 * _unit(natural))
-        rest_hinge = np.cross(rest_upper, rest_fore)
+        rest_hinge = _cross(rest_upper, rest_fore)
         whole = _frame(upper, hinge) @ _frame(rest_upper, rest_hinge).T
         angle = float(np.clip(_twist(whole, rest_upper), -2.2, 2.2))
         swing = whole @ rotation(rest_upper, -angle)
@@ -147,8 +154,8 @@ class Skeleton:
         self.turn(f"upperarm02.{side}", rotation(rest_upper, 0.6 * angle))
         whole = swing @ rotation(rest_upper, angle)
         local = _unit(whole.T @ fore)
-        bend_axis = np.cross(rest_fore, local)
-        bend = float(np.arctan2(np.linalg.norm(bend_axis), rest_fore @ local))
+        bend_axis = _cross(rest_fore, local)
+        bend = float(np.arctan2(math.sqrt(bend_axis @ bend_axis), rest_fore @ local))
         fold = rotation(bend_axis, bend) if bend > 1e-6 else np.eye(3)
         self.turn(f"lowerarm01.{side}", fold @ rotation(rest_fore, 0.3 * sign * roll))
         self.turn(f"lowerarm02.{side}", rotation(rest_fore, 0.7 * sign * roll))

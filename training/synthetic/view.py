@@ -16,6 +16,8 @@ from .pose import sample_pose
 from .render import interpolate, occlusion, rasterise, shade
 
 SAMPLES = 2  # supersampling per axis
+#: Where a spot of shadow ends, in radii: exp(-FAINT ** 2) is lost when it is taken from 1 in fp32.
+FAINT = 4.5
 #: The first eight views of every identity: (kind of yaw, framing); the order is shuffled.
 MIX = (
     ("front", "full"), ("front", "three-quarter"), ("back", "full"), ("side", "full"),
@@ -162,15 +164,14 @@ def render_view(identity: Identity, view: int, height: int = 256, width: int = 1
     ambient = occlusion(hits.depth, radius, 1.3).ravel()[hits.pixel]
     light /= np.linalg.norm(light)
     lit = shade(colour, normal, gloss, np.where(inside, 1.0, ambient), light)
-    canvas = np.empty((rows * columns, 3), np.float32)
     ramp = np.linspace(1.02, 0.97, rows, dtype=np.float32)
-    canvas.reshape(rows, columns, 3)[:] = (
-        np.array(identity.background, np.float32) * ramp[:, None, None]
-    )
     feet = _soles(identity, pose.bones, float(points[:, 1].min()))
-    canvas *= _contact_shadow(camera, feet, rows, columns).reshape(-1, 1)
-    canvas[hits.pixel] = lit
-    small = _shrink(canvas.reshape(rows, columns, 3))
+    floor = _contact_shadow(camera, feet, rows, columns)
+    canvas = np.empty((3, rows, columns), np.float32)  # planes: long rows are what numpy is fast at
+    for plane, ground, drawn in zip(canvas, identity.background, lit.T, strict=True):
+        np.multiply(floor, (np.float32(ground) * ramp)[:, None], out=plane)
+        plane.reshape(-1)[hits.pixel] = drawn
+    small = np.stack([_shrink(plane) for plane in canvas], axis=2)
     cover = _shrink(np.isfinite(hits.depth).astype(np.float32))
     xy, away = camera.project(joints, height, width)
     return View(
@@ -211,7 +212,11 @@ def _contact_shadow(camera: Camera, feet: np.ndarray, rows: int, columns: int) -
         low = max(0, int(screen[0, 1] - 3 * down))
         v = (np.arange(low, rows, dtype=np.float32) + 0.5 - screen[0, 1]) / down
         amount = strength * float(np.exp(-2.0 * height))
-        out[low:] *= 1 - amount * np.exp(-(v * v))[:, None] * np.exp(-(u * u))[None]
+        near = np.flatnonzero(np.abs(u) < FAINT)
+        if len(near):
+            part = slice(int(near[0]), int(near[-1]) + 1)
+            spot = amount * np.exp(-(v * v))[:, None] * np.exp(-(u[part] * u[part]))[None]
+            out[low:, part] *= 1 - spot
     return out
 
 
