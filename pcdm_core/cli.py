@@ -159,6 +159,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         help="of the weights (default %(default)s; the halves save memory on a GPU)",
     )
     add_memory_options(parser)
+    parser.add_argument("--compile", action="store_true", help="the loops; slow at first")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
 
 
@@ -291,6 +292,7 @@ def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
         student=options.student,
         keep=options.keep,
         tiled=options.tiled,
+        compile=options.compile,
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from . import images, stages
 from .chunks import Progress, parts_of, report
+from .compiled import Backend, compiled_steps
 from .components import PathLike, load_components
 from .conditioning import Conditioning
 from .config import Preset
@@ -49,12 +50,14 @@ class PCDMsPipeline:
         global_encoder: GlobalEncoder | None = None,
         refining: RefiningModel | None = None,
         residence: Residence | None = None,
+        compile: bool | Backend = False,
     ) -> None:
         """Take loaded components, in the types that they have.
 
         Args:
             residence: where they compute; None is where the inpainting model lies, with all of
                 them.
+            compile: the networks of the loops, see `compiled_steps`.
 
         Raises:
             ValueError: a prior without its image encoder.
@@ -68,6 +71,8 @@ class PCDMsPipeline:
         self.prior = prior.eval() if prior is not None else None
         self.global_encoder = global_encoder.eval() if global_encoder is not None else None
         self.refining = refining.eval() if refining is not None else None
+        models = {"prior": prior, "inpainting": inpainting, "refining": refining}
+        self.compiled = compiled_steps(compile, models)
         self.residence = residence or Residence(next(inpainting.parameters()).device)
 
     @classmethod
@@ -81,6 +86,7 @@ class PCDMsPipeline:
         student: PathLike | None = None,
         keep: Keep = "all",
         tiled: bool = False,
+        compile: bool | Backend = False,
     ) -> PCDMsPipeline:
         """Load a folder of weights, or with None those that ship; see `load_components`.
 
@@ -90,20 +96,16 @@ class PCDMsPipeline:
                 memory.
             tiled: the autoencoder works on overlapping tiles where a picture is large: less memory,
                 and pictures that differ a little.
+            compile: the networks of the loops, see `compiled_steps`.
 
         Raises:
             CheckpointError: a file is missing or is not what its name says.
         """
         residence = Residence(device, keep)
-        preset, parts = load_components(
-            folder,
-            device=residence.loads_to,
-            dtype=dtype,
-            with_refining=with_refining,
-            student=student,
-        )
+        options: dict[str, Any] = {"device": residence.loads_to, "dtype": dtype, "student": student}
+        preset, parts = load_components(folder, with_refining=with_refining, **options)
         parts["autoencoder"].set_tiling(tiled)
-        return cls(preset, **residence.placed(parts), residence=residence)
+        return cls(preset, **residence.placed(parts), residence=residence, compile=compile)
 
     @property
     def device(self) -> torch.device:
@@ -175,6 +177,7 @@ class PCDMsPipeline:
                 batch_index=batch_index,
                 callback=report(callback, "prior", steps),
                 savings=savings,
+                denoiser=self.compiled.get("prior"),
             )
 
     def inpaint(
@@ -191,9 +194,8 @@ class PCDMsPipeline:
 
         Takes what `inpaint_latents` takes.
         """
-        latents = self.inpaint_latents(
-            features, source_pose, target_pose, target_embeds, fast=fast, **sampling
-        )
+        given = (features, source_pose, target_pose, target_embeds)
+        latents = self.inpaint_latents(*given, fast=fast, **sampling)
         return self.decode_target(latents, fast=fast)
 
     @torch.no_grad()
@@ -276,7 +278,7 @@ class PCDMsPipeline:
         steps = fast.steps or steps
         given = (fast.guidance_scale, guidance_scale, self.preset.guidance_scale)
         return sample(
-            model,
+            self.compiled.get(stage) or model,
             make_scheduler(model.config.schedule),
             noise,
             cond,
@@ -412,18 +414,14 @@ class PCDMsPipeline:
         parts = parts_of(features, source_pose, target_pose, size=chunk, run=run, **rows)
         home = self.device if len(parts) == 1 else torch.device("cpu")
         predicted = [self.predict_embedding(p.features, p.source, p.target, **p.run) for p in parts]
-        guided: dict[str, Any] = {
-            "guidance_scale": guidance_scale,
-            "guidance_rescale": guidance_rescale,
-        }
-        guided |= {"fast": preset}
+        guided: dict[str, Any] = {"guidance_scale": guidance_scale, "fast": preset}
+        guided |= {"guidance_rescale": guidance_rescale}
         refines = with_refining and self.refining is not None
         hands_over = refines and preset.hand_over_latents
         made: list[Tensor] = []  # the coarse pictures, or what stage 3 takes in their place
         for p, embeds in zip(parts, predicted, strict=True):
-            latents = self.inpaint_latents(
-                p.features, p.source, p.target, embeds, **p.run, **guided
-            )
+            given = (p.features, p.source, p.target, embeds)
+            latents = self.inpaint_latents(*given, **p.run, **guided)
             half = images.right_half(latents)
             made.append((half if hands_over else self.decode_target(latents, fast=preset)).to(home))
         coarse = None if hands_over else torch.cat(made)
@@ -432,8 +430,8 @@ class PCDMsPipeline:
             key = "coarse_latents" if hands_over else "coarse"
             refined: list[Tensor] = []
             for p, stage2 in zip(parts, made, strict=True):
-                given: dict[str, Any] = {key: stage2.to(self.device), **p.run, **guided}
-                refined.append(self.refine(p.features, **given).to(home))
+                coarse_rows: dict[str, Any] = {key: stage2.to(self.device)}
+                refined.append(self.refine(p.features, **coarse_rows, **p.run, **guided).to(home))
             image = torch.cat(refined)
         assert image is not None
         known = [embeds for embeds in predicted if embeds is not None]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from . import images
+from .compiled import CompiledSteps
 from .conditioning import Conditioning
 from .inputs import Seed, draw_rows
 from .models import InpaintingModel, PosePrior
@@ -32,6 +33,7 @@ def predict_embedding(
     batch_index: Sequence[int] | None = None,
     callback: Callable[[int, Tensor], None] | None = None,
     savings: bool = True,
+    denoiser: CompiledSteps | None = None,
 ) -> Tensor:
     """Stage 1: the target picture's embedding [B, E] in encoder space, B target poses.
 
@@ -41,6 +43,7 @@ def predict_embedding(
         guidance_scale: As published: 0, which means unguided here, as does 1.
         callback: called after each step with its index and the sample.
         savings: see `sample`.
+        denoiser: what the loop calls in place of the prior itself.
     """
     batch = len(target_pose)
     cond = prior.condition(image_embeds, source_pose.expand(batch), target_pose)
@@ -49,7 +52,7 @@ def predict_embedding(
     shape = image_embeds.shape[1:]
     noise = draw_rows(shape, seed, batch, batch_index, draws=steps).to(image_embeds)
     x = sample(
-        prior,
+        prior if denoiser is None else denoiser,
         make_scheduler(prior.config.schedule),
         noise[0],
         cond,

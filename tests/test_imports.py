@@ -20,7 +20,7 @@ ORDER = (
     {"checkpoint_files", "checkpoint_keys", "checkpoint_detection"},
     {"sampling", "losses", "checkpoints", "difference"},
     {"data"},
-    {"residence", "chunks", "output", "inputs", "components", "stages"}
+    {"residence", "chunks", "output", "inputs", "components", "compiled", "stages"}
     | {"pipeline", "evaluation", "sheet"},
     {"cli", "demo"},
 )

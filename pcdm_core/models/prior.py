@@ -12,7 +12,7 @@ import torch
 from diffusers import PriorTransformer
 from torch import Tensor, nn
 
-from ..conditioning import PriorConditioning, Step
+from ..conditioning import Network, PriorConditioning, Step
 from ..config import PriorConfig
 from ..pose.keypoints import Keypoints
 from .layers import PoseMLP
@@ -88,13 +88,34 @@ class PosePrior(nn.Module):
         target = self.target_pose_projection(self.target_pose_encoder(cond.target_pose))
         return torch.cat([source, target], dim=1)
 
-    def prepare(self, joint: PriorConditioning, timesteps: Tensor, null_rows: int = 0) -> Step:
+    def network(self) -> Network:
+        """What every step of every run calls, as a function of tensors alone; see `prepare`."""
+        net: Any = self.transformer
+
+        def one_pass(x_t: Tensor, known: Tensor, time: Tensor, answer: Tensor) -> Tensor:
+            """x_t [B, E], the other tokens [B, n, width] in their order -> [B, E]."""
+            noisy = net.proj_in(x_t)[:, None] + net.positional_embedding[:, 4:5]
+            hidden = torch.cat([known, time, noisy, answer], dim=1)
+            for block in net.transformer_blocks:
+                hidden = block(hidden)
+            return net.proj_to_clip_embeddings(net.norm_out(hidden[:, -1]))
+
+        return one_pass
+
+    def prepare(
+        self,
+        joint: PriorConditioning,
+        timesteps: Tensor,
+        null_rows: int = 0,
+        network: Network | None = None,
+    ) -> Step:
         """One run of the loop: all tokens but the noisy one are computed here and never again.
 
         Args:
             joint: of all rows, those of `unconditional` first.
             timesteps: [steps] int64 of the run.
             null_rows: how many rows of `unconditional` there are; nothing is saved on them.
+            network: in place of the model's own `network`, for instance a compiled one.
         """
         net: Any = self.transformer
         batch, dtype = len(joint), joint.image_embeds.dtype
@@ -106,13 +127,10 @@ class PosePrior(nn.Module):
         times = net.time_embedding(net.time_proj(timesteps).to(dtype)) + positions[:, 3]
         answer = (net.prd_embedding + positions[:, 5:]).expand(batch, -1, -1)
 
+        network = network or self.network()
+
         def step(x_t: Tensor, index: int) -> Tensor:
-            noisy = net.proj_in(x_t)[:, None] + positions[:, 4:5]
-            time = times[index].expand(batch, 1, -1)
-            hidden = torch.cat([known, time, noisy, answer], dim=1)
-            for block in net.transformer_blocks:
-                hidden = block(hidden)
-            return net.proj_to_clip_embeddings(net.norm_out(hidden[:, -1]))
+            return network(x_t, known, times[index].expand(batch, 1, -1), answer)
 
         return step
 

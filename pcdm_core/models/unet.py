@@ -8,7 +8,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from ..conditioning import Conditioning, Step
+from ..conditioning import Conditioning, Network, Step
 from ..config import UNetConfig
 from .attention import attention_context, install
 from .run import run_twin, time_table
@@ -79,7 +79,17 @@ class DenoisingUNet(nn.Module):
 
     unet: UNet2DConditionModel
 
-    def prepare(self, joint: Conditioning, timesteps: Tensor, null_rows: int = 0) -> Step:
+    def network(self) -> Network:
+        """What every step of every run calls, as a function of tensors alone; see `prepare`."""
+        return run_twin(self.unet)
+
+    def prepare(
+        self,
+        joint: Conditioning,
+        timesteps: Tensor,
+        null_rows: int = 0,
+        network: Network | None = None,
+    ) -> Step:
         """One run of the loop: all that its steps have in common is computed here.
 
         These are the context's keys and values, and all steps' time embeddings with their
@@ -89,6 +99,7 @@ class DenoisingUNet(nn.Module):
             joint: of all rows, those of `unconditional` first.
             timesteps: [steps] int64 of the run.
             null_rows: how many rows of `unconditional` there are.
+            network: in place of the model's own `network`, for instance a compiled one.
         """
         unet: Any = self.unet
         context = attention_context(unet, joint.tokens, null_rows)
@@ -98,11 +109,11 @@ class DenoisingUNet(nn.Module):
         constant = joint.concat.to(unet.dtype)
         if joint.pose is not None:
             constant = torch.cat([constant, joint.pose], dim=1)
-        twin = run_twin(unet)
+        network = network or self.network()
         unused = table.new_zeros(1)
 
         def step(x_t: Tensor, index: int) -> Tensor:
-            return twin(
+            return network(
                 torch.cat([x_t, constant], dim=1),
                 unused,
                 joint.tokens,
