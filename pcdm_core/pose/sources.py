@@ -13,6 +13,7 @@ from .formats.frame import Findings, Frame, Units
 from .formats.reading import Order, Reading, choose_people, read_pose_with_report
 from .keypoints import Keypoints
 from .skeleton_reading import SkeletonError, read_skeleton
+from .views import part_of, view_of
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -68,7 +69,10 @@ def read_pose_of_picture(
         from .detect import detect_people  # its networks are only needed here
 
         findings.found(f"No skeleton picture ({str(error).split(':')[0]}); people were detected.")
-        frame = Frame(Keypoints.cat(detect_people(picture[0])), (height, width))
+        people = detect_people(picture[0])
+        for number, found in enumerate(people):
+            findings.found(f"Person {number}: {part_of(found)}, view: {view_of(found)}.")
+        frame = Frame(Keypoints.cat(people), (height, width))
     return choose_people([frame], person, order, where, findings)
 
 

@@ -174,8 +174,10 @@ def opened(page: Page, server: Server, style: str) -> Editor:
 
 
 @pytest.fixture
-def editor(opened: Editor) -> Editor:
-    """The node alone in a new graph."""
+def editor(opened: Editor) -> Iterator[Editor]:
+    """The node alone in a new graph; no test may leave an error on the page."""
     opened.page.errors.clear()
     opened.new()
-    return opened
+    yield opened
+    opened.page.run("new Promise((done) => setTimeout(done, 0))")
+    assert opened.page.errors == []

@@ -8,8 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from pcdm_core.checkpoints import WEIGHTS_FOLDER
 from pcdm_core.cli import main
 from pcdm_core.images import load_picture, save_picture
+from pcdm_core.pose.detect import has_blazepose
 from pcdm_core.pose.editing import library
 from pcdm_core.pose.formats import read_pose, write_openpose
 from pcdm_core.pose.keypoints import Keypoints
@@ -18,6 +20,26 @@ from pcdm_core.pose.sources import read_pose_file, read_skeletons
 from tests.core.pose_dialects import DIALECTS, HEIGHT, MISSING, WIDTH, patn_csv, source_of
 
 STANDING = library()[0].keypoints
+
+
+@pytest.mark.skipif(not has_blazepose(), reason="ai-edge-litert is not installed")
+def test_people_in_a_picture_are_detected_described_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One whole, and one who is cut off above the knees."""
+    whole = load_picture(WEIGHTS_FOLDER / "examples" / "000000" / "00.png")
+    half = load_picture(WEIGHTS_FOLDER / "examples" / "000001" / "00.png")[..., :44, :]
+    half = torch.nn.functional.interpolate(half, (96, 140), mode="bilinear")
+    file, converted = tmp_path / "people.png", tmp_path / "pose.json"
+    save_picture(torch.cat([whole, half], dim=-1), file)
+    assert main(["pose", str(file), "--person", "1", "--json", str(converted)]) == 0
+    printed = capsys.readouterr().out
+    assert "people were detected" in printed
+    assert "whole body, view: front" in printed
+    assert "half body" in printed
+    assert read_pose(converted).visible.any()
+    assert main(["pose", str(file), "--person", "7"]) != 0
+    assert "there are 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", DIALECTS)

@@ -1,13 +1,14 @@
 """Damaged poses of every dialect: a clear error or a correct reading, and never NaN.
 
-The mutants are made of valid documents with fixed seeds. What is still read must keep every joint
-that the damage did not touch.
+The mutants are made of valid documents with fixed seeds; no two are equal. What is still read must
+keep every joint that the damage did not touch.
 """
 
 import copy
 import json
 import math
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -167,6 +168,20 @@ def mutate_text(valid: str, rng: random.Random) -> str:
     return text
 
 
+def mutants_of(name: str) -> Iterator[Any]:
+    """`MUTANTS` damaged forms of a dialect, none of them the valid one or another's equal."""
+    valid = source_of(DIALECTS[name])
+    text = json.dumps(valid)
+    rng = random.Random(name)
+    seen = {repr(valid if isinstance(valid, str) else json.loads(text))}
+    while len(seen) <= MUTANTS:
+        mutate = mutate_text if isinstance(valid, str) else mutate_document
+        mutant = mutate(valid if isinstance(valid, str) else text, rng)
+        if repr(mutant) not in seen:
+            seen.add(repr(mutant))
+            yield mutant
+
+
 def assert_is_sound(keypoints: Keypoints) -> None:
     """Finite, within reach, and harmless for what comes after."""
     assert keypoints.xy.isfinite().all()
@@ -187,14 +202,9 @@ def attempt(source: Any) -> tuple[Keypoints | None, Exception | None]:
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_a_damaged_pose_is_refused_in_words_or_read_without_nan(name: str) -> None:
-    valid = source_of(DIALECTS[name])
-    rng = random.Random(name)
-    reached = read = 0
-    for number in range(MUTANTS):
-        if isinstance(valid, str):
-            mutant = mutate_text(valid, rng)
-        else:
-            mutant = mutate_document(json.dumps(valid), rng)
+    reached = read = count = 0
+    for number, mutant in enumerate(mutants_of(name)):
+        count += 1
         keypoints, error = attempt(mutant)
         if keypoints is None:
             reached += isinstance(error, PointError)
@@ -205,6 +215,7 @@ def test_a_damaged_pose_is_refused_in_words_or_read_without_nan(name: str) -> No
         if number % 100 == 0:
             assert render_pose(keypoints, 32, 32).isfinite().all()
     # A third at least must get as far as single points, or the test would test the JSON reader.
+    assert count == MUTANTS
     assert reached + read >= MUTANTS / 3, (reached, read)
     assert reached > 0
     assert read < MUTANTS
