@@ -43,11 +43,28 @@ def replaced(text: str, name: str, section: str) -> str:
 
 def bench_section(report: Mapping[str, Any], plot: bool) -> str:
     """The tables of models, and the drawing where there is one."""
-    lines = [f"{where(report)}.", ""]
+    rounds = report["rounds"]
+    lines = [f"{where(report)}. Medians of {rounds} round{'s' * (rounds != 1)}."]
+    if was_busy(report):
+        lines += [
+            "The machine had other work meanwhile: seconds by the clock (s) and their ratios are"
+        ]
+        lines += ["too high or scattered, those of processor time (CPU s) are not."]
+    lines.append("")
     if plot:
         title = "Seconds a picture against poses of a source, and each way's time of the plain path"
         lines += [f"![{title}]({PLOT.as_posix()})", ""]
     return "\n".join([*lines, *compact(report)])
+
+
+def was_busy(report: Mapping[str, Any]) -> bool:
+    """Whether a CPU's pictures took much longer than the processor worked on them."""
+    about = report["machine"]
+    if about["device"] != "cpu":
+        return False
+    whole = [m for m in report["models"].values() if not m["one_step"]]
+    arms = [arm for model in whole for arm in model["arms"]]
+    return any(arm["seconds_a_picture"] > 1.5 * arm["processor_seconds_a_picture"] for arm in arms)
 
 
 def comfyui_section(report: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from benchmarks.measuring import StageClock, interleaved, peak_bytes
 from benchmarks.one_step import measure_steps
 from benchmarks.plain import AS_PUBLISHED, PlainPath, Types, plain_sample
 from benchmarks.plot import curve_of, drawing
-from benchmarks.readme import PLOT, marks, write_readme
+from benchmarks.readme import PLOT, marks, was_busy, write_readme
 from benchmarks.report import markdown
 from pcdm_core.fast import find_fast
 from pcdm_core.pipeline import PCDMsPipeline
@@ -268,6 +268,13 @@ def test_the_sections_of_the_readme_are_renewed_and_nothing_else(tmp_path: Path)
         assert "1.06 [1.00, 1.10]" in text
         assert text.count("old") == 1  # there were no figures for the other section
     assert not (tmp_path / PLOT).exists()
+
+
+@pytest.mark.parametrize(("clock", "busy"), [(1.1, False), (3.0, True)])
+def test_times_taken_on_a_busy_machine_are_known(clock: float, busy: bool) -> None:
+    arm = {"seconds_a_picture": clock, "processor_seconds_a_picture": 1.0}
+    models = {"mini": {"one_step": False, "arms": [arm]}, "published": {"one_step": True}}
+    assert was_busy({"machine": measuring.machine("cpu"), "models": models}) is busy
 
 
 def test_a_readme_without_the_markers_is_refused(tmp_path: Path) -> None:
