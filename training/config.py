@@ -70,6 +70,7 @@ class StageRun:
     gradient_checkpointing: bool = False
     source_weight: float = 0.1
     person_weight: float = 1.0
+    timestep_power: float = 1.0  # above 1 more timesteps of little noise are drawn
     max_snr_weight: float | None = 5.0
     fit_pictures: int = 2000
     checkpoint_minutes: float = 5.0
@@ -83,6 +84,8 @@ class StageRun:
             if getattr(self, name) not in known:
                 words = ", ".join(map(str, known))
                 raise ValueError(f"{name} is one of {words}; got {getattr(self, name)!r}.")
+        if self.timestep_power <= 0:
+            raise ValueError(f"timestep_power is above 0; got {self.timestep_power}.")
         for name in ("batch_size", "accumulate", "keep_checkpoints", "log_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1; got {getattr(self, name)}.")

@@ -62,7 +62,8 @@ class StageModule(nn.Module):
         return counter.normal(self.seed, stream, samples, tuple(like.shape[1:]))
 
     def _timesteps(self, samples: Tensor, schedule: ScheduleConfig) -> Tensor:
-        return draw_timesteps(self._uniform(TIMESTEP, samples, 1)[:, 0], schedule)
+        share = self._uniform(TIMESTEP, samples, 1)[:, 0] ** self.run.timestep_power
+        return draw_timesteps(share, schedule)
 
     def _noise(self, samples: Tensor, like: Tensor) -> Tensor:
         """Gaussian noise, with an offset a channel of a picture, or one of a whole vector."""

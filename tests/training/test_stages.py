@@ -96,6 +96,20 @@ def test_a_gradient_reaches_every_trainable_tensor(
     assert without == []
 
 
+def test_a_power_draws_more_timesteps_of_little_noise(preset: Preset, people: People) -> None:
+    stage, rows = build("refining", preset, people)
+    samples = torch.arange(256)
+    pairs = rows[samples % len(rows)]
+    even = stage.prepare(samples, pairs)["timesteps"]
+    stage.run = replace(stage.run, timestep_power=3.0)
+    low = stage.prepare(samples, pairs)["timesteps"]
+    # A quarter of the levels: u < .25 of even draws, u^3 < .25 of these.
+    assert abs(float((even < 250).float().mean()) - 0.25) < 0.08
+    assert abs(float((low < 250).float().mean()) - 0.63) < 0.08
+    with pytest.raises(ValueError, match="timestep_power"):
+        StageRun(timestep_power=0.0)
+
+
 def test_stage_3_leaves_the_shared_patch_encoder_alone(
     preset: Preset, people: People, accelerator: Accelerator, tmp_path: Path
 ) -> None:
