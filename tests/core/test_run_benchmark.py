@@ -100,7 +100,9 @@ def test_the_best_is_no_farther_from_the_truth_than_its_rivals(
         return reconstruction(*pixels, PROTOCOLS["pcdms"], renderer.size)["ssim"]
 
     best, single = renderer.best(0), renderer.single([0])
-    assert likeness(best) >= likeness(single)
+    # The single one is among the best's rivals, but drawn in another batch: a pixel may be rounded
+    # to the next of 256 levels.
+    assert likeness(best) >= likeness(single) - 1e-4
 
 
 def test_an_interrupted_benchmark_goes_on_to_the_same_pictures(
@@ -109,20 +111,26 @@ def test_an_interrupted_benchmark_goes_on_to_the_same_pictures(
     renderer = PairRenderer(pipeline, open_pairs(deepfashion), SETTINGS)
     assert render_pairs(renderer, tmp_path / "whole") == 6
     whole = files(tmp_path / "whole")
+
+    def same(folder: str, name: str) -> bool:
+        """But for rounding: a batch of other pairs may turn a pixel to the next of 256 levels."""
+        a, b = (np.asarray(Image.open(tmp_path / k / name)).astype(int) for k in (folder, "whole"))
+        return bool(np.abs(a - b).max() <= 1)
+
     shutil.copytree(tmp_path / "whole", tmp_path / "again")
     for number, name in enumerate(sorted(whole)):
         if number % 2:
             (tmp_path / "again" / name).unlink()
     assert render_pairs(renderer, tmp_path / "again") == 3
-    assert files(tmp_path / "again") == whole
+    again = files(tmp_path / "again")
+    assert again.keys() == whole.keys()
+    assert all(again[n] == whole[n] for k, n in enumerate(sorted(whole)) if not k % 2)
+    assert all(same("again", name) for name in whole)
     # Neither the batch nor the number of processes matters.
     for rank in range(2):
         assert render_pairs(renderer, tmp_path / "two", share=(rank, 2), batch=1) > 0
     assert files(tmp_path / "two").keys() == whole.keys()
-    for name, content in files(tmp_path / "two").items():
-        a, b = (np.asarray(Image.open(tmp_path / k / name)).astype(int) for k in ("two", "whole"))
-        assert np.abs(a - b).max() <= 1, name
-        assert content
+    assert all(same("two", name) for name in whole)
 
 
 def test_pictures_of_other_settings_are_not_mixed(
