@@ -55,6 +55,7 @@ class PriorConfig:
     embedding_mean: float = -0.016  # As published: constants in the code, not in the checkpoint.
     embedding_std: float = 0.415
     missing_joint: float = -1.0  # unverified for the published weights
+    temperature: float = 1.0  # times the sampler's noise; near 0 it gives the likeliest embedding
     schedule: ScheduleConfig = field(
         default_factory=lambda: ScheduleConfig(
             beta_schedule="squaredcos_cap_v2",

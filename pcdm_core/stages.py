@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import images
 from .compiled import CompiledSteps
-from .conditioning import Conditioning
+from .conditioning import Conditioning, PriorConditioning
 from .inputs import Seed, draw_rows
 from .models import InpaintingModel, PosePrior
 from .pose.keypoints import Keypoints
@@ -50,15 +50,39 @@ def predict_embedding(
     steps = max(steps, 2)  # the first and the last timestep; the sampler cannot do with one
     guided = guidance_scale not in (0.0, 1.0)
     shape = image_embeds.shape[1:]
-    noise = draw_rows(shape, seed, batch, batch_index, draws=steps).to(image_embeds)
+    return run_prior(
+        prior,
+        cond,
+        draw_rows(shape, seed, batch, batch_index, draws=steps).to(image_embeds),
+        uncond=prior.unconditional(cond) if guided else None,
+        guidance_scale=guidance_scale if guided else 1.0,
+        callback=callback,
+        savings=savings,
+        denoiser=denoiser,
+    )
+
+
+def run_prior(
+    prior: PosePrior,
+    cond: PriorConditioning,
+    noise: Tensor,
+    *,
+    uncond: PriorConditioning | None = None,
+    guidance_scale: float = 1.0,
+    callback: Callable[[int, Tensor], None] | None = None,
+    savings: bool = True,
+    denoiser: CompiledSteps | None = None,
+) -> Tensor:
+    """The prior's loop on its own noise [steps, B, E]; embeddings [B, E] in encoder space."""
+    noise = noise * prior.config.temperature
     x = sample(
         prior if denoiser is None else denoiser,
         make_scheduler(prior.config.schedule),
         noise[0],
         cond,
-        prior.unconditional(cond) if guided else None,
-        steps=steps,
-        guidance_scale=guidance_scale if guided else 1.0,
+        uncond,
+        steps=len(noise),
+        guidance_scale=guidance_scale,
         step_noise=noise[1:],
         callback=callback,
         savings=savings,

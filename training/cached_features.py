@@ -249,6 +249,10 @@ class CachedFeatures:
         """Zeros: data sets on disk say nothing of where the person is, so all counts alike."""
         return torch.zeros(len(rows), 1, height, width, device=self.device)
 
+    def head_shares(self, rows: Tensor, height: int, width: int) -> Tensor:
+        """Zeros, as above."""
+        return torch.zeros(len(rows), 1, height, width, device=self.device)
+
     def null_embed(self) -> Tensor:
         return self._null("embeds")
 

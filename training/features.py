@@ -66,6 +66,10 @@ class Features(Protocol):
         """[B, 1, h, w] in [0, 1]: how much of each latent's area is the person."""
         ...
 
+    def head_shares(self, rows: Tensor, height: int, width: int) -> Tensor:
+        """[B, 1, h, w] in [0, 1]: how much of each latent's area is around the head."""
+        ...
+
     def null_embed(self) -> Tensor:
         """[1, E] of an input of zeros."""
         ...
@@ -128,6 +132,9 @@ class OnlineFeatures:
 
     def person_shares(self, rows: Tensor, height: int, width: int) -> Tensor:
         return self.people.person_shares(rows, height, width)
+
+    def head_shares(self, rows: Tensor, height: int, width: int) -> Tensor:
+        return self.people.head_shares(rows, height, width)
 
     def null_embed(self) -> Tensor:
         if self.global_encoder is None:

@@ -79,6 +79,11 @@ class People:
         masks = self.masks[rows][:, None].to(torch.float32) / 255.0
         return functional.interpolate(masks, (height, width), mode="area")
 
+    def head_shares(self, rows: Tensor, height: int, width: int) -> Tensor:
+        """[B, 1, h, w] in [0, 1]: how much of each latent's area is the person's head."""
+        heads = head_areas(self.xy[rows], height, width)
+        return heads * self.person_shares(rows, height, width)
+
     def keypoints(self, rows: Tensor | Sequence[int]) -> Keypoints:
         """The poses of some rows."""
         return Keypoints(self.xy[rows], self.visible[rows])
@@ -107,6 +112,28 @@ class CoarsePictures:
     def to(self, device: torch.device | str) -> CoarsePictures:
         """The same on another device."""
         return CoarsePictures(self.pictures.to(device), self.pairs.to(device))
+
+
+NECK, FACE = 1, (0, 14, 15, 16, 17)
+
+
+def head_areas(xy: Tensor, height: int, width: int) -> Tensor:
+    """Discs around faces that reach to the neck, softened by one cell.
+
+    Args:
+        xy: [B, 18, 2] in [0, 1] of the picture; hidden joints count, so that the disc lies around
+            heads seen from behind too.
+
+    Returns:
+        fp32 [B, 1, height, width] in [0, 1].
+    """
+    size = xy.new_tensor([width, height])
+    middle, neck = xy[:, FACE].mean(1) * size, xy[:, NECK] * size
+    radius = (neck - middle).norm(dim=-1)
+    x = torch.arange(width, device=xy.device) + 0.5 - middle[:, :1]
+    y = torch.arange(height, device=xy.device) + 0.5 - middle[:, 1:]
+    distance = torch.hypot(x[:, None, :], y[:, :, None])
+    return (radius[:, None, None] - distance + 0.5).clamp(0, 1)[:, None]
 
 
 def identity_folders(root: Path, split: str) -> list[Path]:

@@ -24,6 +24,7 @@ from pcdm_core.images import from_planes, pose_canvas, right_half, source_canvas
 from pcdm_core.presets import find_preset
 from pcdm_core.sampling import sample
 from pcdm_core.schedules import make_scheduler
+from pcdm_core.stages import run_prior
 
 from . import counter
 from .components import Components, load_components
@@ -59,7 +60,7 @@ class CoarseRenderer:
     def key(self, people: People, pairs: Tensor) -> str:
         """A folder's name that changes with anything that the pictures depend on."""
         settings = (self.seed, self.run.steps, self.run.batch_size, self.guidance_scale)
-        settings += (self._half(people.pictures.device),)
+        settings += (self._half(people.pictures.device), self.prior.config.temperature)
         inputs = {
             "settings": torch.tensor(settings, dtype=torch.float64),
             "pairs": pairs,
@@ -76,16 +77,7 @@ class CoarseRenderer:
         cond = PriorConditioning(embeds[source], poses[source], poses[target])
         width = self.prior.config.embedding_dim
         noise = counter.normal(self.seed, PRIOR_NOISE, samples, (PRIOR_STEPS, width))
-        draws = noise.transpose(0, 1)
-        x0 = sample(
-            self.prior,
-            make_scheduler(self.prior.config.schedule),
-            draws[0],
-            cond,
-            steps=PRIOR_STEPS,
-            step_noise=draws[1:],
-        )
-        return self.prior.denormalise(x0)
+        return run_prior(self.prior, cond, noise.transpose(0, 1))
 
     def _half(self, device: torch.device) -> bool:
         return device.type == "cuda" if self.run.autocast is None else self.run.autocast

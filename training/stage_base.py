@@ -20,7 +20,7 @@ from .people import People
 Batch = dict[str, Tensor]
 
 # Streams of `counter`: one a use, so that no two draws of a sample share numbers.
-TIMESTEP, NOISE, DROP, EMBEDS_NOISE, NOISE_OFFSET, CANVAS, CONDITION = range(7)
+TIMESTEP, NOISE, DROP, EMBEDS_NOISE, NOISE_OFFSET, CANVAS, CONDITION, COARSE_START = range(8)
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,14 @@ class StageModule(nn.Module):
         if self.run.posterior == "mean":
             return mean
         return autoencoder.latents(m, "sample", self._normal(stream, samples, mean))
+
+    def _picture_weight(self, rows: Tensor, height: int, width: int) -> Tensor:
+        """[B, 1, h, w]: 1 on background, `person_weight` on the person, and more on the head."""
+        run = self.run
+        weight = 1 + (run.person_weight - 1) * self.features.person_shares(rows, height, width)
+        if not run.head_weight:
+            return weight
+        return weight + run.head_weight * self.features.head_shares(rows, height, width)
 
     @property
     def _null_is_encoded(self) -> bool:

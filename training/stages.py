@@ -26,6 +26,7 @@ from .features import Features, OnlineFeatures
 from .people import CoarsePictures, People
 from .stage_base import (
     CANVAS,
+    COARSE_START,
     CONDITION,
     DROP,
     EMBEDS_NOISE,
@@ -219,8 +220,7 @@ class InpaintingStage(StageModule):
     def _weight(self, target: Tensor, x0: Tensor) -> Tensor:
         """[B, 1, h, 2w]: the source half's weight, then 1 on background and more on the person."""
         height, width = x0.shape[-2], x0.shape[-1] // 2
-        person = self.features.person_shares(target, height, width)
-        weight = 1 + (self.run.person_weight - 1) * person
+        weight = self._picture_weight(target, height, width)
         return torch.cat([torch.full_like(weight, self.run.source_weight), weight], dim=-1)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -285,17 +285,33 @@ class RefiningStage(StageModule):
         if self._null_is_encoded:
             kept = coarse_kept[:, None, None, None]
             moments = torch.where(kept, moments, features.null_moments())
-        person = features.person_shares(target, x0.shape[-2], x0.shape[-1])
+        coarse_latents = self._latents(autoencoder, CONDITION, samples, moments)
+        timesteps = self._timesteps(samples, self.schedule)
+        noise = self._noise(samples, x0)
+        if run.coarse_starts:
+            noise = noise + self._coarse_share(samples, timesteps, coarse_latents - x0)
         return {
             "x0": x0,
-            "coarse_latents": self._latents(autoencoder, CONDITION, samples, moments),
+            "coarse_latents": coarse_latents,
             "patch_tokens": features.patch_tokens(source),
-            "noise": self._noise(samples, x0),
-            "timesteps": self._timesteps(samples, self.schedule),
+            "noise": noise,
+            "timesteps": timesteps,
             "tokens_kept": drops[:, 0] >= run.drop_tokens,
             "coarse_kept": coarse_kept,
-            "weight": 1 + (run.person_weight - 1) * person,
+            "weight": self._picture_weight(target, x0.shape[-2], x0.shape[-1]),
         }
+
+    def _coarse_share(self, samples: Tensor, timesteps: Tensor, error: Tensor) -> Tensor:
+        """What is added to the noise so that a picture between truth and coarse is noised.
+
+        Sampling with a denoise below 1 begins with the coarse picture's errors under little noise
+        (SDEdit, arXiv 2108.01073). Of noised truths alone the network learns to keep all it sees.
+        """
+        draws = self._uniform(COARSE_START, samples, 2)
+        share = draws[:, 1] * (draws[:, 0] < self.run.coarse_starts)
+        alpha_bar = self.table[timesteps]
+        scale = (alpha_bar / (1 - alpha_bar)).sqrt() * share
+        return scale[:, None, None, None] * error
 
     def forward(self, batch: Batch) -> Tensor:
         cond = self.model.condition(batch["patch_tokens"], batch["coarse_latents"])

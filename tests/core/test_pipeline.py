@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from pcdm_core.images import fit, from_uint8, to_uint8
+from pcdm_core.models import PosePrior
 from pcdm_core.output import PCDMsOutput
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.presets import PRESETS
+from pcdm_core.stages import predict_embedding
 from pcdm_core.vae import PatchAutoencoder
 from tests.core.tiny_pipeline import TEST, components, picture, poses, tiny_pipeline
 
@@ -260,3 +262,26 @@ def test_a_prior_without_its_image_encoder_is_refused():
     del parts["global_encoder"]
     with pytest.raises(ValueError, match="global image encoder"):
         PCDMsPipeline(PRESETS["test"], **parts)  # type: ignore[arg-type]
+
+
+def test_the_priors_temperature_scales_its_noise_and_at_zero_seeds_agree(pipeline: PCDMsPipeline):
+    features = pipeline.encode_source(picture())
+
+    def spread(temperature: float) -> Tensor:
+        assert TEST.prior is not None
+        cool = PosePrior(replace(TEST.prior, temperature=temperature))
+        assert pipeline.prior is not None
+        cool.load_state_dict(pipeline.prior.state_dict())
+        draws = [
+            predict_embedding(
+                cool, features.image_embeds, poses(1, 50), poses(1), seed=seed, steps=4
+            )
+            for seed in (1, 2)
+        ]
+        return (draws[0] - draws[1]).abs().max()
+
+    assert spread(0.0) == 0.0
+    assert 0.0 < spread(0.3) < spread(1.0)
+    published = PRESETS["published"].prior
+    assert published is not None
+    assert published.temperature == 1.0
