@@ -71,7 +71,6 @@ class StageRun:
     source_weight: float = 0.1
     person_weight: float = 1.0
     head_weight: float = 0.0  # is added to that around the head
-    coarse_starts: float = 0.0  # stage 3: share of samples noised from between coarse and truth
     timestep_power: float = 1.0  # above 1 more timesteps of little noise are drawn
     max_snr_weight: float | None = 5.0
     fit_pictures: int = 2000

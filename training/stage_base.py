@@ -20,7 +20,7 @@ from .people import People
 Batch = dict[str, Tensor]
 
 # Streams of `counter`: one a use, so that no two draws of a sample share numbers.
-TIMESTEP, NOISE, DROP, EMBEDS_NOISE, NOISE_OFFSET, CANVAS, CONDITION, COARSE_START = range(8)
+TIMESTEP, NOISE, DROP, EMBEDS_NOISE, NOISE_OFFSET, CANVAS, CONDITION = range(7)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ from .features import Features, OnlineFeatures
 from .people import CoarsePictures, People
 from .stage_base import (
     CANVAS,
-    COARSE_START,
     CONDITION,
     DROP,
     EMBEDS_NOISE,
@@ -285,33 +284,16 @@ class RefiningStage(StageModule):
         if self._null_is_encoded:
             kept = coarse_kept[:, None, None, None]
             moments = torch.where(kept, moments, features.null_moments())
-        coarse_latents = self._latents(autoencoder, CONDITION, samples, moments)
-        timesteps = self._timesteps(samples, self.schedule)
-        noise = self._noise(samples, x0)
-        if run.coarse_starts:
-            noise = noise + self._coarse_share(samples, timesteps, coarse_latents - x0)
         return {
             "x0": x0,
-            "coarse_latents": coarse_latents,
+            "coarse_latents": self._latents(autoencoder, CONDITION, samples, moments),
             "patch_tokens": features.patch_tokens(source),
-            "noise": noise,
-            "timesteps": timesteps,
+            "noise": self._noise(samples, x0),
+            "timesteps": self._timesteps(samples, self.schedule),
             "tokens_kept": drops[:, 0] >= run.drop_tokens,
             "coarse_kept": coarse_kept,
             "weight": self._picture_weight(target, x0.shape[-2], x0.shape[-1]),
         }
-
-    def _coarse_share(self, samples: Tensor, timesteps: Tensor, error: Tensor) -> Tensor:
-        """What is added to the noise so that a picture between truth and coarse is noised.
-
-        Sampling with a denoise below 1 begins with the coarse picture's errors under little noise
-        (SDEdit, arXiv 2108.01073). Of noised truths alone the network learns to keep all it sees.
-        """
-        draws = self._uniform(COARSE_START, samples, 2)
-        share = draws[:, 1] * (draws[:, 0] < self.run.coarse_starts)
-        alpha_bar = self.table[timesteps]
-        scale = (alpha_bar / (1 - alpha_bar)).sqrt() * share
-        return scale[:, None, None, None] * error
 
     def forward(self, batch: Batch) -> Tensor:
         cond = self.model.condition(batch["patch_tokens"], batch["coarse_latents"])

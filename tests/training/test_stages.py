@@ -13,10 +13,8 @@ from torch import Tensor
 from pcdm_core.config import Preset
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
 from pcdm_core.images import from_planes, right_half
-from pcdm_core.losses import add_noise
 from pcdm_core.vae import PatchAutoencoder
 from training.config import StageRun
-from training.features import OnlineFeatures
 from training.initialise import build_denoiser, warm_start, widen_latents
 from training.pairs import ordered_pairs
 from training.people import CoarsePictures, People
@@ -110,33 +108,6 @@ def test_a_power_draws_more_timesteps_of_little_noise(preset: Preset, people: Pe
     assert abs(float((low < 250).float().mean()) - 0.63) < 0.08
     with pytest.raises(ValueError, match="timestep_power"):
         StageRun(timestep_power=0.0)
-
-
-def test_a_coarse_start_noises_a_picture_between_the_truth_and_the_coarse_one(
-    preset: Preset, people: People
-) -> None:
-    stage, rows = build("refining", preset, people)
-    assert isinstance(stage, RefiningStage)
-    assert isinstance(stage.features, OnlineFeatures)
-    assert stage.features.coarse is not None
-    wrong = stage.features.coarse.pictures.flip(0)  # a coarse picture of somebody else
-    stage.features.coarse = replace(stage.features.coarse, pictures=wrong)
-    samples = torch.arange(64)
-    pairs = rows[samples % len(rows)]
-    with torch.no_grad():
-        plain = stage.prepare(samples, pairs)
-        stage.run = replace(stage.run, coarse_starts=0.5)
-        mixed = stage.prepare(samples, pairs)
-    assert torch.equal(mixed["x0"], plain["x0"])
-    alpha_bar = stage.table[plain["timesteps"]]
-    seen = [add_noise(b["x0"], b["noise"], alpha_bar) for b in (plain, mixed)]
-    error = plain["coarse_latents"] - plain["x0"]
-    moved = (seen[1] - seen[0]) / alpha_bar.sqrt()[:, None, None, None]
-    share = (moved * error).flatten(1).sum(1) / error.square().flatten(1).sum(1)
-    assert torch.allclose(moved, share[:, None, None, None] * error, atol=1e-3)
-    assert float(share.min()) > -1e-4
-    assert 0.8 < float(share.max()) < 1.0
-    assert abs(float((share.abs() < 1e-4).float().mean()) - 0.5) < 0.2
 
 
 @pytest.mark.parametrize("name", ["inpainting", "refining"])
