@@ -265,20 +265,19 @@ def test_a_prior_without_its_image_encoder_is_refused():
 
 
 def test_the_priors_temperature_scales_its_noise_and_at_zero_seeds_agree(pipeline: PCDMsPipeline):
-    features = pipeline.encode_source(picture())
+    embeds = pipeline.encode_source(picture()).image_embeds
+    assert embeds is not None
 
-    def spread(temperature: float) -> Tensor:
+    def spread(temperature: float) -> float:
         assert TEST.prior is not None
         cool = PosePrior(replace(TEST.prior, temperature=temperature))
         assert pipeline.prior is not None
         cool.load_state_dict(pipeline.prior.state_dict())
         draws = [
-            predict_embedding(
-                cool, features.image_embeds, poses(1, 50), poses(1), seed=seed, steps=4
-            )
+            predict_embedding(cool, embeds, poses(1, 50), poses(1), seed=seed, steps=4)
             for seed in (1, 2)
         ]
-        return (draws[0] - draws[1]).abs().max()
+        return float((draws[0] - draws[1]).abs().max())
 
     assert spread(0.0) == 0.0
     assert 0.0 < spread(0.3) < spread(1.0)
