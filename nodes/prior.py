@@ -52,7 +52,7 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Another seed gives another prediction.",
+                    tooltip="Another seed, another prediction; the mini prior gives one for all.",
                 ),
                 io.Int.Input("steps", default=20, min=2, max=1000, tooltip="How many steps."),
                 io.Float.Input(
