@@ -73,7 +73,11 @@ def run_prior(
     savings: bool = True,
     denoiser: CompiledSteps | None = None,
 ) -> Tensor:
-    """The prior's loop on its own noise [steps, B, E]; embeddings [B, E] in encoder space."""
+    """The prior's loop; embeddings [B, E] in encoder space.
+
+    Args:
+        noise: [steps, B, E], standard normal; it is multiplied by the prior's temperature here.
+    """
     noise = noise * prior.config.temperature
     x = sample(
         prior if denoiser is None else denoiser,

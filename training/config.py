@@ -70,7 +70,7 @@ class StageRun:
     gradient_checkpointing: bool = False
     source_weight: float = 0.1
     person_weight: float = 1.0
-    head_weight: float = 0.0  # is added to that around the head
+    head_weight: float = 0.0  # added to it around the head; both know rendered people only
     timestep_power: float = 1.0  # above 1 more timesteps of little noise are drawn
     max_snr_weight: float | None = 5.0
     fit_pictures: int = 2000

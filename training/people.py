@@ -31,8 +31,10 @@ from pcdm_core.images import (
     resize,
     to_uint8,
 )
+from pcdm_core.pose.formats.skeletons import NECK
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.pose.render import draw_people, people_of
+from pcdm_core.pose.views import FACE
 
 from .data import PictureSet
 from .synthetic.camera import openpose_visibility
@@ -112,9 +114,6 @@ class CoarsePictures:
     def to(self, device: torch.device | str) -> CoarsePictures:
         """The same on another device."""
         return CoarsePictures(self.pictures.to(device), self.pairs.to(device))
-
-
-NECK, FACE = 1, (0, 14, 15, 16, 17)
 
 
 def head_areas(xy: Tensor, height: int, width: int) -> Tensor:
