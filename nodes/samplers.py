@@ -23,7 +23,13 @@ from tqdm.auto import trange
 from ..pcdm_core.config import ScheduleConfig
 from ..pcdm_core.models import InpaintingModel, RefiningModel
 from ..pcdm_core.sampling import guide
-from ..pcdm_core.schedules import LinearSteps, alphas_cumprod, make_scheduler, unipc_steps
+from ..pcdm_core.schedules import (
+    LinearSteps,
+    alphas_cumprod,
+    make_scheduler,
+    unipc_steps,
+    whole_run,
+)
 from .stages import StageModel, stage_model
 
 CATEGORY = "PCDM/sampling"
@@ -38,7 +44,7 @@ def sigmas_of(config: ScheduleConfig, steps: int, denoise: float = 1.0) -> Tenso
     if denoise <= 0.0:
         return torch.zeros(0)
     scheduler = make_scheduler(config)
-    scheduler.set_timesteps(max(int(steps / denoise), steps))
+    scheduler.set_timesteps(whole_run(steps, denoise))
     table = alphas_cumprod(config).double()
     timesteps = torch.cat([scheduler.timesteps.long().cpu(), torch.zeros(1, dtype=torch.long)])
     sigmas = ((1 - table) / table).sqrt().float()[timesteps]

@@ -15,6 +15,7 @@ from .schedules import (
     linear_steps,
     noised,
     set_last_timesteps,
+    whole_run,
 )
 
 C = TypeVar("C", bound=Rows)
@@ -112,7 +113,7 @@ def sample(
         raise ValueError(f"steps is {steps}; sampling needs at least 1.")
     if not 0.0 < denoise <= 1.0:
         raise ValueError(f"denoise is {denoise}; it lies above 0 and is 1 at most.")
-    whole = max(int(steps / denoise), steps)
+    whole = whole_run(steps, denoise)
     set_last_timesteps(scheduler, steps, whole)
     guided = uncond is not None and guidance_scale != 1.0
     cond = cond.expand(len(noise))

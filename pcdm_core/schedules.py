@@ -158,6 +158,11 @@ class LinearSteps:
         return summed.view(known.shape[1:]).to(self.dtype)
 
 
+def whole_run(steps: int, denoise: float) -> int:
+    """Steps of the run whose last `steps` are that share of it, as ComfyUI's samplers count."""
+    return max(int(steps / denoise), steps)
+
+
 def set_last_timesteps(scheduler: Any, steps: int, whole: int) -> None:
     """Prepare `scheduler` for the last `steps` steps of a run of `whole` steps."""
     scheduler.set_timesteps(whole)

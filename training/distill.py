@@ -26,6 +26,7 @@ from torch import nn
 from pcdm_core.checkpoint_keys import Component
 from pcdm_core.checkpoints import CheckpointError, load_component, shipped_weights
 from pcdm_core.difference import SUFFIX, save_difference
+from pcdm_core.models import RefiningModel
 from pcdm_core.pipeline import PCDMsPipeline
 
 from .components import save_components
@@ -66,7 +67,13 @@ class DistillRun(MiniRun):
 
     def distillation(self, base: Any) -> Distillation:
         """The teacher's steps for this part."""
-        return Distillation(self.config.student, base.config.schedule, self.guidance)
+        refines = isinstance(base, RefiningModel)
+        return Distillation(
+            self.config.student,
+            base.config.schedule,
+            self.guidance,
+            self.preset.refining_denoise if refines else 1.0,
+        )
 
     def train_inpainting(self) -> None:
         """Stage 2's student."""

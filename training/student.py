@@ -20,7 +20,7 @@ from pcdm_core.conditioning import Conditioning
 from pcdm_core.config import ScheduleConfig
 from pcdm_core.losses import add_noise, denoising_loss
 from pcdm_core.sampling import guide
-from pcdm_core.schedules import make_scheduler
+from pcdm_core.schedules import make_scheduler, set_last_timesteps, whole_run
 
 from .config import StageRun, StudentRun
 from .low_rank import Bound, LowRank
@@ -60,12 +60,18 @@ def asked_for(x_t: Tensor, x_s: Tensor, alpha_bar: Tensor, following: Tensor) ->
 class Distillation:
     """The timesteps of teacher and student, and the loss of a batch."""
 
-    def __init__(self, settings: StudentRun, schedule: ScheduleConfig, guidance: float) -> None:
-        """`guidance` of the teacher."""
+    def __init__(
+        self,
+        settings: StudentRun,
+        schedule: ScheduleConfig,
+        guidance: float,
+        denoise: float = 1.0,
+    ) -> None:
+        """`guidance` of the teacher; `denoise` is that of the runs that the student will make."""
         self.settings, self.schedule, self.guidance = settings, schedule, guidance
         scheduler = make_scheduler(student_schedule(schedule))
-        scheduler.set_timesteps(settings.steps)
-        grid = [*scheduler.timesteps.tolist(), -1]
+        set_last_timesteps(scheduler, settings.steps, whole_run(settings.steps, denoise))
+        grid = [*scheduler.timesteps.tolist()[-settings.steps :], -1]
         parts = settings.teacher_steps
         # [steps, parts + 1]: from each of the student's timesteps to the next one.
         self.timesteps = torch.tensor(

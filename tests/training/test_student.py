@@ -101,6 +101,10 @@ def test_the_students_timesteps_are_those_of_its_sampler() -> None:
     sample = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     said = torch.ones_like(sample)
     assert torch.allclose(scheduler.step(said, 249, sample).prev_sample, said, atol=1e-5)
+    # A run that begins half-way is learnt at its own timesteps.
+    half = Distillation(SETTINGS, schedule, 1.0, denoise=0.5).timesteps
+    assert half[:, 0].tolist() == [499, 374, 249, 124]
+    assert half[:, -1].tolist() == [374, 249, 124, -1]
 
 
 @STAGES
