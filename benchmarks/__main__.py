@@ -77,6 +77,16 @@ def build_parser() -> argparse.ArgumentParser:
         help="of the pack's arms (default: float16 on a GPU, float32 on a CPU)",
     )
     parser.add_argument(
+        "--half",
+        choices=("float16", "bfloat16"),
+        help="measure one pose in this type as well",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="measure one pose with compiled networks as well; compiling takes minutes",
+    )
+    parser.add_argument(
         "--threads", type=int, help="on a CPU (default: one a core)", default=os.cpu_count()
     )
     return parser
@@ -112,6 +122,8 @@ def bench(options: argparse.Namespace) -> None:
             samples=options.samples,
             steps=options.steps,
             fast=options.fast,
+            half=None if options.half is None else getattr(torch, options.half),
+            compile=options.compile,
         )
         run_arms(arms, options.rounds, device)
         report["models"][name] = {

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import torch
@@ -129,8 +130,12 @@ def pack_arm(
     samples: int,
     steps: int,
     fast: str | None = None,
+    note: str = "",
 ) -> Arm:
-    """This pack: the poses of a source in batches, the preset's own guidance."""
+    """This pack: the poses of a source in batches, the preset's own guidance.
+
+    `note` ends the name: what else is different about the pipeline.
+    """
     preset = find_fast(fast)
     scale = preset.guidance_scale
     about = {
@@ -140,12 +145,14 @@ def pack_arm(
         "guidance_scale": pipeline.preset.guidance_scale if scale is None else scale,
         "type": str(pipeline.dtype).removeprefix("torch."),
         "fast": fast,
+        "note": note,
     }
     name = f"{poses} pose{'s' * (poses > 1)}"
     if samples > 1:
         name += f", {samples} samples"
     if fast is not None:
         name += f", fast preset {fast}"
+    name += note
 
     def run(clock: StageClock) -> object:
         counts = {"poses": poses, "samples": samples, "steps": steps}
@@ -187,10 +194,13 @@ def make_arms(
     samples: Sequence[int],
     steps: int,
     fast: Sequence[str] = (),
+    half: torch.dtype | None = None,
+    compile: bool = False,
 ) -> list[Arm]:
     """The plain path at each number of samples, this pack at each number of poses.
 
-    Fast presets, which change the pictures, are measured at one pose.
+    Fast presets, which change the pictures, are measured at one pose; so are another type (`half`)
+    and compiled networks, each alone and both together.
 
     On a GPU the plain path has the types of the published scripts, and where this pack's type is
     another, the plain path in that type stands beside it: what is left is not precision's. On a
@@ -224,6 +234,16 @@ def make_arms(
         arms.append(pack_arm(pipeline, weights, poses=number, samples=each, steps=steps))
     for name in fast:
         arms.append(pack_arm(pipeline, weights, poses=1, samples=1, steps=steps, fast=name))
+    types = [dtype] if half is None else [dtype, half]
+    for kind, compiled in product(types, (False, True) if compile else (False,)):
+        if (kind, compiled) == (dtype, False):
+            continue
+        parts = Types.all_in(kind).apply(copies(components))
+        note = "" if kind == dtype else f", {str(kind).removeprefix('torch.')}"
+        note += ", compiled" if compiled else ""
+        other = PCDMsPipeline(preset, **parts, compile=compiled)
+        weights = weight_bytes(parts)
+        arms.append(pack_arm(other, weights, poses=1, samples=1, steps=steps, note=note))
     return arms
 
 
@@ -285,5 +305,5 @@ def _precision(same: Arm | None, plain: Arm | None, arms: Sequence[Arm]) -> dict
 
 
 def _is_pack(arm: Arm) -> bool:
-    exact = arm.about.get("fast") is None
+    exact = arm.about.get("fast") is None and not arm.about.get("note")
     return exact and arm.about["samples"] == 1 and not arm.name.startswith(PLAIN)

@@ -42,6 +42,7 @@ def curve_of(model: Mapping[str, Any]) -> list[tuple[int, float]]:
     """Poses of a source and seconds a picture, of the pack's arms that keep the pictures."""
     arms = [arm for arm in model["arms"] if arm["name"] in model["of_plain"]]
     kept = [arm for arm in arms if arm["samples"] == 1 and arm["fast"] is None]
+    kept = [arm for arm in kept if not arm.get("note")]
     return sorted((arm["poses"], arm["seconds_a_picture"]) for arm in kept)
 
 

@@ -154,6 +154,24 @@ def test_another_type_brings_the_plain_path_in_it_along() -> None:
     assert other[1].weights == other[2].weights < other[0].weights == weight_bytes(parts)
 
 
+def test_half_precision_and_compiled_networks_are_arms_beside_one_pose() -> None:
+    options: dict[str, Any] = {
+        "dtype": torch.float32, "device": "cpu", "poses": [1], "samples": [1], "steps": 2,
+    }  # fmt: skip
+    parts = components()
+    half = make_arms(TEST, parts, half=torch.bfloat16, **options)
+    both = make_arms(TEST, parts, half=torch.bfloat16, compile=True, **options)
+    assert [a.name for a in half] == ["plain", "1 pose", "1 pose, bfloat16"]
+    assert [a.name for a in both[2:]] == [
+        "1 pose, compiled",
+        "1 pose, bfloat16",
+        "1 pose, bfloat16, compiled",
+    ]
+    assert half[2].about["type"] == "bfloat16"
+    assert half[2].weights < half[1].weights
+    assert half[2].run(StageClock("cpu")) is not None
+
+
 def test_one_step_of_each_stage_is_measured_on_both_paths() -> None:
     rows = {row["stage"]: row for row in measure_steps(TEST, 1)}
     assert set(rows) == {"prior", "inpainting", "refining"}
@@ -223,6 +241,7 @@ def whole(**seconds: float) -> dict[str, Any]:
     for name, value in seconds.items():
         kind, _, count = name.partition("_")
         about = {"samples": 1, "fast": kind if kind == "fast" else None}
+        about["note"] = ", bfloat16" if kind == "half" else ""
         arms.append({"name": name, "poses": int(count or 1), "seconds_a_picture": value, **about})
     ratios = {name: {"median": value / 2} for name, value in seconds.items()}
     return {"one_step": False, "size": "8x8", "arms": arms, "of_plain": ratios}
@@ -233,7 +252,7 @@ def test_single_steps_alone_make_no_plot() -> None:
 
 
 def test_the_plot_shows_seconds_by_poses_and_every_ratio() -> None:
-    model = whole(poses_1=1.5, poses_16=0.5, fast=0.25)
+    model = whole(poses_1=1.5, poses_16=0.5, fast=0.25, half=0.5)
     assert curve_of(model) == [(1, 1.5), (16, 0.5)]
     drawn = drawing({"mini": model})
     assert drawn is not None
@@ -241,7 +260,7 @@ def test_the_plot_shows_seconds_by_poses_and_every_ratio() -> None:
     told = [text.text for text in tree.iter() if text.tag.endswith("text")]
     assert {"mini, 8x8: seconds a picture", "1.50", "0.50", "plain path 2.00"} <= set(told)
     bars = [float(r.attrib["width"]) for r in tree.iter() if r.attrib.get("height") == "16"]
-    assert [round(bar / bars[0], 3) for bar in bars] == [1.0, 0.75, 0.25, 0.125]
+    assert [round(bar / bars[0], 3) for bar in bars] == [1.0, 0.75, 0.25, 0.125, 0.25]
     places = [float(c.attrib["cy"]) for c in tree.iter() if c.tag.endswith("circle")]
     assert places[0] < places[1]  # less time lies lower
 
