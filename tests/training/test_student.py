@@ -107,6 +107,32 @@ def test_the_students_timesteps_are_those_of_its_sampler() -> None:
     assert half[:, -1].tolist() == [374, 249, 124, -1]
 
 
+@pytest.mark.parametrize("part", [1, 2])
+def test_the_teachers_steps_are_of_second_order(part: int) -> None:
+    schedule = replace(TEST.inpainting.schedule, prediction_type="sample")
+    table, spread = alphas_cumprod(schedule).double(), 0.4  # deviation of Gaussian pictures
+
+    def denoiser(x_t: Tensor, timesteps: Tensor, _: Any) -> Tensor:
+        level = table[timesteps].view(-1, 1, 1, 1)
+        return x_t * level.sqrt() * spread**2 / (level * spread**2 + 1 - level)
+
+    def error(parts: int) -> float:
+        distillation = Distillation(replace(SETTINGS, teacher_steps=parts), schedule, 1.0)
+        noise = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+        batch = {"x0": 0 * noise, "noise": noise, "part": torch.tensor([part])}
+        none: Any = None
+        taught = distillation.teach(denoiser, table, batch, none, none)
+        first, last = distillation.timesteps[part, [0, -1]]
+        begin, end = table[first], table[last]
+        # Such pictures' flow keeps a sample's place among those of its own noise level.
+        exact = ((end * spread**2 + 1 - end) / (begin * spread**2 + 1 - begin)).sqrt()
+        x_t = (1 - begin).sqrt() * noise
+        found = ddim_step(x_t, taught["x0"], begin, end)
+        return float((found / x_t - exact).abs())
+
+    assert error(16) < error(8) / 3 < error(4) / 9
+
+
 @STAGES
 def test_with_one_step_of_an_unguided_teacher_the_student_is_asked_for_its_prediction(
     name: str, teacher: Path, people: People
