@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pcdm_core import images
 from pcdm_core.chunks import parts_of
+from pcdm_core.compiled import Backend
 from pcdm_core.config import Preset
 from pcdm_core.fast import FastPreset, find_fast
 from pcdm_core.inputs import repeat_rows
@@ -41,7 +42,7 @@ class Arm:
     seconds: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)  # seconds of all of the process's threads
     clocks: list[StageClock] = field(default_factory=list)
-    peak: int = 0
+    peak: int | None = 0  # bytes; None where it was not measured
 
     def round(self, device: str) -> None:
         """One timed run."""
@@ -65,7 +66,7 @@ class Arm:
             "processor_seconds_a_picture": statistics.median(self.processor) / self.pictures,
             "stages": medians([clock.parts for clock in self.clocks]),
             "steps_a_second": medians([clock.steps_a_second for clock in self.clocks]),
-            "peak_bytes": self.weights + self.peak,
+            "peak_bytes": None if self.peak is None else self.weights + self.peak,
             "weight_bytes": self.weights,
         }
 
@@ -146,6 +147,7 @@ def pack_arm(
         "type": str(pipeline.dtype).removeprefix("torch."),
         "fast": fast,
         "note": note,
+        "compiled": bool(pipeline.compiled),
     }
     name = f"{poses} pose{'s' * (poses > 1)}"
     if samples > 1:
@@ -195,7 +197,7 @@ def make_arms(
     steps: int,
     fast: Sequence[str] = (),
     half: torch.dtype | None = None,
-    compile: bool = False,
+    compile: bool | Backend = False,
 ) -> list[Arm]:
     """The plain path at each number of samples, this pack at each number of poses.
 
@@ -241,7 +243,7 @@ def make_arms(
         parts = Types.all_in(kind).apply(copies(components))
         note = "" if kind == dtype else f", {str(kind).removeprefix('torch.')}"
         note += ", compiled" if compiled else ""
-        other = PCDMsPipeline(preset, **parts, compile=compiled)
+        other = PCDMsPipeline(preset, **parts, compile=compile if compiled else False)
         weights = weight_bytes(parts)
         arms.append(pack_arm(other, weights, poses=1, samples=1, steps=steps, note=note))
     return arms
@@ -253,8 +255,16 @@ def plain_name(samples: int) -> str:
 
 
 def run_arms(arms: Sequence[Arm], rounds: int, device: str) -> None:
-    """Measure memory, which warms up, then time every arm in turn, round after round."""
+    """Measure memory, which warms up, then time every arm in turn, round after round.
+
+    The tensors of compiled networks are not counted on a CPU: counting would keep torch from
+    compiling them, then and later.
+    """
     for arm in arms:
+        if arm.about.get("compiled") and torch.device(device).type != "cuda":
+            arm.run(StageClock(device))
+            arm.peak = None
+            continue
         arm.peak = peak_bytes(lambda arm=arm: arm.run(StageClock(device)), device)
     for _ in range(rounds):
         for arm in arms:

@@ -57,7 +57,7 @@ def _overview(name: str, model: Mapping[str, Any]) -> list[str]:
             "1" if ratio is None else _ratio(ratio),
             _seconds(arm["processor_seconds_a_picture"]),
             "1" if ratio is None else _ratio(ratio["processor"]),
-            f"{arm['peak_bytes'] / GIB:.2f}",
+            _gib(arm["peak_bytes"]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, "", _precision(model["precision_alone"]), ""]
@@ -85,7 +85,7 @@ def _pictures(name: str, model: Mapping[str, Any]) -> list[str]:
             "1" if ratio is None else _ratio(ratio["processor"]),
             *("-" if found is None else _seconds(found / arm["pictures"]) for found in stages),
             f"{arm['steps_a_second'].get('inpainting', 0):.1f}",
-            f"{arm['peak_bytes'] / GIB:.2f}",
+            _gib(arm["peak_bytes"]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, "", _precision(model["precision_alone"]), ""]
@@ -140,6 +140,10 @@ def _steps(name: str, model: Mapping[str, Any]) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+def _gib(value: int | None) -> str:
+    return "-" if value is None else f"{value / GIB:.2f}"
 
 
 def _seconds(value: float) -> str:

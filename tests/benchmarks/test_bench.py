@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 
 from benchmarks import measuring
 from benchmarks.__main__ import main
@@ -170,6 +171,27 @@ def test_half_precision_and_compiled_networks_are_arms_beside_one_pose() -> None
     assert half[2].about["type"] == "bfloat16"
     assert half[2].weights < half[1].weights
     assert half[2].run(StageClock("cpu")) is not None
+
+
+def test_compiled_arms_are_compiled_although_memory_is_counted() -> None:
+    arms = make_arms(
+        TEST,
+        components(),
+        device="cpu",
+        dtype=torch.float32,
+        poses=[1],
+        samples=[1],
+        steps=2,
+        compile="eager",
+    )
+    torch.compiler.reset()
+    counters.clear()
+    run_arms(arms, 1, "cpu")
+    assert counters["stats"]["unique_graphs"] >= 3  # one of each stage
+    *others, compiled = [arm.report() for arm in arms]
+    assert compiled["name"] == "1 pose, compiled"
+    assert compiled["peak_bytes"] is None
+    assert all(arm["peak_bytes"] > 0 for arm in others)
 
 
 def test_one_step_of_each_stage_is_measured_on_both_paths() -> None:
