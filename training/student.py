@@ -63,10 +63,11 @@ def extrapolated(
         before: predicted one step earlier, at the level `noisier`.
     """
     here = _half_log_snr(alpha_bar)
-    ahead = _half_log_snr(following) - here
-    lead = x0 + (x0 - before) * ahead / (2 * (here - _half_log_snr(noisier)))
+    ahead, behind = _half_log_snr(following) - here, here - _half_log_snr(noisier)
+    lead = x0 + (x0 - before) * ahead / (2 * behind)
     # Without noise the logarithm has no bound: the last step is of first order, as samplers' are.
-    return torch.where(following < 1, lead, x0)
+    # Timesteps that lie close are rounded to the same one, and from there is nothing to learn.
+    return torch.where((following < 1) & (behind > 0), lead, x0)
 
 
 def _half_log_snr(alpha_bar: Tensor) -> Tensor:

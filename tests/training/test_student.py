@@ -32,6 +32,7 @@ from training.student import (
     asked_for,
     clean_sample,
     ddim_step,
+    extrapolated,
     student_schedule,
 )
 from training.train import PairSource, Trainer
@@ -131,6 +132,15 @@ def test_the_teachers_steps_are_of_second_order(part: int) -> None:
         return float((found / x_t - exact).abs())
 
     assert error(16) < error(8) / 3 < error(4) / 9
+
+
+def test_two_steps_at_one_timestep_are_of_first_order() -> None:
+    x0, before = torch.randn(2, 2, 1, 1, 1, generator=torch.Generator().manual_seed(0))
+    noisier, here = torch.tensor([0.5, 0.4]), torch.tensor([0.5, 0.5])  # the first: the same
+    levels = [level.view(2, 1, 1, 1) for level in (noisier, here, torch.tensor([0.7, 0.7]))]
+    found = extrapolated(x0, before, *levels)
+    assert torch.equal(found[0], x0[0])
+    assert not torch.equal(found[1], x0[1])
 
 
 @STAGES
