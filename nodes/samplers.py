@@ -39,15 +39,19 @@ PUBLISHED = "published"
 def sigmas_of(config: ScheduleConfig, steps: int, denoise: float = 1.0) -> Tensor:
     """SIGMAS [steps + 1] of the published timesteps; the last is that of timestep 0.
 
+    A few-step student's last is 0, the sample itself.
+
     With `denoise` below 1 a longer run's last `steps` steps, as the stock samplers do it.
     """
     if denoise <= 0.0:
         return torch.zeros(0)
     scheduler = make_scheduler(config)
-    scheduler.set_timesteps(whole_run(steps, denoise))
+    scheduler.set_timesteps(whole_run(steps, denoise, config.num_train_timesteps))
     table = alphas_cumprod(config).double()
     timesteps = torch.cat([scheduler.timesteps.long().cpu(), torch.zeros(1, dtype=torch.long)])
     sigmas = ((1 - table) / table).sqrt().float()[timesteps]
+    if config.sampler == "ddim_trailing":
+        sigmas[-1] = 0.0
     return sigmas[-(steps + 1) :]
 
 

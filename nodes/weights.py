@@ -11,11 +11,13 @@ from typing import Any
 import folder_paths
 
 from ..pcdm_core.checkpoints import CheckpointError, Component, inspect, shipped_weights
+from ..pcdm_core.components import apply_student, find_student
 from ..pcdm_core.config import Preset
 from ..pcdm_core.presets import PRESETS
 
 FOLDER = "pcdm"
 SHIPPED = "mini (shipped)"
+SHIPPED_STUDENT = "mini, for 4 steps (shipped)"
 _PART = re.compile(r"-\d{5}-of-\d{5}(?=\.safetensors$)")
 
 
@@ -27,20 +29,25 @@ def register_folder() -> None:
     known[FOLDER] = (paths, set(extensions) | folder_paths.supported_pt_extensions)
 
 
-def choices() -> list[str]:
-    """What the drop-downs of the loaders offer; the parts of a split file count as one."""
+def choices(*, students: bool = False) -> list[str]:
+    """What the drop-downs of the loaders offer; the parts of a split file count as one.
+
+    Args:
+        students: of a model that there is a few-step student of.
+    """
     register_folder()
     files = {_PART.sub("", name) for name in folder_paths.get_filename_list(FOLDER)}
-    return [SHIPPED, *sorted(files)]
+    shipped = [SHIPPED, SHIPPED_STUDENT] if students else [SHIPPED]
+    return [*shipped, *sorted(files)]
 
 
 def path_of(choice: str, component: Component) -> Path:
-    """The file behind a choice; for the shipped set, that of the component.
+    """The file behind a choice; for the shipped set and its student, that of the component.
 
     Raises:
         CheckpointError: it is gone; the folders that were searched are named.
     """
-    if choice == SHIPPED:
+    if choice in (SHIPPED, SHIPPED_STUDENT):
         return shipped_weights() / f"{component}.safetensors"
     register_folder()
     folders = folder_paths.get_folder_paths(FOLDER)
@@ -52,6 +59,18 @@ def path_of(choice: str, component: Component) -> Path:
         f"{choice} is not in {', '.join(folders)}. Put the file there and press R, or choose "
         f"another one."
     )
+
+
+def as_chosen(model: Any, choice: str, component: Component) -> Any:
+    """A component of `path_of` as the choice wants it: with a student's difference, or as it is.
+
+    Raises:
+        CheckpointError: the student is not there.
+    """
+    if choice != SHIPPED_STUDENT:
+        return model
+    folder = find_student()
+    return model if folder is None else apply_student({component: model}, folder)[component]
 
 
 def check_choices(*choices: str) -> str | bool:

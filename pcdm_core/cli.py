@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .evaluation import commands as commands_of_evaluation
-from .fast import add_fast_option, find_fast
+from .fast import add_fast_options, find_fast
 from .residence import add_memory_options
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
@@ -147,11 +147,10 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guidance-scale", type=float, help="of stages 2 and 3 (default: the preset's; 1 is off)"
     )
-    add_fast_option(parser)
+    add_fast_options(parser)
     parser.add_argument(
         "--weights", type=Path, help="folder of weights (default: the ones that ship)"
     )
-    parser.add_argument("--student", type=Path, help="folder of a few-step student's differences")
     parser.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16"),
@@ -282,6 +281,7 @@ def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
     """The pipeline of `--weights` on `--device` in `--dtype`."""
     import torch
 
+    from .components import chosen_student
     from .pipeline import PCDMsPipeline
 
     return PCDMsPipeline.from_folder(
@@ -289,7 +289,7 @@ def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
         device=pick_device(options.device),
         dtype=getattr(torch, options.dtype),
         with_refining=not getattr(options, "no_refining", False),
-        student=options.student,
+        student=chosen_student(options.weights, options.student, options.fast),
         keep=options.keep,
         tiled=options.tiled,
         compile=options.compile,

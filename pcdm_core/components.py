@@ -12,9 +12,12 @@ import torch
 from .checkpoints import CheckpointError, inspect, load_component, shipped_weights
 from .config import InpaintingConfig, Preset
 from .difference import SUFFIX, apply_difference
+from .fast import STUDENT
 from .presets import PRESETS
 
 PathLike = str | os.PathLike[str]
+STUDENT_FOLDER = "student"  # beside the weights that its differences are on
+STUDENT_STEPS = "student_steps"  # of the metadata: these weights are a few-step student's
 
 
 def load_components(
@@ -23,7 +26,7 @@ def load_components(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = torch.float32,
     with_refining: bool = True,
-    student: PathLike | None = None,
+    student: PathLike | bool | None = None,
 ) -> tuple[Preset, dict[str, Any]]:
     """Load what `PCDMsPipeline` takes.
 
@@ -34,8 +37,8 @@ def load_components(
             weights that ship.
         dtype: of the weights; None keeps each file's.
         with_refining: False leaves the refining model on disk.
-        student: a folder of differences on these weights (`<component>.difference.safetensors`), or
-            None; see `pcdm_core.difference`.
+        student: a folder of differences on these weights (`<component>.difference.safetensors`, see
+            `pcdm_core.difference`); True is the one that comes with them, see `find_student`.
 
     Returns:
         The preset, with the configurations of the files, and the components by name.
@@ -51,14 +54,55 @@ def load_components(
         if getattr(preset, name) is None or (name == "refining" and not with_refining):
             continue
         components[name] = load_component(folder, name)
-    if student is not None:
-        _apply_student(components, Path(student))
+    differences = find_student(folder) if student is True else student
+    if differences:
+        apply_student(components, Path(differences))
     components = {name: part.to(device=device, dtype=dtype) for name, part in components.items()}
     configs = {name: component.config for name, component in components.items()}
     return replace(preset, **configs), components
 
 
-def _apply_student(components: dict[str, Any], folder: Path) -> None:
+def find_student(folder: PathLike | None = None) -> Path | None:
+    """The few-step student that comes with weights, as a folder of differences on them.
+
+    Args:
+        folder: as `load_components` takes it.
+
+    Returns:
+        `<folder>/student`; None where the weights are a student's already.
+
+    Raises:
+        CheckpointError: they are not, and have none.
+    """
+    weights = Path(shipped_weights() if folder is None else folder)
+    student = weights / STUDENT_FOLDER
+    if student.is_dir():
+        return student
+    if STUDENT_STEPS in inspect(weights / "inpainting.safetensors").metadata:
+        return None
+    raise CheckpointError(
+        f"{weights}: no few-step student comes with these weights ({student} does not exist). "
+        f"Train one with `python run.py distill`, or take fewer steps of these (--fast 4-steps)."
+    )
+
+
+def chosen_student(
+    folder: PathLike | None, student: PathLike | None, fast: str | None
+) -> PathLike | None:
+    """`student`, or with the preset for one alone, that of the weights in `folder`.
+
+    Raises:
+        CheckpointError: as `find_student`.
+    """
+    return find_student(folder) if student is None and fast == STUDENT else student
+
+
+def apply_student(components: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Turn components, as their files have them, into a student's, in place.
+
+    Raises:
+        CheckpointError: the folder holds a difference on none of them, or on other weights.
+    """
     paths = {name: folder / f"{name}{SUFFIX}" for name in components}
     found = {name: path for name, path in paths.items() if path.is_file()}
     if not found:
@@ -68,6 +112,7 @@ def _apply_student(components: dict[str, Any], folder: Path) -> None:
         )
     for name, path in found.items():
         apply_difference(components[name], path)
+    return components
 
 
 def _preset_of(folder: PathLike, config: InpaintingConfig) -> Preset:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class FastPreset:
 EXACT = FastPreset("nothing is changed")
 """Stands for no preset."""
 
+STUDENT = "student"
+"""The preset for a few-step student, whose weights are the pipeline's `student`."""
+
 _MIDDLE = (0.2, 0.8)
 
 FAST_PRESETS: Mapping[str, FastPreset] = {
@@ -68,17 +72,19 @@ FAST_PRESETS: Mapping[str, FastPreset] = {
         target_half_decode=True,
         hand_over_latents=True,
     ),
-    "student": FastPreset(
-        "4 steps without guidance, for a few-step student (--student)", steps=4, guidance_scale=1.0
+    STUDENT: FastPreset(
+        "4 steps without guidance, of weights that were trained for it", steps=4, guidance_scale=1.0
     ),
 }
 
 
-def add_fast_option(parser: argparse.ArgumentParser) -> None:
-    """`--fast NAME`, with what each does."""
+def add_fast_options(parser: argparse.ArgumentParser) -> None:
+    """`--fast NAME`, with what each does, and `--student FOLDER`."""
     menu = "; ".join(f"{name}: {preset.about}" for name, preset in FAST_PRESETS.items())
     text = f"changes the pictures, and stands above --steps and --guidance-scale: {menu}"
     parser.add_argument("--fast", choices=tuple(FAST_PRESETS), help=text.replace("%", "%%"))
+    about = "folder of a few-step student (with --fast student by default that of the weights)"
+    parser.add_argument("--student", type=Path, help=about)
 
 
 def find_fast(fast: FastPreset | str | None) -> FastPreset:

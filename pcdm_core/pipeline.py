@@ -83,7 +83,7 @@ class PCDMsPipeline:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         with_refining: bool = True,
-        student: PathLike | None = None,
+        student: PathLike | bool | None = None,
         keep: Keep = "all",
         tiled: bool = False,
         compile: bool | Backend = False,

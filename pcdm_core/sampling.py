@@ -113,7 +113,7 @@ def sample(
         raise ValueError(f"steps is {steps}; sampling needs at least 1.")
     if not 0.0 < denoise <= 1.0:
         raise ValueError(f"denoise is {denoise}; it lies above 0 and is 1 at most.")
-    whole = whole_run(steps, denoise)
+    whole = whole_run(steps, denoise, scheduler.config.num_train_timesteps)
     set_last_timesteps(scheduler, steps, whole)
     guided = uncond is not None and guidance_scale != 1.0
     cond = cond.expand(len(noise))

@@ -158,9 +158,13 @@ class LinearSteps:
         return summed.view(known.shape[1:]).to(self.dtype)
 
 
-def whole_run(steps: int, denoise: float) -> int:
-    """Steps of the run whose last `steps` are that share of it, as ComfyUI's samplers count."""
-    return max(int(steps / denoise), steps)
+def whole_run(steps: int, denoise: float, timesteps: int) -> int:
+    """Steps of the run whose last `steps` are that share of it, as ComfyUI's samplers count.
+
+    A run has no more steps than the noise table has timesteps, because a step from a timestep to
+    itself is not a number: a smaller share is taken for the smallest that there is.
+    """
+    return max(min(int(steps / denoise), timesteps), steps)
 
 
 def set_last_timesteps(scheduler: Any, steps: int, whole: int) -> None:

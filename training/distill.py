@@ -25,6 +25,7 @@ from torch import nn
 
 from pcdm_core.checkpoint_keys import Component
 from pcdm_core.checkpoints import CheckpointError, load_component, shipped_weights
+from pcdm_core.components import STUDENT_STEPS
 from pcdm_core.difference import SUFFIX, save_difference
 from pcdm_core.models import RefiningModel
 from pcdm_core.pipeline import PCDMsPipeline
@@ -113,7 +114,7 @@ class DistillRun(MiniRun):
         name: Component = "inpainting" if isinstance(stage, StudentInpainting) else "refining"
         base: Any = stage.model
         config = replace(base.config, schedule=student_schedule(base.config.schedule))
-        note = {"preset": self.preset.name, "student_steps": str(self.config.student.steps)}
+        note = {"preset": self.preset.name, STUDENT_STEPS: str(self.config.student.steps)}
         note |= self.note()
         if self.accelerator.is_main_process:
             save_difference(

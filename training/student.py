@@ -93,7 +93,8 @@ class Distillation:
         """`guidance` of the teacher; `denoise` is that of the runs that the student will make."""
         self.settings, self.schedule, self.guidance = settings, schedule, guidance
         scheduler = make_scheduler(student_schedule(schedule))
-        set_last_timesteps(scheduler, settings.steps, whole_run(settings.steps, denoise))
+        whole = whole_run(settings.steps, denoise, schedule.num_train_timesteps)
+        set_last_timesteps(scheduler, settings.steps, whole)
         grid = [*scheduler.timesteps.tolist()[-settings.steps :], -1]
         parts = settings.teacher_steps
         # [steps, parts + 1]: from each of the student's timesteps to the next one.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pcdm_core.cli import main
+from pcdm_core.components import find_student, load_components
 from pcdm_core.fast import EXACT, FAST_PRESETS, FastPreset, find_fast
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.presets import PRESETS
@@ -162,3 +163,19 @@ def test_the_command_refuses_a_coarse_picture_that_is_never_made(
     given = ["generate", "--image", "a.png", "--source-pose", "a.json", "--pose", "b.json"]
     assert main([*given, "--save-coarse", "--fast", "latents"]) == 2
     assert "leave --save-coarse out" in capsys.readouterr().err
+
+
+def test_the_student_that_ships_belongs_on_the_weights_that_ship_and_is_small() -> None:
+    folder = find_student()
+    assert folder is not None
+    assert 10e6 < sum(path.stat().st_size for path in folder.iterdir()) < 16e6
+    _, plain = load_components()
+    _, student = load_components(student=True)
+    for name in ("inpainting", "refining"):
+        assert student[name].config.schedule.sampler == "ddim_trailing"
+        weights = plain[name].state_dict()
+        moved = [bool((w - weights[k]).any()) for k, w in student[name].state_dict().items()]
+        assert sum(moved) > len(moved) / 2
+    for name in ("autoencoder", "patch_encoder", "global_encoder", "prior"):
+        for key, tensor in student[name].state_dict().items():
+            assert torch.equal(tensor, plain[name].state_dict()[key])

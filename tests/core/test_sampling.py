@@ -303,6 +303,27 @@ def test_a_small_denoise_keeps_what_it_starts_from(sampler: str, savings: bool) 
     torch.testing.assert_close(x_t, add_noise(start, noise, share))
 
 
+@pytest.mark.parametrize("savings", [True, False])
+@pytest.mark.parametrize("sampler", ["unipc", "ddim", "ddim_trailing"])
+def test_a_share_too_small_for_its_steps_takes_the_last_timesteps(
+    sampler: str, savings: bool
+) -> None:
+    model, cond, noise = tiny("refining", 2)
+    start = draw(*noise.shape, seed=4)
+    scheduler = make_scheduler(replace(model.config.schedule, sampler=sampler))
+    seen: list[int] = []
+
+    def perfect(x_t: Tensor, timesteps: Tensor, cond: Any) -> Tensor:
+        seen.append(int(timesteps[0]))
+        return start
+
+    options: dict[str, Any] = {"start": start, "steps": 20, "savings": savings}
+    made = sample(perfect, scheduler, noise, cond, denoise=0.001, **options)
+    torch.testing.assert_close(made, start, rtol=0, atol=0.05)
+    assert len(set(seen)) == 20
+    assert max(seen) <= 21
+
+
 def test_a_run_from_a_picture_needs_one_and_a_share_of_the_way() -> None:
     model, cond, noise = tiny("refining", 1)
     with pytest.raises(ValueError, match="needs something to start from"):

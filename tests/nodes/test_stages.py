@@ -74,6 +74,34 @@ def test_three_stages_in_a_batch_equal_the_python_pipeline(
 
 
 @torch.inference_mode()
+def test_the_shipped_few_step_student_equals_the_python_pipeline(graph: Graph) -> None:
+    student = "mini, for 4 steps (shipped)"
+    (prior,) = graph.run("PCDMLoadPrior")
+    encoders, _ = graph.run("PCDMLoadEncoders")
+    (inpainting,) = graph.run("PCDMLoadInpainting", weights=student)
+    (refining,) = graph.run("PCDMLoadRefining", weights=student)
+    source, pose, target = image(0, 96, 64), graph.pose(), graph.pose(2, first=5)
+    settings = {**SETTINGS, "guidance_scale": 1.0, "restore_size": False}
+    (embedding,) = graph.run(
+        "PCDMPredictTargetEmbedding", prior=prior, encoders=encoders, source=source,
+        source_pose=pose, target_pose=target, seed=SETTINGS["seed"], steps=4,
+    )  # fmt: skip
+    coarse, *_ = graph.run(
+        "PCDMInpaintingSampler", model=inpainting, encoders=encoders, source=source,
+        source_pose=pose, target_pose=target, target_embedding=embedding, **settings,
+    )  # fmt: skip
+    refined, *_ = graph.run(
+        "PCDMRefiningSampler", model=refining, encoders=encoders, source=source, coarse=coarse,
+        **{**settings, "denoise": 0.05},
+    )  # fmt: skip
+    expected = PCDMsPipeline.from_folder(student=True)(
+        source.movedim(-1, 1) * 2 - 1, poses(1), poses(2, 5), seed=SETTINGS["seed"], fast="student"
+    )
+    for made, reference in ((coarse, expected.coarse), (refined, expected.image)):
+        assert float((made.movedim(-1, 1) - (reference + 1) / 2).abs().max()) <= PICTURE
+
+
+@torch.inference_mode()
 def test_a_model_without_prior_equals_the_pipeline_and_refuses_an_embedding(
     graph: Graph, loaded: dict[str, Any]
 ) -> None:

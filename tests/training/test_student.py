@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from pcdm_core.checkpoints import CheckpointError, load_component, save_model
-from pcdm_core.components import load_components
+from pcdm_core.cli import add_sampling_options, load_pipeline
+from pcdm_core.components import find_student, load_components
 from pcdm_core.difference import SUFFIX, apply_difference
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.presets import PRESETS
@@ -253,6 +256,33 @@ def test_a_student_samples_in_four_unguided_steps(finished: DistillRun, teacher:
     whole = PCDMsPipeline.from_folder(finished.weights)
     other = whole(picture(), poses(1, 50), poses(2), seed=0, fast="student")
     assert (result.image - other.image).abs().mean() < 0.05
+
+
+def test_a_student_beside_its_weights_is_found_by_the_preset_that_needs_it(
+    finished: DistillRun, teacher: Path, tmp_path: Path
+) -> None:
+    together = Path(shutil.copytree(teacher, tmp_path / "weights"))
+    shutil.copytree(finished.differences, together / "student")
+
+    def options(folder: Path, *more: str) -> argparse.Namespace:
+        parser = argparse.ArgumentParser()
+        add_sampling_options(parser)
+        return parser.parse_args(["--weights", str(folder), "--device", "cpu", *more])
+
+    found = load_pipeline(options(together, "--fast", "student"))
+    by_folder = PCDMsPipeline.from_folder(teacher, student=finished.differences)
+    by_name = PCDMsPipeline.from_folder(together, student=True)
+    expected = by_folder.inpainting.state_dict()
+    for pipeline in (found, by_name):
+        for key, tensor in pipeline.inpainting.state_dict().items():
+            assert torch.equal(tensor, expected[key])
+    # Other presets take the weights as they are, and a student's own weights are one already.
+    untouched = load_pipeline(options(together, "--fast", "4-steps")).inpainting.config
+    assert untouched == load_component(teacher, "inpainting").config
+    assert find_student(finished.weights) is None
+    load_pipeline(options(finished.weights, "--fast", "student"))
+    with pytest.raises(CheckpointError, match=r"no few-step student.*run\.py distill"):
+        load_pipeline(options(teacher, "--fast", "student"))
 
 
 def test_a_difference_is_refused_on_other_weights(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pcdm_core.fast import FAST_PRESETS
+from pcdm_core.fast import FAST_PRESETS, STUDENT
 
 from .report import PERSON_COLUMNS, PICTURE_COLUMNS, heading, markdown, mean_of, summarise
 
@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command(options: argparse.Namespace) -> None:
     """Every variant of the weights that `options` name."""
+    from pcdm_core.checkpoints import shipped_weights
     from pcdm_core.cli import load_pipeline
+    from pcdm_core.components import STUDENT_FOLDER
 
     from .run import weights_sha256
 
@@ -68,7 +70,13 @@ def command(options: argparse.Namespace) -> None:
         options.steps, guidance
     )
     digest = weights_sha256(options.weights, options.student)
-    compare(options, {name: Variant(pipeline, digest, s) for name, s in settings.items()})
+    chosen = {name: Variant(pipeline, digest, s) for name, s in settings.items()}
+    folder = Path(options.weights or shipped_weights()) / STUDENT_FOLDER
+    if options.variants == "fast" and options.student is None and folder.is_dir():
+        student = load_pipeline(argparse.Namespace(**{**vars(options), "student": folder}))
+        digest = weights_sha256(options.weights, folder)
+        chosen[STUDENT] = Variant(student, digest, {**chosen["default"].settings, "fast": STUDENT})
+    compare(options, chosen)
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class Variant:
 def fast_variants(steps: int, guidance: float) -> dict[str, dict[str, Any]]:
     """The default, and the presets that need no weights of their own."""
     default: dict[str, Any] = {"steps": steps, "guidance_scale": guidance}
-    names = (name for name in FAST_PRESETS if name != "student")
+    names = (name for name in FAST_PRESETS if name != STUDENT)
     return {"default": default, **{name: {**default, "fast": name} for name in names}}
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pcdm_core.cli import load_pipeline
+from pcdm_core.components import PathLike, chosen_student
 from pcdm_core.evaluation.metrics import WANG_2004
 from pcdm_core.fast import find_fast
 
@@ -35,7 +36,8 @@ from .required import verdicts
 def evaluate(options: argparse.Namespace) -> None:
     """Make and measure what is not there yet, then report all."""
     pipeline = load_pipeline(options)
-    weights = weights_sha256(options.weights, options.student)
+    student = chosen_student(options.weights, options.student, options.fast)
+    weights = weights_sha256(options.weights, student)
     judges = Judges.load(options.pose_judge, options.keypoints, pipeline.device)
     missing = dict(judges.missing)
     regression = None
@@ -73,13 +75,13 @@ def pictures_folder(report: Path) -> Path:
     return report.with_name(f"{report.stem}.pictures")
 
 
-def weights_sha256(folder: Path | None, student: Path | None = None) -> str:
+def weights_sha256(folder: Path | None, student: PathLike | None = None) -> str:
     """Of all weight files of a folder (None is the shipped one), and of a student's on them."""
     from pcdm_core.checkpoints import shipped_weights
 
     digest = hashlib.sha256()
     files = sorted((folder or shipped_weights()).glob("*.safetensors"))
-    files += [] if student is None else sorted(student.glob("*.safetensors"))
+    files += [] if student is None else sorted(Path(student).glob("*.safetensors"))
     for path in files:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
