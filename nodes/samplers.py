@@ -39,7 +39,7 @@ PUBLISHED = "published"
 def sigmas_of(config: ScheduleConfig, steps: int, denoise: float = 1.0) -> Tensor:
     """SIGMAS [steps + 1] of the published timesteps; the last is that of timestep 0.
 
-    A few-step student's last is 0, the sample itself.
+    A few-step student's last is 0: its runs end at the sample itself.
 
     With `denoise` below 1 a longer run's last `steps` steps, as the stock samplers do it.
     """
@@ -48,10 +48,10 @@ def sigmas_of(config: ScheduleConfig, steps: int, denoise: float = 1.0) -> Tenso
     scheduler = make_scheduler(config)
     scheduler.set_timesteps(whole_run(steps, denoise, config.num_train_timesteps))
     table = alphas_cumprod(config).double()
-    timesteps = torch.cat([scheduler.timesteps.long().cpu(), torch.zeros(1, dtype=torch.long)])
-    sigmas = ((1 - table) / table).sqrt().float()[timesteps]
-    if config.sampler == "ddim_trailing":
-        sigmas[-1] = 0.0
+    # As published a run ends at the noise of timestep 0; some schedulers know another end.
+    end = torch.as_tensor(getattr(scheduler, "final_alpha_cumprod", table[0])).double()
+    shares = torch.cat([table[scheduler.timesteps.long().cpu()], end.view(1)])
+    sigmas = ((1 - shares) / shares).sqrt().float()
     return sigmas[-(steps + 1) :]
 
 

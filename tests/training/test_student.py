@@ -24,6 +24,7 @@ from pcdm_core.schedules import alphas_cumprod, make_scheduler
 from tests.core.tiny_pipeline import TEST, picture, poses, save_tiny_weights
 from training.config import CoarseRun, StageRun, StudentRun, TrainConfig, load_config
 from training.distill import DistillRun, main, verdicts
+from training.evaluation import choices
 from training.low_rank import LowRank
 from training.pairs import ordered_pairs
 from training.people import CoarsePictures, People
@@ -348,6 +349,27 @@ def test_the_command_trains_compares_and_says_whether_the_student_ships(
     assert "ssim within 5 % of the teacher at 20 steps" in printed
     assert "16 MB at most" in printed
     assert "student ships" in printed.lower()
+
+
+def test_the_table_of_fast_presets_has_the_student_that_comes_with_the_weights(
+    finished: DistillRun, teacher: Path, people_folder: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
+    together = Path(shutil.copytree(teacher, tmp_path / "weights"))
+    shutil.copytree(finished.differences, together / "student")
+    monkeypatch.setattr(choices, "FAST_PRESETS", {"4-steps": choices.FAST_PRESETS["4-steps"]})
+    output = tmp_path / "fast.json"
+    arguments = ["--data", str(people_folder), "--split", "train", "--json", str(output)]
+    arguments += ["--pairs", "1", "--steps", "4", "--guidance-scale", "1", "--device", "cpu"]
+    arguments += ["--pose-judge", "regressor", "--keypoints", str(tmp_path / "none")]
+    assert choices.main([*arguments, "--weights", str(together), "--variants", "fast"]) == 0
+    report = json.loads(output.read_text())
+    assert list(report) == ["default", "4-steps", "student"]
+    hashes = [found["settings"]["weights_sha256"] for found in report.values()]
+    assert hashes[0] == hashes[1] != hashes[2]
+    ssim = [found["methods"]["refined"]["ssim"][0] for found in report.values()]
+    assert ssim[0] == ssim[1] != ssim[2]  # the same steps of the same weights, and other weights
 
 
 def test_a_student_ships_only_where_every_line_holds() -> None:

@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,9 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command(options: argparse.Namespace) -> None:
     """Every variant of the weights that `options` name."""
-    from pcdm_core.checkpoints import shipped_weights
+    from pcdm_core.checkpoint_files import CheckpointError
     from pcdm_core.cli import load_pipeline
-    from pcdm_core.components import STUDENT_FOLDER
 
     from .run import weights_sha256
 
@@ -71,12 +71,25 @@ def command(options: argparse.Namespace) -> None:
     )
     digest = weights_sha256(options.weights, options.student)
     chosen = {name: Variant(pipeline, digest, s) for name, s in settings.items()}
-    folder = Path(options.weights or shipped_weights()) / STUDENT_FOLDER
-    if options.variants == "fast" and options.student is None and folder.is_dir():
-        student = load_pipeline(argparse.Namespace(**{**vars(options), "student": folder}))
-        digest = weights_sha256(options.weights, folder)
-        chosen[STUDENT] = Variant(student, digest, {**chosen["default"].settings, "fast": STUDENT})
+    if options.variants == "fast" and options.student is None:
+        with suppress(CheckpointError):  # there need not be one
+            chosen |= _student(options, chosen["default"].settings)
     compare(options, chosen)
+
+
+def _student(options: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, Variant]:
+    """The few-step student that comes with the weights; nothing where they are one themselves."""
+    from pcdm_core.cli import load_pipeline
+    from pcdm_core.components import find_student
+
+    from .run import weights_sha256
+
+    folder = find_student(options.weights)
+    if folder is None:
+        return {}
+    pipeline = load_pipeline(argparse.Namespace(**{**vars(options), "student": folder}))
+    digest = weights_sha256(options.weights, folder)
+    return {STUDENT: Variant(pipeline, digest, {**settings, "fast": STUDENT})}
 
 
 @dataclass(frozen=True)
