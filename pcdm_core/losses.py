@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,18 @@ def target(schedule: ScheduleConfig, x0: Tensor, noise: Tensor, alpha_bar: Tenso
     return a.sqrt() * noise - (1 - a).sqrt() * x0
 
 
+def clean_sample(
+    prediction: Tensor, x_t: Tensor, alpha_bar: Tensor, schedule: ScheduleConfig
+) -> Tensor:
+    """What a network's prediction says of x0; alpha_bar [B]."""
+    if schedule.prediction_type == "sample":
+        return prediction
+    a = alpha_bar.view(-1, *[1] * (x_t.ndim - 1))
+    if schedule.prediction_type == "epsilon":
+        return (x_t - (1 - a).sqrt() * prediction) / a.sqrt()
+    return a.sqrt() * x_t - (1 - a).sqrt() * prediction
+
+
 def denoising_loss(
     model: Denoiser[C],
     schedule: ScheduleConfig,
@@ -36,6 +50,8 @@ def denoising_loss(
     timesteps: Tensor,
     weight: Tensor | None = None,
     max_snr_weight: float | None = None,
+    start: Tensor | None = None,
+    perceived: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Weighted mean squared error of the prediction.
 
@@ -46,12 +62,16 @@ def denoising_loss(
             only its distribution within a sample counts, not its size.
         max_snr_weight: None for the published unweighted loss; otherwise each sample of an
             x0-prediction is weighted by min(1 / (1 - alpha_bar), max_snr_weight).
+        start: like x0, what the noise is put over where that is not x0: a run that starts from
+            another picture goes from there to x0.
+        perceived: from the clean samples that the prediction stands for to a further loss [B].
 
     Returns:
         A scalar.
     """
     alpha_bar = table[timesteps]
-    prediction = model(add_noise(x0, noise, alpha_bar).to(x0.dtype), timesteps, cond)
+    x_t = add_noise(x0 if start is None else start, noise, alpha_bar).to(x0.dtype)
+    prediction = model(x_t, timesteps, cond)
     error = (prediction.float() - target(schedule, x0, noise, alpha_bar).float()).square()
     if weight is not None:
         # By its own mean, so that a sample's loss does not depend on its neighbours.
@@ -60,6 +80,8 @@ def denoising_loss(
     per_sample = error.flatten(1).mean(1)
     if max_snr_weight is not None:
         per_sample = per_sample * (1 / (1 - alpha_bar)).clamp(max=max_snr_weight)
+    if perceived is not None:
+        per_sample = per_sample + perceived(clean_sample(prediction, x_t, alpha_bar, schedule))
     return per_sample.mean()
 
 

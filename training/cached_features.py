@@ -253,6 +253,14 @@ class CachedFeatures:
         """Zeros, as above."""
         return torch.zeros(len(rows), 1, height, width, device=self.device)
 
+    def poses(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Unknown here.
+
+        Raises:
+            ValueError: always; a run that asks for it is one on rendered people.
+        """
+        raise ValueError("perception knows rendered people only; set it to 0 for data on disk.")
+
     def null_embed(self) -> Tensor:
         return self._null("embeds")
 

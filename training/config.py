@@ -23,6 +23,7 @@ _WORDS: Mapping[str, tuple[str | None, ...]] = {
     "optimizer": ("adamw", "sgd"),
     "null_conditioning": ("zeros", "encoded_zeros"),
     "posterior": ("mean", "sample"),
+    "noised": ("truth", "coarse"),
     "prediction_type": (None, "epsilon", "v_prediction", "sample"),
 }
 
@@ -41,7 +42,12 @@ class StageRun:
     Conditions are dropped, each with its own chance, for what `null_conditioning` says: `zeros`
     are those that guidance uses at sampling; `encoded_zeros` what the frozen encoders make of an
     input of zeros.
-    `posterior` is how latents come from the autoencoder's moments.
+    `posterior` is how latents come from the autoencoder's moments. `noised` is what the noise of
+    stage 3 is put over: the truth, or the coarse picture that runs with `denoise` below 1 start
+    from. Then `other_starts` is the share of samples whose noise is put over the coarse picture's
+    mirror image: the sampler's own steps must not change what stage 3 makes of the picture that it
+    is given as a condition. `sharpen` is how much stage 3's truths are sharpened: a network's
+    answer is a mean of many, and softer than each of them.
     """
 
     steps: int = 1000
@@ -66,12 +72,16 @@ class StageRun:
     embeds_noise: float = 0.3
     noise_offset: float = 0.0
     posterior: str = "mean"  # or sample
+    noised: str = "truth"  # or coarse
+    other_starts: float = 0.0
+    sharpen: float = 0.0
     prediction_type: str | None = None  # the preset's
     gradient_checkpointing: bool = False
     source_weight: float = 0.1
     person_weight: float = 1.0
     head_weight: float = 0.0  # added to it around the head; both know rendered people only
     timestep_power: float = 1.0  # above 1 more timesteps of little noise are drawn
+    perception: float = 0.0  # weight of `PerceptionRun`'s loss; knows rendered people only
     max_snr_weight: float | None = 5.0
     fit_pictures: int = 2000
     checkpoint_minutes: float = 5.0
@@ -97,6 +107,12 @@ class CoarseRun:
     """Stage 2's own results for training pairs, the input of stage 3; `pairs` null takes all.
 
     `autocast` runs the networks in bf16; None does so on a GPU alone.
+
+    `denoise` are shares of a run of `steps` steps, taken in turn by the batches. Below 1 stage 2
+    draws the target not from noise but from its noised truth, and makes that share of the steps:
+    what it then gets wrong lies on the truth's own outlines. A picture drawn from noise differs
+    from the truth in much that nobody can know, and a stage 3 that learns from such pairs to come
+    near the truth learns to blur.
     """
 
     pairs: int | None = 4000
@@ -104,6 +120,27 @@ class CoarseRun:
     steps: int = 20
     guidance_scale: float | None = None
     autocast: bool | None = None
+    denoise: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if not self.denoise or not all(0 < share <= 1 for share in self.denoise):
+            raise ValueError(f"denoise are shares above 0, 1 at most; got {self.denoise}.")
+
+
+@dataclass(frozen=True)
+class PerceptionRun:
+    """A network trained on renders whose view of a picture is a loss (`perception.py`).
+
+    `features`, `joints` and `texture` weigh the distance of its features, what it reads of the
+    pose, and the energy of texture, against the denoising loss.
+    """
+
+    steps: int = 1500
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    features: float = 1.0
+    joints: float = 0.0
+    texture: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -143,6 +180,7 @@ class TrainConfig:
     render_workers: int = 2
     stages: Mapping[str, StageRun] = field(default_factory=dict)
     coarse: CoarseRun = field(default_factory=CoarseRun)
+    perception: PerceptionRun = field(default_factory=PerceptionRun)
     student: StudentRun = field(default_factory=StudentRun)
 
     def stage(self, name: str) -> StageRun:
@@ -199,6 +237,7 @@ def load_config(
     document, choice = _chosen(document, choice, path)
     stages = document.pop("stages", {}) or {}
     coarse = document.pop("coarse", {}) or {}
+    perception = document.pop("perception", {}) or {}
     student = document.pop("student", {}) or {}
     unknown = sorted(set(stages) - set(TRAINED))
     if unknown:
@@ -211,6 +250,7 @@ def load_config(
         choice=choice,
         stages={n: _build(StageRun, v or {}, f"{path}: stages.{n}") for n, v in stages.items()},
         coarse=_build(CoarseRun, coarse, f"{path}: coarse"),
+        perception=_build(PerceptionRun, perception, f"{path}: perception"),
         student=_build(StudentRun, student, f"{path}: student"),
         **dict(overrides or {}),
     )

@@ -70,6 +70,10 @@ class Features(Protocol):
         """[B, 1, h, w] in [0, 1]: how much of each latent's area is around the head."""
         ...
 
+    def poses(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 18, 2] in [0, 1] and [B, 18] bool: the joints, and which of them are seen."""
+        ...
+
     def null_embed(self) -> Tensor:
         """[1, E] of an input of zeros."""
         ...
@@ -135,6 +139,9 @@ class OnlineFeatures:
 
     def head_shares(self, rows: Tensor, height: int, width: int) -> Tensor:
         return self.people.head_shares(rows, height, width)
+
+    def poses(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self.people.xy[rows], self.people.visible[rows]
 
     def null_embed(self) -> Tensor:
         if self.global_encoder is None:

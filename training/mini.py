@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,6 +34,8 @@ from .config import TRAINED, TrainConfig, load_config
 from .initialise import build_denoiser, warm_start, widen_latents
 from .pairs import ordered_pairs
 from .people import CoarsePictures, People, identity_folders, load_people
+from .perception import PerceptualLoss, load_perception, save_perception, train_perception
+from .precision import mixed_precision
 from .render_coarse import CoarseRenderer, render_coarse
 from .stages import (
     AutoencoderStage,
@@ -66,7 +69,7 @@ class MiniRun:
         self.config, self.data, self.out = config, data, out
         self.start_from = start_from
         self.preset: Preset = find_preset(config.preset)
-        self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
+        self.accelerator = Accelerator(mixed_precision=mixed_precision(config.mixed_precision))
         self.weights = out / "weights"
         self.follow = follow
         self.read = 0  # identity folders read so far
@@ -223,6 +226,19 @@ class MiniRun:
             self.part("patch_encoder") if patch_encoder else None,  # type: ignore[arg-type]
         )
 
+    def perception(self, stage: str) -> PerceptualLoss | None:
+        """The network whose view is a part of this stage's loss, trained on the first call."""
+        if not self.config.stage(stage).perception:
+            return None
+        path = self.out / "perception.safetensors"
+        run, device = self.config.perception, self.accelerator.device
+        if not path.is_file():
+            if self.accelerator.is_main_process:
+                network = train_perception(self.read_people(), run, self.config.seed)
+                save_perception(network, path)
+            self.accelerator.wait_for_everyone()
+        return PerceptualLoss(load_perception(path).to(device), run)
+
     def train_inpainting(self) -> None:
         """Stage 2 and the patch encoder."""
         model = build_denoiser(self.preset, "inpainting")
@@ -233,7 +249,8 @@ class MiniRun:
                 warm_start(module, state)
         run, seed = self.config.stage("inpainting"), self.config.seed
         people = self.read_people()
-        stage = InpaintingStage(model, patch_encoder, self.frozen(), people, run, seed)  # type: ignore[arg-type]
+        frozen = replace(self.frozen(), perception=self.perception("inpainting"))
+        stage = InpaintingStage(model, patch_encoder, frozen, people, run, seed)  # type: ignore[arg-type]
         self.train("inpainting", stage, self.pairs)
 
     def train_prior(self) -> None:
@@ -264,7 +281,7 @@ class MiniRun:
         run, seed = self.config.stage("refining"), self.config.seed
         stage = RefiningStage(
             model,  # type: ignore[arg-type]
-            self.frozen(patch_encoder=True),
+            replace(self.frozen(patch_encoder=True), perception=self.perception("refining")),
             self.read_people(),
             coarse,
             run,

@@ -37,6 +37,7 @@ from .initialise import (
     warm_start,
 )
 from .parallel import check_parallel
+from .precision import mixed_precision
 from .sheets import draw_sheet
 from .stages import Frozen, InpaintingStage, PriorStage, RefiningStage, StageModule
 from .train import PairSource, Trainer
@@ -71,7 +72,7 @@ class RecipeRun:
         """
         self.config, self.out = config, out
         self.stage_name: Stage = stage
-        self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
+        self.accelerator = Accelerator(mixed_precision=mixed_precision(config.mixed_precision))
         check_parallel(self.accelerator)
         preset = sized_preset(find_preset(config.preset), config)
         parts = {

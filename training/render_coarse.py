@@ -31,6 +31,7 @@ from .components import Components, load_components
 from .config import CoarseRun, load_config
 from .pairs import PairOrder, ordered_pairs
 from .people import CoarsePictures, People, load_people
+from .precision import has_fast_bf16
 
 PRIOR_STEPS = 20
 PRIOR_NOISE, CANVAS_NOISE = 16, 17  # streams of `counter`
@@ -61,12 +62,15 @@ class CoarseRenderer:
         """A folder's name that changes with anything that the pictures depend on."""
         settings = (self.seed, self.run.steps, self.run.batch_size, self.guidance_scale)
         settings += (self._half(people.pictures.device), self.prior.config.temperature)
+        settings += self.run.denoise
         inputs = {
             "settings": torch.tensor(settings, dtype=torch.float64),
             "pairs": pairs,
             "embeds": people.embeds[pairs],
             "pose_vectors": people.pose_vectors[pairs],
         }
+        if self.run.denoise != (1.0,):
+            inputs["truths"] = people.pictures[pairs[:, 1]]
         return f"{weights_hash(self.weights)[:16]}-{weights_hash(inputs)[:16]}"
 
     @torch.no_grad()
@@ -80,7 +84,8 @@ class CoarseRenderer:
         return run_prior(self.prior, cond, noise.transpose(0, 1))
 
     def _half(self, device: torch.device) -> bool:
-        return device.type == "cuda" if self.run.autocast is None else self.run.autocast
+        asked = device.type == "cuda" if self.run.autocast is None else self.run.autocast
+        return asked and has_fast_bf16(device.type)
 
     def _denoise(self, x_t: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """The network in half precision, the sampler in full."""
@@ -88,11 +93,16 @@ class CoarseRenderer:
 
     @torch.no_grad()
     def __call__(self, people: People, pairs: Tensor, samples: Tensor) -> np.ndarray:
-        """Rows [B, 2] -> uint8 [B, H, W, 3]."""
+        """Rows [B, 2] -> uint8 [B, H, W, 3]; `samples` are numbers in a row, a batch of the run."""
         source_rows, target_rows = pairs.unbind(1)
         source = from_planes(people.pictures[source_rows])
         skeletons = [from_planes(people.skeletons[rows]) for rows in (source_rows, target_rows)]
         latents = self.autoencoder.encode(source_canvas(source))
+        share = self.run.denoise[int(samples[0]) // self.run.batch_size % len(self.run.denoise)]
+        start = None
+        if share < 1.0:
+            truth = from_planes(people.pictures[target_rows])
+            start = self.autoencoder.encode(torch.cat([source, truth], dim=-1))
         kind, half = source.device.type, self._half(source.device)
         with torch.autocast(kind, torch.bfloat16, enabled=half):
             cond = self.inpainting.condition(
@@ -107,8 +117,10 @@ class CoarseRenderer:
                 counter.normal(self.seed, CANVAS_NOISE, samples, tuple(latents.shape[1:])),
                 cond,
                 self.inpainting.unconditional(cond),
-                steps=self.run.steps,
+                steps=max(round(self.run.steps * share), 1),
                 guidance_scale=self.guidance_scale,
+                start=start,
+                denoise=share,
             )
         return to_uint8(right_half(self.autoencoder.decode(x0)))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from pcdm_core.checkpoint_keys import Component
@@ -16,11 +18,12 @@ from . import counter
 from .config import StageRun
 from .features import Features, OnlineFeatures
 from .people import People
+from .perception import PerceptualLoss
 
 Batch = dict[str, Tensor]
 
 # Streams of `counter`: one a use, so that no two draws of a sample share numbers.
-TIMESTEP, NOISE, DROP, EMBEDS_NOISE, NOISE_OFFSET, CANVAS, CONDITION = range(7)
+TIMESTEP, NOISE, DROP, EMBEDS_NOISE, NOISE_OFFSET, CANVAS, CONDITION, START = range(8)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Frozen:
     autoencoder: Autoencoder
     global_encoder: nn.Module
     patch_encoder: PatchImageEncoder | None = None
+    perception: PerceptualLoss | None = None
 
 
 class StageModule(nn.Module):
@@ -88,6 +92,30 @@ class StageModule(nn.Module):
         if not run.head_weight:
             return weight
         return weight + run.head_weight * self.features.head_shares(rows, height, width)
+
+    def _pose(self, rows: Tensor) -> Batch:
+        """The pose that perception is asked for, where it takes part."""
+        if not self.run.perception:
+            return {}
+        return dict(zip(("xy", "visible"), self.features.poses(rows), strict=True))
+
+    def _perceived(
+        self, frozen: Frozen, batch: Batch, half: Callable[[Tensor], Tensor] = lambda x: x
+    ) -> Callable[[Tensor], Tensor] | None:
+        """The further loss of predicted latents; `half` takes the target's part of a canvas."""
+        perception, strength = frozen.perception, self.run.perception
+        if perception is None or not strength:
+            return None
+        decode = frozen.autoencoder.decode
+        pose = batch["xy"], batch["visible"]
+
+        def loss(x0: Tensor) -> Tensor:
+            with torch.no_grad():
+                truths = decode(half(batch["x0"]))
+            given = decode(half(x0).float()), truths, *pose, half(batch["weight"])
+            return strength * perception(*given)
+
+        return loss
 
     @property
     def _null_is_encoded(self) -> bool:

@@ -11,11 +11,12 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pcdm_core.checkpoint_keys import Component
 from pcdm_core.conditioning import Conditioning, PriorConditioning
 from pcdm_core.encoders import PatchImageEncoder
-from pcdm_core.images import from_planes
+from pcdm_core.images import from_planes, right_half
 from pcdm_core.losses import denoising_loss
 from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
 from pcdm_core.schedules import alphas_cumprod
@@ -29,6 +30,7 @@ from .stage_base import (
     CONDITION,
     DROP,
     EMBEDS_NOISE,
+    START,
     TIMESTEP,
     Batch,
     Frozen,
@@ -38,7 +40,7 @@ from .stage_base import (
 
 __all__ = [
     "TIMESTEP", "AutoencoderStage", "Batch", "Frozen", "InpaintingStage", "PriorStage",
-    "RefiningStage", "StageModule", "features_of", "keep_rows",
+    "RefiningStage", "StageModule", "features_of", "keep_rows", "sharpened",
 ]  # fmt: skip
 
 
@@ -207,6 +209,7 @@ class InpaintingStage(StageModule):
             "tokens_kept": tokens_kept,
             "embeds_kept": embeds_kept,
             "weight": self._weight(target, x0),
+            **self._pose(target),
         }
         if self.patch_encoder is not None:
             return {**batch, "patch_pixels": features.patch_pixels(source)}
@@ -243,6 +246,7 @@ class InpaintingStage(StageModule):
             timesteps=batch["timesteps"],
             weight=batch["weight"],
             max_snr_weight=self.run.max_snr_weight,
+            perceived=self._perceived(self.frozen, batch, right_half),
         )
 
 
@@ -284,15 +288,24 @@ class RefiningStage(StageModule):
         if self._null_is_encoded:
             kept = coarse_kept[:, None, None, None]
             moments = torch.where(kept, moments, features.null_moments())
+        coarse_latents = self._latents(autoencoder, CONDITION, samples, moments)
+        start: Batch = {}
+        if run.noised == "coarse":
+            other = self._uniform(START, samples, 1)[:, :, None, None] < run.other_starts
+            start["start"] = torch.where(other, coarse_latents.flip(-1), coarse_latents)
+        if run.sharpen:
+            x0 = autoencoder.encode(sharpened(autoencoder.decode(x0), run.sharpen))
         return {
+            **start,
             "x0": x0,
-            "coarse_latents": self._latents(autoencoder, CONDITION, samples, moments),
+            "coarse_latents": coarse_latents,
             "patch_tokens": features.patch_tokens(source),
             "noise": self._noise(samples, x0),
             "timesteps": self._timesteps(samples, self.schedule),
             "tokens_kept": drops[:, 0] >= run.drop_tokens,
             "coarse_kept": coarse_kept,
             "weight": self._picture_weight(target, x0.shape[-2], x0.shape[-1]),
+            **self._pose(target),
         }
 
     def forward(self, batch: Batch) -> Tensor:
@@ -312,7 +325,18 @@ class RefiningStage(StageModule):
             timesteps=batch["timesteps"],
             weight=batch["weight"],
             max_snr_weight=self.run.max_snr_weight,
+            start=batch.get("start"),
+            perceived=self._perceived(self.frozen, batch),
         )
+
+
+def sharpened(pictures: Tensor, strength: float) -> Tensor:
+    """Pictures [B, 3, H, W] with so much more of what a blur by [1 2 1] takes away."""
+    line = pictures.new_tensor([1.0, 2.0, 1.0]) / 4
+    kernel = (line[:, None] * line).expand(pictures.shape[1], 1, 3, 3)
+    padded = functional.pad(pictures, (1, 1, 1, 1), mode="replicate")
+    soft = functional.conv2d(padded, kernel, groups=pictures.shape[1])
+    return pictures + strength * (pictures - soft)
 
 
 def features_of(

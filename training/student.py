@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pcdm_core.checkpoint_keys import Component
 from pcdm_core.conditioning import Conditioning
 from pcdm_core.config import ScheduleConfig
-from pcdm_core.losses import add_noise, denoising_loss
+from pcdm_core.losses import add_noise, clean_sample, denoising_loss
 from pcdm_core.sampling import guide
 from pcdm_core.schedules import make_scheduler, set_last_timesteps, whole_run
 
@@ -31,18 +31,6 @@ from .stages import TIMESTEP, Batch, Frozen, InpaintingStage, RefiningStage
 def student_schedule(schedule: ScheduleConfig) -> ScheduleConfig:
     """The teacher's noise table, sampled as a student is: DDIM from pure noise to the sample."""
     return replace(schedule, sampler="ddim_trailing")
-
-
-def clean_sample(
-    prediction: Tensor, x_t: Tensor, alpha_bar: Tensor, schedule: ScheduleConfig
-) -> Tensor:
-    """What a network's prediction says of x0; alpha_bar [B, 1, ...]."""
-    if schedule.prediction_type == "sample":
-        return prediction
-    alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-    if schedule.prediction_type == "epsilon":
-        return (x_t - sigma * prediction) / alpha
-    return alpha * x_t - sigma * prediction
 
 
 def ddim_step(x_t: Tensor, x0: Tensor, alpha_bar: Tensor, following: Tensor) -> Tensor:
@@ -114,11 +102,14 @@ class Distillation:
     def teach(
         self, teacher: Any, table: Tensor, batch: Batch, cond: Conditioning, null: Conditioning
     ) -> dict[str, Tensor]:
-        """Timesteps, x0 asked for, and the noise that with it makes the sample that both saw."""
+        """Timesteps, x0 asked for, and the noise that with it makes the sample that both saw.
+
+        The noise is put over the batch's `start`, or else over x0.
+        """
         x0 = batch["x0"]
         rows = self.timesteps.to(x0.device)[batch["part"]]  # [B, parts + 1]
         begin, end = self.alphas(table, rows[:, 0]), self.alphas(table, rows[:, -1])
-        x_t = x = add_noise(x0, batch["noise"], begin.flatten())
+        x_t = x = add_noise(batch.get("start", x0), batch["noise"], begin.flatten())
         guided = self.guidance != 1.0
         joint = null.cat(cond) if guided else cond
         before: tuple[Tensor, Tensor] | None = None

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pcdm_core.conditioning import Conditioning
 from pcdm_core.config import PredictionType, ScheduleConfig
-from pcdm_core.losses import add_noise, denoising_loss, draw_timesteps, target
+from pcdm_core.losses import add_noise, clean_sample, denoising_loss, draw_timesteps, target
 from pcdm_core.schedules import alphas_cumprod
 from tests.core.tiny_stages import draw
 
@@ -120,3 +120,38 @@ def test_half_precision_predictions_are_compared_in_full() -> None:
     loss = loss_of(X0.half(), schedule)
     assert loss.dtype == torch.float32
     assert 0 < loss.item() < 1e-6
+
+
+@pytest.mark.parametrize("kind", get_args(PredictionType))
+def test_a_further_loss_is_of_the_picture_that_a_prediction_stands_for(
+    kind: PredictionType,
+) -> None:
+    schedule = ScheduleConfig(prediction_type=kind)
+    alpha_bar = alphas_cumprod(schedule)[TIMESTEPS]
+    wanted = target(schedule, X0, NOISE, alpha_bar)
+    pictures: list[Tensor] = []
+
+    def perceived(x0: Tensor) -> Tensor:
+        pictures.append(x0)
+        return torch.tensor([1.0, 2.0, 6.0])
+
+    assert loss_of(wanted, schedule, perceived=perceived).item() == pytest.approx(3.0)
+    assert torch.allclose(pictures[0], X0, atol=2e-5)
+    x_t = add_noise(X0, NOISE, alpha_bar)
+    assert torch.equal(pictures[0], clean_sample(wanted, x_t, alpha_bar, schedule))
+
+
+def test_a_run_from_another_picture_sees_that_one_noised_and_is_asked_for_x0() -> None:
+    schedule = ScheduleConfig(prediction_type="sample")
+    table = alphas_cumprod(schedule)
+    other, seen = draw(3, 2, 4, 4, seed=2), list[Tensor]()
+
+    def model(x_t: Tensor, *_: Any) -> Tensor:
+        seen.append(x_t)
+        return X0
+
+    loss = denoising_loss(
+        model, schedule, table, X0, COND, noise=NOISE, timesteps=TIMESTEPS, start=other
+    )
+    assert loss.item() == 0.0
+    assert torch.equal(seen[0], add_noise(other, NOISE, table[TIMESTEPS]))

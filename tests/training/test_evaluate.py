@@ -78,6 +78,22 @@ def test_every_method_is_measured_and_reported_and_what_is_missing_is_said(
     assert "- not measured: PCK of refined" in printed
 
 
+def test_fewer_methods_are_measured_alike_and_an_unknown_one_is_named(
+    weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    whole, few = tmp_path / "whole.json", tmp_path / "few.json"
+    assert run(weights, data, whole, 2) == 0
+    assert run(weights, data, few, 2, "--methods", "refined", "truth", "coarse") == 0
+    reports = [json.loads(path.read_text()) for path in (whole, few)]
+    assert list(reports[1]["methods"]) == ["truth", "coarse", "refined"]
+    for name, figures in reports[1]["methods"].items():
+        assert figures == reports[0]["methods"][name]
+    capsys.readouterr()
+    for names, said in ((["truth", "blur"], "blur is none"), (["refined"], "truth is missing")):
+        assert run(weights, data, tmp_path / "no.json", 2, "--methods", *names) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_a_run_that_was_killed_goes_on_and_equals_an_undisturbed_one_exactly(
     weights: Path, data: Path, tmp_path: Path
 ):

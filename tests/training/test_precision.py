@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from training.config import StageRun
+from training.precision import has_fast_bf16, mixed_precision
 
 from . import workers
 
@@ -54,3 +55,19 @@ def test_a_resumed_run_in_bfloat16_ends_with_the_same_bits(
     for part in ("weights", "averages"):
         pairs = zip(runs["rested"][part], runs["bf16"][part], strict=True)
         assert all(torch.equal(ours, theirs) for ours, theirs in pairs), part
+
+
+@pytest.mark.parametrize(
+    ("capability", "kept"),
+    [("AVX2", False), ("DEFAULT", False), ("AVX512", True), ("SVE256", True)],
+)
+def test_bf16_is_left_out_where_a_processor_computes_it_in_software(
+    capability: str, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert has_fast_bf16("cpu") is kept
+    assert has_fast_bf16("cuda")
+    assert mixed_precision("bf16") == ("bf16" if kept else "no")
+    assert mixed_precision("fp16") == "fp16"
+    assert mixed_precision("no") == "no"

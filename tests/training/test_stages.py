@@ -18,6 +18,7 @@ from training.config import StageRun
 from training.initialise import build_denoiser, warm_start, widen_latents
 from training.pairs import ordered_pairs
 from training.people import CoarsePictures, People
+from training.perception import texture_energy
 from training.stages import (
     AutoencoderStage,
     Frozen,
@@ -26,6 +27,7 @@ from training.stages import (
     RefiningStage,
     StageModule,
     keep_rows,
+    sharpened,
 )
 from training.train import PairSource, Trainer
 
@@ -238,3 +240,59 @@ def test_a_model_for_more_latent_channels_starts_as_the_earlier_model(
     assert (ours[:, channels:] == 0).all()
     with pytest.raises(ValueError, match="cannot start a model of 3"):
         widen_latents(narrow.state_dict(), 3)
+
+
+def test_a_stage_3_that_starts_from_the_coarse_picture_never_sees_the_truth(
+    preset: Preset, people: People
+) -> None:
+    stage, rows = build("refining", preset, people)
+    assert isinstance(stage, RefiningStage)
+    seen: list[Tensor] = []
+    stage.model.unet.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
+    samples = torch.arange(4)
+    others = torch.stack([rows[:4, 0], rows[:4, 1].flip(0), rows[:4, 2]], dim=1)  # other truths
+    for noised in ("truth", "coarse"):
+        stage.run = replace(stage.run, noised=noised)
+        for pairs in (rows[:4], others):
+            stage(stage.prepare(samples, pairs))
+    truth, other_truth, coarse, other_coarse = seen
+    assert not torch.equal(truth, other_truth)
+    assert torch.equal(coarse, other_coarse)
+    with pytest.raises(ValueError, match="noised is one of truth, coarse"):
+        StageRun(noised="both")
+
+
+def test_other_starts_leave_the_condition_as_the_one_thing_to_go_by(
+    preset: Preset, people: People
+) -> None:
+    stage, rows = build("refining", preset, people)
+    samples, pairs = torch.arange(64), rows[torch.arange(64) % len(rows)]
+    stage.run = replace(stage.run, noised="coarse")
+    own = stage.prepare(samples, pairs)
+    assert torch.equal(own["start"], own["coarse_latents"])
+    stage.run = replace(stage.run, other_starts=0.5)
+    mixed = stage.prepare(samples, pairs)
+    assert torch.equal(mixed["coarse_latents"], own["coarse_latents"])
+    same = (mixed["start"] == own["start"]).flatten(1).all(1)
+    assert 0.3 < float(same.float().mean()) < 0.7
+    assert torch.equal(mixed["start"][~same], own["start"][~same].flip(-1))
+    # A sample's draw is its own, whatever stands beside it in the batch.
+    alone = stage.prepare(samples[5:6], pairs[5:6])
+    assert torch.equal(alone["start"][0], mixed["start"][5])
+
+
+def test_a_sharpened_truth_is_asked_for_and_flat_areas_stay(preset: Preset, people: People) -> None:
+    stage, rows = build("refining", preset, people)
+    assert isinstance(stage, RefiningStage)
+    plain = stage.prepare(torch.arange(4), rows[:4])["x0"]
+    stage.run = replace(stage.run, sharpen=0.5)
+    asked = stage.prepare(torch.arange(4), rows[:4])["x0"]
+    decode = stage.frozen.autoencoder.decode
+    energy = [float(texture_energy(decode(x0)).detach().mean()) for x0 in (plain, asked)]
+    assert energy[1] > 1.5 * energy[0]
+    flat = torch.full((1, 3, 8, 8), 0.25)
+    assert torch.allclose(sharpened(flat, 2.0), flat)
+    edge = torch.zeros(1, 3, 8, 8)
+    edge[..., 4:] = 1.0
+    assert float(sharpened(edge, 0.5).max()) == pytest.approx(1.125)
+    assert torch.equal(sharpened(edge, 0.0), edge)

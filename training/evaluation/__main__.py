@@ -30,6 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=Path("data/people"),
         help="people of the training run, for the regression baseline (default %(default)s)",
     )
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="NAME",
+        help="rows of the table, the truth among them, where fewer will do (default all)",
+    )
     add_sampling_options(parser)
     options = parser.parse_args(argv)
 

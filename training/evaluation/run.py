@@ -27,7 +27,14 @@ from pcdm_core.fast import find_fast
 from .cases import PairName, Shot, choose_pairs, shots_of
 from .figures import figures_of_all
 from .judges import Judges
-from .pictures import PictureMaker, Sampling, pictures_file, read_pictures, save_pictures
+from .pictures import (
+    METHODS,
+    PictureMaker,
+    Sampling,
+    pictures_file,
+    read_pictures,
+    save_pictures,
+)
 from .regression import fit_or_read
 from .report import card, summarise
 from .required import verdicts
@@ -41,7 +48,9 @@ def evaluate(options: argparse.Namespace) -> None:
     judges = Judges.load(options.pose_judge, options.keypoints, pipeline.device)
     missing = dict(judges.missing)
     regression = None
-    if pipeline.prior is not None and pipeline.global_encoder is not None:
+    methods = chosen_methods(options.methods)
+    regressed = "coarse_regression" in methods
+    if regressed and pipeline.prior is not None and pipeline.global_encoder is not None:
         fit = options.json.with_suffix(".regression.npz")
         try:
             regression = fit_or_read(fit, options.train_data, pipeline.global_encoder, weights)
@@ -51,6 +60,7 @@ def evaluate(options: argparse.Namespace) -> None:
         seed=options.seed,
         steps=options.steps,
         guidance_scale=options.guidance_scale,
+        methods=methods,
         oracle_pairs=options.oracle_pairs,
         fast=options.fast,
     )
@@ -68,6 +78,21 @@ def evaluate(options: argparse.Namespace) -> None:
     for line in generator.seconds.lines():
         print(line, file=sys.stderr)
     print(f"\n{options.json}, {options.json.with_suffix('.md')}")
+
+
+def chosen_methods(names: Sequence[str] | None) -> tuple[str, ...]:
+    """The rows of the table; None takes all.
+
+    Raises:
+        ValueError: a name that is none, or the truth is missing; the known names are listed.
+    """
+    if names is None:
+        return tuple(METHODS)
+    unknown = sorted(set(names) - set(METHODS))
+    if unknown or "truth" not in names:
+        fault = f"{unknown[0]} is none of them" if unknown else "the truth is missing"
+        raise ValueError(f"--methods: {fault}. Give truth and any of {', '.join(METHODS)}.")
+    return tuple(name for name in METHODS if name in names)
 
 
 def pictures_folder(report: Path) -> Path:
