@@ -60,7 +60,7 @@ def save_difference(
     config: Any,
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a difference on `base` in fp16.
+    """Write a difference on `base` in fp16, without the tensors that it leaves as they are.
 
     Args:
         config: of the model with the difference; it may have another schedule than the base's.
@@ -72,7 +72,26 @@ def save_difference(
         "difference_of": base_hash(base),
         "config": json.dumps(config_to_dict(config)),
     }
-    return write_state_dict({k: v.half() for k, v in difference.items()}, path, described)
+    halves = {name: tensor.half() for name, tensor in telling(difference).items()}
+    return write_state_dict(halves, path, described)
+
+
+def telling(difference: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries that change a weight; of a difference that changes none, its smallest entry."""
+    changed = {
+        name.rpartition(".")[0]
+        for name, tensor in difference.items()
+        if not name.endswith(f".{DOWN}") and bool(tensor.any())
+    }
+    kept = {n: t for n, t in difference.items() if n.rpartition(".")[0] in changed}
+    if kept or not difference:
+        return kept
+    smallest = min(
+        (name for name in difference if not name.endswith(f".{DOWN}")),
+        key=lambda name: difference[name].numel(),
+    )
+    partner = f"{smallest.rpartition('.')[0]}.{DOWN}"
+    return {name: difference[name] for name in (smallest, partner) if name in difference}
 
 
 @torch.no_grad()

@@ -253,7 +253,7 @@ class CachedFeatures:
         """Zeros, as above."""
         return torch.zeros(len(rows), 1, height, width, device=self.device)
 
-    def poses(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def joints(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Unknown here.
 
         Raises:

@@ -70,7 +70,7 @@ class Features(Protocol):
         """[B, 1, h, w] in [0, 1]: how much of each latent's area is around the head."""
         ...
 
-    def poses(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def joints(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 18, 2] in [0, 1] and [B, 18] bool: the joints, and which of them are seen."""
         ...
 
@@ -140,7 +140,7 @@ class OnlineFeatures:
     def head_shares(self, rows: Tensor, height: int, width: int) -> Tensor:
         return self.people.head_shares(rows, height, width)
 
-    def poses(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def joints(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return self.people.xy[rows], self.people.visible[rows]
 
     def null_embed(self) -> Tensor:

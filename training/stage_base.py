@@ -97,7 +97,7 @@ class StageModule(nn.Module):
         """The pose that perception is asked for, where it takes part."""
         if not self.run.perception:
             return {}
-        return dict(zip(("xy", "visible"), self.features.poses(rows), strict=True))
+        return dict(zip(("xy", "visible"), self.features.joints(rows), strict=True))
 
     def _perceived(
         self, frozen: Frozen, batch: Batch, half: Callable[[Tensor], Tensor] = lambda x: x

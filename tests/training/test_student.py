@@ -17,7 +17,7 @@ from torch import Tensor
 from pcdm_core.checkpoints import CheckpointError, load_component, save_model
 from pcdm_core.cli import add_sampling_options, load_pipeline
 from pcdm_core.components import find_student, load_components
-from pcdm_core.difference import SUFFIX, apply_difference
+from pcdm_core.difference import SUFFIX, apply_difference, save_difference
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.presets import PRESETS
 from pcdm_core.schedules import alphas_cumprod, make_scheduler
@@ -64,6 +64,27 @@ def stage_of(name: str, teacher: Path, people: People) -> tuple[Any, Tensor]:
     coarse = CoarsePictures(people.pictures[pairs[:, 1]], pairs)
     rows = torch.cat([pairs, torch.arange(len(pairs))[:, None]], dim=1)
     return StudentRefining(model, frozen, people, coarse, RUN, 0, distillation), rows
+
+
+def test_what_a_difference_leaves_as_it_is_takes_no_room(teacher: Path, tmp_path: Path) -> None:
+    base: Any = load_component(teacher, "refining")
+    model = LowRank(load_component(teacher, "refining"), 4)
+    fresh = {name: tensor.detach().clone() for name, tensor in model.difference().items()}
+    path = tmp_path / f"refining{SUFFIX}"
+    schedule = student_schedule(base.config.schedule)
+    common = {"stage": "refining", "base": base, "config": replace(base.config, schedule=schedule)}
+    save_difference(fresh, path, **common)
+    assert path.stat().st_size < 20_000
+    same = apply_difference(load_component(teacher, "refining"), path)
+    assert same.config.schedule.sampler == "ddim_trailing"
+    state = base.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in same.state_dict().items())
+    name = next(name for name in fresh if name.endswith(".up"))
+    fresh[name][0, 0] = 1.0
+    save_difference(fresh, path, **common)
+    other = apply_difference(load_component(teacher, "refining"), path).state_dict()
+    changed = [key for key, tensor in other.items() if not torch.equal(tensor, state[key])]
+    assert changed == [name.removesuffix(".up")]
 
 
 STAGES = pytest.mark.parametrize("name", ["inpainting", "refining"])
