@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from pcdm_core.checkpoints import load_component
 from pcdm_core.config import Preset
 from training.components import load_components
-from training.config import CoarseRun, StageRun, TrainConfig, load_config
+from training.config import CoarseRun, PerceptionRun, StageRun, TrainConfig, load_config
 from training.initialise import build_denoiser
 from training.mini import MiniRun, main, ship
 from training.people import People, load_people
@@ -111,6 +111,26 @@ def test_coarse_pictures_of_other_settings_or_people_are_never_read_as_ours(
         parts.inpainting.unet.conv_in.weight[0] += 0.5
     # bf16 is asked for in one of them, and left out where it would only cost.
     assert len(keys | {key(CONFIG.coarse)}) == 9 + has_fast_bf16("cpu")
+
+
+def test_a_run_trains_its_perception_once_and_only_for_stages_that_ask(
+    finished: Path, people_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / "weights" / "refining.safetensors").unlink()
+    stages = {**CONFIG.stages, "refining": replace(ONE, perception=1.0, noised="coarse")}
+    config = replace(CONFIG, stages=stages, perception=PerceptionRun(steps=2, batch_size=4))
+    path = out / "perception.safetensors"
+    run = MiniRun(config, people_folder, out)
+    assert run.perception("inpainting") is None
+    assert not path.exists()
+    shutil.rmtree(out / "refining")
+    run.run_all()
+    assert run.has("refining")
+    made = path.stat().st_mtime_ns
+    assert run.perception("refining") is not None
+    assert path.stat().st_mtime_ns == made
 
 
 def test_coarse_pictures_may_start_from_the_noised_truth(
