@@ -168,14 +168,17 @@ def test_the_command_refuses_a_coarse_picture_that_is_never_made(
 def test_the_student_that_ships_belongs_on_the_weights_that_ship_and_is_small() -> None:
     folder = find_student()
     assert folder is not None
-    assert 10e6 < sum(path.stat().st_size for path in folder.iterdir()) < 16e6
+    assert 8e6 < sum(path.stat().st_size for path in folder.iterdir()) < 16e6
     _, plain = load_components()
     _, student = load_components(student=True)
     for name in ("inpainting", "refining"):
         assert student[name].config.schedule.sampler == "ddim_trailing"
         weights = plain[name].state_dict()
         moved = [bool((w - weights[k]).any()) for k, w in student[name].state_dict().items()]
-        assert sum(moved) > len(moved) / 2
+        if name == "inpainting":
+            assert sum(moved) > len(moved) / 2
+        else:  # stage 3 says nearly the same at every step: only its sampler differs
+            assert not any(moved)
     for name in ("autoencoder", "patch_encoder", "global_encoder", "prior"):
         for key, tensor in student[name].state_dict().items():
             assert torch.equal(tensor, plain[name].state_dict()[key])
