@@ -177,7 +177,7 @@ def test_the_student_that_ships_belongs_on_the_weights_that_ship_and_is_small() 
         moved = [bool((w - weights[k]).any()) for k, w in student[name].state_dict().items()]
         if name == "inpainting":
             assert sum(moved) > len(moved) / 2
-        else:  # stage 3 says nearly the same at every step: only its sampler differs
+        else:  # of stage 3 only the sampler differs
             assert not any(moved)
     for name in ("autoencoder", "patch_encoder", "global_encoder", "prior"):
         for key, tensor in student[name].state_dict().items():
