@@ -77,21 +77,13 @@ def save_difference(
 
 
 def telling(difference: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The entries that change a weight; of a difference that changes none, its smallest entry."""
+    """The entries that change a weight; none are left of a student that differs in its sampler."""
     changed = {
         name.rpartition(".")[0]
         for name, tensor in difference.items()
         if not name.endswith(f".{DOWN}") and bool(tensor.any())
     }
-    kept = {n: t for n, t in difference.items() if n.rpartition(".")[0] in changed}
-    if kept or not difference:
-        return kept
-    smallest = min(
-        (name for name in difference if not name.endswith(f".{DOWN}")),
-        key=lambda name: difference[name].numel(),
-    )
-    partner = f"{smallest.rpartition('.')[0]}.{DOWN}"
-    return {name: difference[name] for name in (smallest, partner) if name in difference}
+    return {n: t for n, t in difference.items() if n.rpartition(".")[0] in changed}
 
 
 @torch.no_grad()

@@ -95,6 +95,14 @@ class StageRun:
             if getattr(self, name) not in known:
                 words = ", ".join(map(str, known))
                 raise ValueError(f"{name} is one of {words}; got {getattr(self, name)!r}.")
+        if not 0 <= self.other_starts <= 1 or (self.other_starts and self.noised != "coarse"):
+            raise ValueError(
+                f"other_starts is a share, of samples with noised: coarse; got {self.other_starts} "
+                f"with noised: {self.noised}."
+            )
+        for name in ("perception", "sharpen"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is at least 0; got {getattr(self, name)}.")
         if self.timestep_power <= 0:
             raise ValueError(f"timestep_power is above 0; got {self.timestep_power}.")
         for name in ("batch_size", "accumulate", "keep_checkpoints", "log_steps"):

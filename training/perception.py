@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pcdm_core.checkpoint_files import CheckpointError, read_state_dict, write_state_dict
+from pcdm_core.evaluation.texture import LUMA
 from pcdm_core.images import from_planes
-from pcdm_core.pose.keypoints import MIRROR
+from pcdm_core.pose.keypoints import Keypoints
 
 from .config import PerceptionRun
 from .people import People
@@ -28,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 JOINTS = 18
 WIDTHS = (16, 32, 64, 128)
-LUMA = (0.299, 0.587, 0.114)
 WINDOW = 6
 """Side in pixels of the windows in which texture is compared."""
 TEXTURE_FLOOR = 0.02**2
@@ -87,6 +87,19 @@ class PerceptionNetwork(nn.Module):
         return functional.normalize(self.embedding(torch.cat([*means, *spreads], dim=1)), dim=1)
 
 
+def place_entropy(maps: Tensor, xy: Tensor) -> Tensor:
+    """Cross-entropy [B, J] of maps' logits [B, J, h, w] with a soft cell around places [B, J, 2].
+
+    Places are shares of width and height in [0, 1].
+    """
+    rows, columns = maps.shape[-2:]
+    across = torch.arange(columns, device=xy.device) + 0.5 - xy[..., :1] * columns
+    down = torch.arange(rows, device=xy.device) + 0.5 - xy[..., 1:] * rows
+    target = torch.exp(-0.5 * (down[..., :, None] ** 2 + across[..., None, :] ** 2)).flatten(2)
+    target = target / target.sum(-1, keepdim=True).clamp_min(1e-6)
+    return -(target * maps.float().flatten(2).log_softmax(-1)).sum(-1)
+
+
 def joint_loss(maps: Tensor, seen: Tensor, xy: Tensor, visible: Tensor) -> Tensor:
     """Cross-entropy of places, with a soft cell around each joint, and of being seen: [B].
 
@@ -94,12 +107,7 @@ def joint_loss(maps: Tensor, seen: Tensor, xy: Tensor, visible: Tensor) -> Tenso
         maps: [B, 18, h, w] and seen [B, 18], logits.
         xy: [B, 18, 2] in [0, 1]; visible: [B, 18] bool.
     """
-    rows, columns = maps.shape[-2:]
-    across = torch.arange(columns, device=xy.device) + 0.5 - xy[..., :1] * columns
-    down = torch.arange(rows, device=xy.device) + 0.5 - xy[..., 1:] * rows
-    target = torch.exp(-0.5 * (down[..., :, None] ** 2 + across[..., None, :] ** 2)).flatten(2)
-    target = target / target.sum(-1, keepdim=True).clamp_min(1e-6)
-    entropy = -(target * maps.float().flatten(2).log_softmax(-1)).sum(-1)
+    entropy = place_entropy(maps, xy)
     told = functional.binary_cross_entropy_with_logits(
         seen.float(), visible.float(), reduction="none"
     )
@@ -185,9 +193,9 @@ class _Draw:
     def __call__(self, pictures: Tensor, xy: Tensor, visible: Tensor) -> tuple[Tensor, ...]:
         batch = len(pictures)
         mirrored = torch.rand(batch, generator=self.generator) < 0.5
-        other = xy[:, list(MIRROR)] * xy.new_tensor([-1.0, 1.0]) + xy.new_tensor([1.0, 0.0])
-        xy = torch.where(mirrored[:, None, None], other, xy)
-        visible = torch.where(mirrored[:, None], visible[:, list(MIRROR)], visible)
+        other = Keypoints(xy, visible).mirrored()
+        xy = torch.where(mirrored[:, None, None], other.xy, xy)
+        visible = torch.where(mirrored[:, None], other.visible, visible)
         x = torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures)
         soft = functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
         share = torch.rand(batch, 1, 1, 1, generator=self.generator)

@@ -104,8 +104,13 @@ class StageModule(nn.Module):
     ) -> Callable[[Tensor], Tensor] | None:
         """The further loss of predicted latents; `half` takes the target's part of a canvas."""
         perception, strength = frozen.perception, self.run.perception
-        if perception is None or not strength:
+        if not strength:
             return None
+        if perception is None:
+            raise ValueError(
+                "perception is asked for, and this run has no network for it; only the recipe of "
+                "rendered people trains one. Set perception to 0."
+            )
         decode = frozen.autoencoder.decode
         pose = batch["xy"], batch["visible"]
 

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 
 from pcdm_core.checkpoints import load_component
 from pcdm_core.config import Preset
-from training.components import load_components
+from training.components import Components, load_components
 from training.config import CoarseRun, PerceptionRun, StageRun, TrainConfig, load_config
 from training.initialise import build_denoiser
 from training.mini import MiniRun, main, ship
@@ -45,6 +45,12 @@ def finished(people_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     out = tmp_path_factory.mktemp("run")
     MiniRun(CONFIG, people_folder, out).run_all()
     return out
+
+
+def opened(finished: Path, people_folder: Path) -> tuple[MiniRun, People, Components]:
+    """A finished run with its people and the parts of its first two stages."""
+    run = MiniRun(CONFIG, people_folder, finished)
+    return run, run.read_people(), load_components(finished / "weights", "cpu")
 
 
 def test_the_recipe_ends_with_every_part_that_the_pack_ships(finished: Path) -> None:
@@ -85,9 +91,7 @@ def test_a_lost_chunk_of_coarse_pictures_is_made_again_alike(
 def test_coarse_pictures_of_other_settings_or_people_are_never_read_as_ours(
     finished: Path, people_folder: Path
 ) -> None:
-    run = MiniRun(CONFIG, people_folder, finished)
-    people = run.read_people()
-    parts = load_components(finished / "weights", "cpu")
+    run, people, parts = opened(finished, people_folder)
     pairs = torch.tensor([[0, 1], [2, 3]])
 
     def key(coarse: CoarseRun, seed: int = 0, known: People = people) -> str:
@@ -136,9 +140,7 @@ def test_a_run_trains_its_perception_once_and_only_for_stages_that_ask(
 def test_coarse_pictures_may_start_from_the_noised_truth(
     finished: Path, people_folder: Path
 ) -> None:
-    run = MiniRun(CONFIG, people_folder, finished)
-    people = run.read_people()
-    parts = load_components(finished / "weights", "cpu")
+    run, people, parts = opened(finished, people_folder)
     coarse = CoarseRun(batch_size=2, steps=10, denoise=(0.4, 1.0), autocast=False)
     renderer = CoarseRenderer(run.preset, parts, coarse, 0)
     pairs = torch.tensor([[0, 1], [2, 3]])

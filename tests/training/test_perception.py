@@ -38,7 +38,7 @@ def network(people: People) -> PerceptionNetwork:
     return train_perception(people, SHORT, seed=3)
 
 
-def loss_of(network: PerceptionNetwork, people: People, **weights: float) -> PerceptualLoss:
+def loss_of(network: PerceptionNetwork, **weights: float) -> PerceptualLoss:
     weights = {"features": 0.0, "joints": 0.0, "texture": 0.0} | weights
     return PerceptualLoss(network, replace(SHORT, **weights))  # type: ignore[arg-type]
 
@@ -81,7 +81,7 @@ def test_a_picture_is_no_distance_from_itself_and_further_the_more_it_is_blurred
     part: str, network: PerceptionNetwork, people: People
 ) -> None:
     pictures, *pose, weight = pictures_of(people)
-    loss = loss_of(network, people, **{part: 1.0})
+    loss = loss_of(network, **{part: 1.0})
     blurred = functional.avg_pool2d(pictures, 3, 1, 1, count_include_pad=False)
     more = functional.avg_pool2d(pictures, 7, 1, 3, count_include_pad=False)
     none, some, much = (loss(p, pictures, *pose, weight) for p in (pictures, blurred, more))
@@ -93,7 +93,7 @@ def test_a_picture_is_no_distance_from_itself_and_further_the_more_it_is_blurred
 def test_texture_counts_noise_as_well_as_blur(network: PerceptionNetwork, people: People) -> None:
     pictures, *pose, weight = pictures_of(people)
     noise = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(0))
-    loss = loss_of(network, people, texture=1.0)
+    loss = loss_of(network, texture=1.0)
     assert (loss(pictures + 0.2 * noise, pictures, *pose, weight) > 0.1).all()
     flat = torch.zeros(1, 3, 24, 24)
     assert float(texture_energy(flat).abs().max()) == 0.0
@@ -103,7 +103,7 @@ def test_the_pose_is_read_from_the_picture_and_not_from_the_truth(
     network: PerceptionNetwork, people: People
 ) -> None:
     pictures, xy, visible, weight = pictures_of(people)
-    loss = loss_of(network, people, joints=1.0)
+    loss = loss_of(network, joints=1.0)
     right = loss(pictures, pictures, xy, visible, weight)
     assert torch.allclose(right, loss(pictures, pictures.flip(0), xy, visible, weight))
     moved = (xy + 0.4).clamp(max=1.0)
@@ -140,8 +140,10 @@ def test_perception_takes_part_in_training_and_is_not_trained_itself(
     assert isinstance(stage, RefiningStage)
     plain = stage(stage.prepare(torch.arange(4), rows[:4]))
     stage.run = replace(stage.run, perception=0.5)
+    with pytest.raises(ValueError, match="no network for it"):
+        stage(stage.prepare(torch.arange(4), rows[:4]))
     stage.frozen = replace(
-        stage.frozen, perception=loss_of(network, people, features=1.0, joints=0.1, texture=0.1)
+        stage.frozen, perception=loss_of(network, features=1.0, joints=0.1, texture=0.1)
     )
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     batch = stage.prepare(torch.arange(4), rows[:4])

@@ -260,6 +260,11 @@ def test_a_stage_3_that_starts_from_the_coarse_picture_never_sees_the_truth(
     assert torch.equal(coarse, other_coarse)
     with pytest.raises(ValueError, match="noised is one of truth, coarse"):
         StageRun(noised="both")
+    with pytest.raises(ValueError, match="other_starts is a share, of samples with noised: coarse"):
+        StageRun(other_starts=0.5)
+    for name in ("perception", "sharpen"):
+        with pytest.raises(ValueError, match=f"{name} is at least 0"):
+            StageRun(**{name: -0.1})
 
 
 def test_other_starts_leave_the_condition_as_the_one_thing_to_go_by(

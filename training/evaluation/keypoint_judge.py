@@ -29,6 +29,7 @@ from pcdm_core.images import from_uint8
 from pcdm_core.pose.keypoints import MIRROR
 
 from ..people import identity_folders
+from ..perception import place_entropy
 from ..synthetic.camera import VISIBLE
 
 logger = logging.getLogger(__name__)
@@ -200,12 +201,7 @@ def vary(
 
 def loss_of(maps: Tensor, seen: Tensor, places: Tensor, codes: Tensor) -> Tensor:
     """Cross-entropy with a soft cell around each joint in the frame, and of being seen."""
-    rows, columns = maps.shape[-2:]
-    x = (torch.arange(columns) + 0.5)[None, None] - places[..., :1] * columns
-    y = (torch.arange(rows) + 0.5)[None, None] - places[..., 1:] * rows
-    target = torch.exp(-0.5 * (y[..., :, None] ** 2 + x[..., None, :] ** 2)).flatten(2)
-    target = target / target.sum(-1, keepdim=True).clamp_min(1e-6)
-    entropy = -(target * maps.flatten(2).log_softmax(-1)).sum(-1)  # [B, 18]
+    entropy = place_entropy(maps, places)  # [B, 18]
     weight = (codes == VISIBLE) + 0.3 * (codes == 1)
     shown = functional.binary_cross_entropy_with_logits(seen, (codes == VISIBLE).float())
     return (entropy * weight).sum() / weight.sum().clamp_min(1.0) + 0.5 * shown
