@@ -10,7 +10,6 @@ run's own people from nothing; no judge of the evaluation and no pretrained netw
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -138,10 +137,6 @@ class PerceptualLoss(nn.Module):
         self.network = network.eval().requires_grad_(False)
         self.run = run
 
-    def train(self, mode: bool = True) -> PerceptualLoss:
-        """Stays as it is: its averages are those of its own training."""
-        return super().train(False)
-
     def forward(
         self, pictures: Tensor, truths: Tensor, xy: Tensor, visible: Tensor, weight: Tensor
     ) -> Tensor:
@@ -184,25 +179,31 @@ def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     return (values * fitted).sum((1, 2, 3)) / fitted.sum((1, 2, 3)).clamp_min(1e-6)
 
 
-@dataclass
-class _Draw:
-    """The augmentation of one batch: some mirrored, blurred and noisy."""
+Pose = tuple[Tensor, Tensor]  # [B, 18, 2] in [0, 1] and [B, 18] bool
 
-    generator: torch.Generator
 
-    def __call__(self, pictures: Tensor, xy: Tensor, visible: Tensor) -> tuple[Tensor, ...]:
-        batch = len(pictures)
-        mirrored = torch.rand(batch, generator=self.generator) < 0.5
-        other = Keypoints(xy, visible).mirrored()
-        xy = torch.where(mirrored[:, None, None], other.xy, xy)
-        visible = torch.where(mirrored[:, None], other.visible, visible)
-        x = torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures)
-        soft = functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-        share = torch.rand(batch, 1, 1, 1, generator=self.generator)
-        x = torch.lerp(x, soft, (2 * share - 1).clamp(min=0))
-        noise = torch.randn(x.shape, generator=self.generator)
-        amount = 0.1 * torch.rand(batch, 1, 1, 1, generator=self.generator).square()
-        return x + amount * noise, xy, visible
+def varied(
+    pictures: Tensor, pose: Pose, mirrored_pose: Pose, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One batch with some of it mirrored, blurred and noisy: pictures, joints, which are seen.
+
+    The generator is one of the CPU; what it draws follows the pictures to their device.
+    """
+    batch, device = len(pictures), pictures.device
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator).to(device)
+
+    mirrored = draw(batch) < 0.5
+    xy, visible = (
+        torch.where(mirrored.view(-1, *[1] * (own.ndim - 1)), other, own)
+        for own, other in zip(pose, mirrored_pose, strict=True)
+    )
+    x = torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures)
+    soft = functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+    x = torch.lerp(x, soft, (2 * draw(batch, 1, 1, 1) - 1).clamp(min=0))
+    noise = torch.randn(x.shape, generator=generator).to(device)
+    return x + 0.1 * draw(batch, 1, 1, 1).square() * noise, xy, visible
 
 
 def train_perception(people: People, run: PerceptionRun, seed: int) -> PerceptionNetwork:
@@ -221,14 +222,16 @@ def train_perception(people: People, run: PerceptionRun, seed: int) -> Perceptio
     order = torch.argsort(people.identities.cpu(), stable=True)
     _, counts = torch.unique_consecutive(people.identities.cpu()[order], return_counts=True)
     starts = counts.cumsum(0) - counts
-    vary, half = _Draw(generator), max(run.batch_size // 2, 1)
+    mirror = Keypoints(people.xy, people.visible).mirrored()
+    half = max(run.batch_size // 2, 1)
     for step in range(run.steps):
         persons = torch.randint(len(counts), (half,), generator=generator)
         draws = [torch.rand(half, generator=generator) for _ in range(2)]
         places = [(starts[persons] + (d * counts[persons]).long()) for d in draws]
         rows = order[torch.cat(places)].to(device)
         pictures = from_planes(people.pictures[rows]).contiguous()
-        x, xy, visible = vary(pictures, people.xy[rows], people.visible[rows])
+        pose, other = ((p.xy[rows], p.visible[rows]) for p in (people, mirror))
+        x, xy, visible = varied(pictures, pose, other, generator)
         features = network.features(x)
         maps, seen = network.joints(features)
         one, two = network.person(features).chunk(2)

@@ -13,7 +13,8 @@ from torch.nn import functional
 from pcdm_core.checkpoints import CheckpointError
 from pcdm_core.config import Preset
 from pcdm_core.images import from_planes
-from training.config import PerceptionRun, load_config
+from pcdm_core.pose.keypoints import Keypoints
+from training.config import PerceptionRun
 from training.people import People
 from training.perception import (
     PerceptionNetwork,
@@ -23,6 +24,7 @@ from training.perception import (
     save_perception,
     texture_energy,
     train_perception,
+    varied,
     weighted_mean,
 )
 from training.stages import RefiningStage
@@ -138,7 +140,7 @@ def test_perception_takes_part_in_training_and_is_not_trained_itself(
 ) -> None:
     stage, rows = build("refining", preset, people)
     assert isinstance(stage, RefiningStage)
-    plain = stage(stage.prepare(torch.arange(4), rows[:4]))
+    plain = stage(stage.prepare(torch.arange(4), rows[:4])).detach()
     stage.run = replace(stage.run, perception=0.5)
     with pytest.raises(ValueError, match="no network for it"):
         stage(stage.prepare(torch.arange(4), rows[:4]))
@@ -147,7 +149,7 @@ def test_perception_takes_part_in_training_and_is_not_trained_itself(
     )
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     batch = stage.prepare(torch.arange(4), rows[:4])
-    assert float(stage(batch)) > float(plain)
+    assert float(stage(batch).detach()) > float(plain)
     trainer = Trainer(stage, RUN, accelerator, tmp_path)
     trainer.total = 10
     trainer.train_step(PairSource(rows, seed=0))
@@ -155,15 +157,40 @@ def test_perception_takes_part_in_training_and_is_not_trained_itself(
     inpainting, pairs = build("inpainting", preset, people)
     inpainting.run = replace(inpainting.run, perception=0.5)
     inpainting.frozen = stage.frozen  # type: ignore[assignment]
-    with_perception = inpainting(inpainting.prepare(torch.arange(4), pairs[:4]))
+    batch = inpainting.prepare(torch.arange(4), pairs[:4])
+    perceived = inpainting(batch).detach()
     inpainting.run = replace(inpainting.run, perception=0.0)
-    assert float(with_perception) > float(
-        inpainting(inpainting.prepare(torch.arange(4), pairs[:4]))
-    )
+    assert float(perceived) > float(inpainting(batch).detach())
 
 
-def test_the_recipe_of_the_shipped_weights_names_its_settings(root: Path) -> None:
-    config = load_config(root / "training/configs/mini.yaml")
-    assert config.stage("refining").perception > 0
-    assert config.stage("refining").noised == "coarse"
-    assert config.perception.features > 0
+def test_perception_looks_in_full_precision_where_the_networks_compute_in_half(
+    network: PerceptionNetwork, preset: Preset, people: People
+) -> None:
+    stage, rows = build("refining", preset, people)
+    stage.run = replace(stage.run, perception=1.0)
+    frozen = replace(stage.frozen, perception=loss_of(network, features=1.0, texture=1.0))  # type: ignore[arg-type]
+    batch = stage.prepare(torch.arange(4), rows[:4])
+    look = stage._perceived(frozen, batch)
+    assert look is not None
+    x0 = batch["x0"] * 0.9
+    with torch.autocast("cpu", torch.bfloat16):
+        half = look(x0)
+    assert torch.equal(half, look(x0))
+
+
+def test_the_draws_of_training_follow_the_pictures_to_their_device(people: People) -> None:
+    pictures, xy, visible, _ = pictures_of(people, 4)
+    generator = torch.Generator().manual_seed(0)
+    # Tensors of this device have no content, and no operation takes them together with others.
+    pose, mirror = (xy, visible), Keypoints(xy, visible).mirrored()
+    other_pose = mirror.xy, mirror.visible
+    poses = (tuple(tensor.to("meta") for tensor in p) for p in (pose, other_pose))
+    drawn = varied(pictures.to("meta"), *poses, generator)  # type: ignore[arg-type]
+    assert [tensor.device.type for tensor in drawn] == ["meta"] * 3
+    generator.manual_seed(0)
+    x, where, _ = varied(pictures, pose, other_pose, generator)
+    mirrored = (where != xy).flatten(1).any(1)
+    assert mirrored.any()
+    assert not mirrored.all()
+    near, other = ((x - p).abs().mean((1, 2, 3)) for p in (pictures, pictures.flip(-1)))
+    assert torch.equal(other < near, mirrored)

@@ -332,6 +332,23 @@ def test_a_finished_student_is_not_trained_again(
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
 
+def test_a_student_of_no_steps_is_its_teacher_with_the_students_sampler(
+    people_folder: Path, teacher: Path, tmp_path: Path
+) -> None:
+    stages = {**CONFIG.stages, "refining": replace(CONFIG.stages["refining"], steps=0)}
+    run = DistillRun(replace(CONFIG, stages=stages), people_folder, tmp_path, teacher)
+    run.run_all()
+    assert (run.differences / f"refining{SUFFIX}").stat().st_size < 2_000
+    _, plain = load_components(teacher)
+    for options in ({"student": run.differences}, {"folder": run.weights}):
+        _, student = load_components(**{"folder": teacher, **options})
+        refining = student["refining"]
+        assert refining.config.schedule.sampler == "ddim_trailing"
+        weights = plain["refining"].state_dict()
+        for key, tensor in refining.state_dict().items():  # whole weights are halves on disk
+            assert torch.equal(tensor.half(), weights[key].half())
+
+
 # --- the command ----------------------------------------------------------------------------------
 
 
