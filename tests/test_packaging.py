@@ -197,7 +197,14 @@ def test_the_model_card_speaks_of_every_shipped_weight_file() -> None:
 
 def test_the_links_of_the_documents_lead_to_files() -> None:
     missing = []
-    for name in ("README.md", "CONTRIBUTING.md", "MODEL_CARD.md", "docs/architecture.md"):
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "MODEL_CARD.md",
+        "docs/architecture.md",
+        "docs/log/mini-weights.md",
+        "docs/log/pose-detector.md",
+    ):
         for target in re.findall(r"\]\(([^)#:]+)\)", text(name)):
             if not (ROOT / name).parent.joinpath(target).exists():
                 missing.append(f"{name}: {target}")

@@ -177,7 +177,7 @@ def _look(networks: BlazePose, picture: Tensor, crop: Crop, least: float = 0.0) 
     if found.score < SURE_PERSON or _from_behind(found.xyz):
         return found
     # It takes a back for a front now and then, in one crop and not in the next, and hardly ever a
-    # front for a back (measured in the model card): one of two looks that sees a back is believed.
+    # front for a back (docs/log/pose-detector.md): one of two looks that sees a back is believed.
     mirrored, _ = networks.landmarks(picture, at, mirrored=True)
     return mirrored if mirrored.score >= SURE_PERSON and _from_behind(mirrored.xyz) else found
 
