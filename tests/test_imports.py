@@ -16,7 +16,7 @@ HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes"}
 ORDER = (
     {"config", "presets", "pose", "images", "fast"},
     {"conditioning"},
-    {"models", "encoders", "vae", "schedules"},
+    {"models", "encoders", "encoder_inputs", "vae", "schedules", "unclip"},
     {"checkpoint_files", "checkpoint_keys", "checkpoint_detection"},
     {"sampling", "losses", "checkpoints", "difference"},
     {"data"},
@@ -27,7 +27,7 @@ ORDER = (
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
 # The only homes of the two large libraries: everything else sees our own interfaces.
-LIBRARY_HOMES = {"models", "encoders", "schedules", "vae"}
+LIBRARY_HOMES = {"models", "encoders", "schedules", "unclip", "vae"}
 
 LINES_MAX = 450
 
