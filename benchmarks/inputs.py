@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcdm_core.checkpoints import BUILDERS
+from pcdm_core.checkpoint_keys import CONFIGS
+from pcdm_core.checkpoints import build
 from pcdm_core.components import load_components
 from pcdm_core.config import Preset
 from pcdm_core.encoders import LinearImageEncoder
@@ -40,8 +41,7 @@ def noise_case(preset: Preset, poses: int) -> Case:
 
 def random_component(preset: Preset, name: str, device: str) -> Any:
     """A component of the preset's size with random weights, in fp32."""
-    with torch.device(device):
-        part = BUILDERS[name](getattr(preset, name))  # type: ignore[index]
+    part = build(name, getattr(preset, name), device)  # type: ignore[index]
     if isinstance(part, LinearImageEncoder):  # its projection starts at zero
         part.projection.normal_(std=0.01)
     return part.requires_grad_(False).eval()
@@ -49,7 +49,7 @@ def random_component(preset: Preset, name: str, device: str) -> Any:
 
 def random_components(preset: Preset, device: str) -> Components:
     """Every component that the preset has."""
-    names = [name for name in BUILDERS if getattr(preset, name) is not None]
+    names = [name for name in CONFIGS if getattr(preset, name) is not None]
     return {name: random_component(preset, name, device) for name in names}
 
 

@@ -26,7 +26,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pcdm_core.checkpoints import BUILDERS
+from pcdm_core.checkpoint_keys import CONFIGS
+from pcdm_core.checkpoints import build
 from pcdm_core.conditioning import PriorConditioning
 from pcdm_core.config import Preset
 
@@ -88,12 +89,11 @@ def passes(preset: Preset, dtype: torch.dtype, poses: int) -> dict[str, tuple[in
     """Bytes of weights, and of one pass's activations, for everything that computes."""
     scale, channels = preset.autoencoder.downscale, preset.autoencoder.latent_channels
     height, width = preset.height // scale, preset.width // scale
-    with META:
-        parts: dict[str, Any] = {
-            name: BUILDERS[name](getattr(preset, name)).to(dtype).eval()  # type: ignore[index]
-            for name in BUILDERS
-            if getattr(preset, name) is not None
-        }
+    parts: dict[str, Any] = {
+        name: build(name, getattr(preset, name), META).to(dtype).eval()
+        for name in CONFIGS
+        if getattr(preset, name) is not None
+    }
     weights = {
         name: sum(t.nbytes for t in (*part.parameters(), *part.buffers()))
         for name, part in parts.items()

@@ -14,7 +14,7 @@ comes in by the ways that ComfyUI has for it:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.conds
 import comfy.latent_formats
@@ -26,12 +26,14 @@ import comfy.supported_models_base
 import torch
 
 from ..pcdm_core.config import AutoencoderConfig, InpaintingConfig, Preset
-from ..pcdm_core.models import InpaintingModel, RefiningModel
 from ..pcdm_core.schedules import alphas_cumprod
-from ..pcdm_core.vae import PatchAutoencoder
 from .memory import Resident
 from .network import PoseUNet, native_state_dict, unet_config
 from .stages import StageModel
+
+if TYPE_CHECKING:
+    from ..pcdm_core.models import InpaintingModel, RefiningModel
+    from ..pcdm_core.vae import PatchAutoencoder
 
 
 class PatchLatents(comfy.latent_formats.LatentFormat):

@@ -9,9 +9,9 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..pcdm_core.config import InpaintingConfig
 from ..pcdm_core.images import Fit, source_canvas
 from ..pcdm_core.inputs import check_poses, repeat_rows
-from ..pcdm_core.models import InpaintingModel
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.stages import condition_inpainting
 from .checks import check_embedding, check_encoders, check_rows
@@ -61,7 +61,7 @@ def prepare(
     pictures: int,
 ) -> Prepared:
     """Conditioning and an empty LATENT [B, C, h, 2w] for some pictures of each target pose."""
-    inner = stage_model(model, InpaintingModel)
+    inner = stage_model(model, InpaintingConfig)
     preset = inner.preset
     check_encoders(preset, encoders)
     check_embedding(preset, target_embedding, pictures)

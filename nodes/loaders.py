@@ -11,7 +11,6 @@ from comfy_api.latest import io
 from ..pcdm_core.checkpoints import CheckpointError, load_model
 from ..pcdm_core.config import Preset
 from ..pcdm_core.presets import PRESETS
-from ..pcdm_core.vae import PatchAutoencoder
 from . import weights
 from .checks import check_global_encoder, check_vae
 from .memory import Resident, resident_dtype
@@ -264,6 +263,6 @@ def _load_vae(patch_encoder: Path | None, preset: Preset) -> Any:
             f"a VAE to the input autoencoder (for the {preset.name} preset: Load VAE)."
         )
     loaded = load_model(beside, stage="autoencoder")
-    if isinstance(loaded, PatchAutoencoder):
+    if loaded.config.kind == "patch":
         return PatchVAE(loaded.float())
     return comfy.sd.VAE(sd=loaded.vae.state_dict())

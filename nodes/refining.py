@@ -8,9 +8,9 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..pcdm_core.config import RefiningConfig
 from ..pcdm_core.images import fit as fit_picture
 from ..pcdm_core.inputs import repeat_rows
-from ..pcdm_core.models import RefiningModel
 from ..pcdm_core.pose.keypoints import Keypoints
 from .checks import check_encoders
 from .convert import conditioning_of, image_of, latent_of, mask_of, picture_of
@@ -28,7 +28,7 @@ def prepare(
     model: Any, encoders: LoadedEncoders, source: Tensor, coarse: Tensor, pictures: int
 ) -> tuple[Prepared, Tensor]:
     """Conditioning, an empty LATENT [B, C, h, w], and the coarse pictures' latents."""
-    inner = stage_model(model, RefiningModel)
+    inner = stage_model(model, RefiningConfig)
     preset, batch = inner.preset, len(coarse)
     check_encoders(preset, encoders)
     if batch % pictures:

@@ -20,8 +20,7 @@ from comfy_api.latest import io
 from torch import Tensor
 from tqdm.auto import trange
 
-from ..pcdm_core.config import ScheduleConfig
-from ..pcdm_core.models import InpaintingModel, RefiningModel
+from ..pcdm_core.config import InpaintingConfig, RefiningConfig, ScheduleConfig
 from ..pcdm_core.sampling import guide
 from ..pcdm_core.schedules import (
     LinearSteps,
@@ -329,4 +328,4 @@ class PCDMPublishedSigmas(io.ComfyNode):
 
 
 def _schedule(model: Any) -> ScheduleConfig:
-    return stage_model(model, InpaintingModel, RefiningModel).core_config.schedule
+    return stage_model(model, InpaintingConfig, RefiningConfig).core_config.schedule

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ..pcdm_core.config import InpaintingConfig, Preset, RefiningConfig
-from ..pcdm_core.models import InpaintingModel, RefiningModel
 from .memory import Resident
 
 
@@ -25,16 +24,19 @@ class StageModel:
     conditioner: Resident
 
 
-def stage_model(model: Any, *kinds: type[InpaintingModel] | type[RefiningModel]) -> StageModel:
+def stage_model(model: Any, *kinds: type[InpaintingConfig] | type[RefiningConfig]) -> StageModel:
     """The model inside a MODEL, which must be of one of these stages.
+
+    Args:
+        kinds: configurations of the stages.
 
     Raises:
         ValueError: it is another one; the loader to connect is named.
     """
     inner = getattr(model, "model", None)
-    if isinstance(inner, StageModel) and isinstance(inner.conditioner.module, kinds):
+    if isinstance(inner, StageModel) and isinstance(inner.core_config, kinds):
         return inner
     found = "PCDM's for the other stage" if isinstance(inner, StageModel) else "of another family"
-    names = {InpaintingModel: "Inpainting", RefiningModel: "Refining"}
+    names = {InpaintingConfig: "Inpainting", RefiningConfig: "Refining"}
     loaders = " or ".join(f"PCDM Load {names[kind]} Model" for kind in kinds)
     raise ValueError(f"This MODEL is {found}. Connect {loaders}; patches may lie between.")

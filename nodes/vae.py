@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..pcdm_core.vae import PatchAutoencoder
 from .convert import image_of, picture_of
 from .memory import Resident
+
+if TYPE_CHECKING:
+    from ..pcdm_core.vae import PatchAutoencoder
 
 
 class PatchVAE:

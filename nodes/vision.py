@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..pcdm_core.checkpoint_detection import facts_of, recognise
 from ..pcdm_core.checkpoints import CheckpointError
 from ..pcdm_core.config import GlobalEncoderConfig, PatchEncoderConfig
-from ..pcdm_core.encoders import resample_positions, square_pixels
+from ..pcdm_core.encoder_inputs import resample_positions, square_pixels
 from ..pcdm_core.presets import PRESETS
 from .memory import Resident, resident_dtype
 

@@ -14,6 +14,7 @@ from ..pcdm_core.checkpoints import CheckpointError, Component, inspect, shipped
 from ..pcdm_core.components import apply_student, find_student
 from ..pcdm_core.config import Preset
 from ..pcdm_core.presets import PRESETS
+from .requirements import unmet
 
 FOLDER = "pcdm"
 SHIPPED = "mini (shipped)"
@@ -45,8 +46,11 @@ def path_of(choice: str, component: Component) -> Path:
     """The file behind a choice; for the shipped set and its student, that of the component.
 
     Raises:
-        CheckpointError: it is gone; the folders that were searched are named.
+        CheckpointError: it is gone, and the folders that were searched are named; or no model can
+            be loaded in this Python.
     """
+    if (lack := unmet()) is not None:
+        raise CheckpointError(lack)
     if choice in (SHIPPED, SHIPPED_STUDENT):
         return shipped_weights() / f"{component}.safetensors"
     register_folder()

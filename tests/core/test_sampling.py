@@ -13,7 +13,8 @@ from pcdm_core.losses import add_noise
 from pcdm_core.models import InpaintingModel, PosePrior
 from pcdm_core.presets import PRESETS
 from pcdm_core.sampling import draw_noise, guide, sample
-from pcdm_core.schedules import UnCLIPWithNoise, alphas_cumprod, make_scheduler
+from pcdm_core.schedules import alphas_cumprod, make_scheduler
+from pcdm_core.unclip import UnCLIPWithNoise
 from tests.core.tiny_pipeline import TEST, randomise
 from tests.core.tiny_stages import CASES, draw, inpainting_inputs, x_t
 

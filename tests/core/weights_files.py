@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pcdm_core.checkpoint_keys import Component
-from pcdm_core.checkpoints import BUILDERS, CheckpointError
+from pcdm_core.checkpoints import CheckpointError, build
 from pcdm_core.config import AutoencoderConfig, GlobalEncoderConfig
 from tests.core.tiny_pipeline import TEST, randomise
 from tests.parity.fixtures import drawn_state
@@ -47,15 +47,14 @@ UPSTREAM: dict[str, tuple[Component, str, Any, tuple[str, ...]]] = {
 def upstream_state(kind: str) -> dict[str, Tensor]:
     """fp16 weights in a published layout."""
     component, layout, config, modules = UPSTREAM[kind]
-    with torch.device("meta"):
-        blank = BUILDERS[component](config)
+    blank = build(component, config, "meta")
     return drawn_state(blank, component, layout, dict.fromkeys(modules, 1))
 
 
 def own(component: Component) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return randomise(BUILDERS[component](getattr(TEST, component)), 3)
+        return randomise(build(component, getattr(TEST, component)), 3)
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:

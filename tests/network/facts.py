@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcdm_core.checkpoints import BUILDERS
+from pcdm_core.checkpoints import build
 from pcdm_core.conditioning import Conditioning
 from pcdm_core.config import config_to_dict
 from pcdm_core.models.unet import build_unet
@@ -81,8 +81,7 @@ class Host:
         fixture = Fixture.open(FIXTURE)
         stated, tensors = fixture.stated("models", stage), fixture.tensors
         component, layout, config, modules = stage_of(fixture, stage, stated["config"])
-        with torch.device("meta"):
-            blank = BUILDERS[component](config)
+        blank = build(component, config, "meta")
         seeds = dict.fromkeys(("unet", *modules), stated["seed"])
         drawn = drawn_state(blank, component, layout, seeds)
         network = self.load(load_drawn(component, drawn, config))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pcdm_core.checkpoint_files import SUFFIXES
 from pcdm_core.checkpoint_keys import SIGNATURES, Component, dinov2_published
-from pcdm_core.checkpoints import BUILDERS, load_model
+from pcdm_core.checkpoints import build, load_model
 
 
 class BadFolderError(Exception):
@@ -256,8 +256,7 @@ def load_stated(
     """
     if file is not None and file.is_file():
         return load_model(file, stage=component, config=config, dtype=torch.float32)
-    with torch.device("meta"):
-        blank = BUILDERS[component](config)
+    blank = build(component, config, "meta")
     state = drawn_state(blank, component, layout, seeds)
     stated = fixture.manifest.get("weights_sha256", {}).get(label)
     if stated is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from pcdm_core.checkpoint_keys import Component
-from pcdm_core.checkpoints import BUILDERS
+from pcdm_core.checkpoints import build
 from pcdm_core.conditioning import Conditioning
 from pcdm_core.config import InpaintingConfig, RefiningConfig
 
@@ -23,8 +23,7 @@ def compare_native(fixture: Fixture) -> None:
     tensors, tolerance = fixture.tensors, fixture.tolerance("forward")
     for name, stated in fixture.stated("models").items():
         component, layout, config, modules = stage_of(fixture, name, stated["config"])
-        with torch.device("meta"):
-            blank = BUILDERS[component](config)
+        blank = build(component, config, "meta")
         seeds = dict.fromkeys(("unet", *modules), stated["seed"])
         state = drawn_state(blank, component, layout, seeds)
         count = sum(key.startswith("unet.") for key in state)
