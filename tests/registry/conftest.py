@@ -12,7 +12,7 @@ import pytest
 
 from tests.hosts import ROOT
 
-# What `comfy node pack` does once it has read pyproject.toml, with the archive outside the checkout.
+# What `comfy node pack` does once pyproject.toml is read, with the archive outside the checkout.
 PACK = "import sys; from comfy_cli.file_utils import zip_files; zip_files(sys.argv[1])"
 
 

@@ -84,7 +84,7 @@ RULES = (
         r"\b(?:curl|wget|ffmpeg|ffprobe|pandoc|yt-dlp)\b|\bgit clone\b|\bcmd\s*=\s*\[",
         "cmd = [name, address]",
     ),
-    Rule("process", r"\bkernel32\b|\bOpenProcess\b|\bwinreg\b|\bos\.kill\b", "kernel32.OpenProcess"),
+    Rule("process", r"\bkernel32\b|\bOpenProcess\b|\bwinreg\b|\bos\.kill\b", "os.kill(number, 9)"),
     Rule("database", r"\bsqlite3?\b|\bpymysql\b|\bpsycopg|\bpymongo\b", "import sqlite3"),
     Rule("cryptography", r"\b(?:import|from) (?:cryptography|Crypto)\b", "import cryptography"),
     Rule("credentials", r"(?i)\b(?:hf|civitai|hub|api|access)_(?:token|key)\b", "HF_TOKEN"),
