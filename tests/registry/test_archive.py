@@ -22,8 +22,8 @@ MB = 1_000_000
 PACKED_MAX = 64 * MB
 LICENCES = ("LICENSE", "pcdm_core/weights/pose/LICENSE", "pcdm_core/weights/pose/NOTICE")
 
-# What uses the Python files: ComfyUI imports the first, and `pip install .` makes the command `pcdm`
-# of the second.
+# What uses the Python files: ComfyUI imports the first, `pip install .` makes the command `pcdm` of
+# the second.
 ENTRIES = ("__init__.py", "pcdm_core/cli.py")
 # Every file that is no Python, and what uses it.
 USERS = {
