@@ -64,9 +64,10 @@ def prepare(root: Path, ref: str = "HEAD") -> list[Path]:
     for name in DOCUMENTS:
         document = (root / name).read_text(encoding="utf-8")
         changed[root / name] = absolute_document(document, repository, ref)
-    readme = root / DOCUMENTS[0]
+    readme, note = root / DOCUMENTS[0], NOTE.format(repository)
     title, rest = changed[readme].split("\n", 1)
-    changed[readme] = f"{title}\n\n{NOTE.format(repository)}\n{rest}"
+    if note not in rest:
+        changed[readme] = f"{title}\n\n{note}\n{rest}"
     for path, content in changed.items():
         path.write_text(content, encoding="utf-8", newline="\n")
     return list(changed)

@@ -68,6 +68,8 @@ def test_a_release_names_the_repository_where_a_reader_needs_it(checkout: Path) 
     assert f"\ngit clone --depth 1 {OWN} custom_nodes/pcdm\n" in readme
     assert "REPOSITORY" not in readme
     assert f"[the repository]({OWN})" in readme.split("\n## ")[0]
+    release.prepare(checkout)
+    assert (checkout / "README.md").read_text(encoding="utf-8") == readme
 
 
 def test_icon_banner_and_urls_of_a_release_are_addresses(checkout: Path) -> None:
@@ -83,6 +85,10 @@ def test_icon_banner_and_urls_of_a_release_are_addresses(checkout: Path) -> None
         "Changelog": f"{OWN}/blob/HEAD/CHANGELOG.md",
     }
     assert findings(checkout) == []
+
+
+def test_no_accelerator_is_declared_because_front_ends_then_warn_on_every_machine() -> None:
+    assert '"Environment :: ' not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def test_icon_and_banner_have_the_sizes_that_the_registry_shows() -> None:
