@@ -46,7 +46,7 @@ def recognise(state_dict: Mapping[str, Tensor], name: str) -> tuple[Signature, F
     shapes = {key: tuple(tensor.shape) for key, tensor in state_dict.items()}
     near: list[tuple[int, Signature, str]] = []
     for signature in SIGNATURES:
-        facts = signature.bind(shapes)
+        facts = signature.match(shapes)
         if not isinstance(facts, str):
             return signature, facts
         near.append((sum(key in shapes for key in signature.shapes), signature, facts))

@@ -76,7 +76,7 @@ class Signature:
         """What the file is, in words."""
         return f"{TITLES[self.component]} in the {self.layout} layout"
 
-    def bind(self, shapes: Mapping[str, tuple[int, ...]]) -> Facts | str:
+    def match(self, shapes: Mapping[str, tuple[int, ...]]) -> Facts | str:
         """The file's facts by name, or a sentence saying what does not fit."""
         for prefix in self.absent:
             present = next((key for key in shapes if key.startswith(prefix)), None)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .evaluation import commands as commands_of_evaluation
+from .cli_evaluation import add_evaluation_commands
 from .fast import add_fast_options, find_fast
 from .residence import add_memory_options
 
@@ -127,12 +127,13 @@ def build_parser() -> argparse.ArgumentParser:
     pose.add_argument("--render", type=Path, help="write the skeleton as the models see it (.png)")
     pose.set_defaults(command=convert_pose)
 
-    evaluate = commands_of_evaluation.add_evaluate(commands, _size)
-    evaluate.set_defaults(command=evaluate_pictures)
-
-    benchmark = commands_of_evaluation.add_run_benchmark(commands)
-    add_sampling_options(benchmark)
-    benchmark.set_defaults(command=run_benchmark)
+    add_evaluation_commands(
+        commands,
+        size=_size,
+        add_sampling_options=add_sampling_options,
+        pick_device=pick_device,
+        load_pipeline=load_pipeline,
+    )
 
     inspect = commands.add_parser("inspect", help="say what a weights file is")
     inspect.add_argument("file", type=Path)
@@ -265,16 +266,6 @@ def describe(summary: Summary) -> None:
     }
     for name, fact in facts.items():
         print(f"{name}: {fact}")
-
-
-def evaluate_pictures(options: argparse.Namespace) -> None:
-    """`pcdm evaluate`."""
-    commands_of_evaluation.evaluate(options, pick_device(options.device), print)
-
-
-def run_benchmark(options: argparse.Namespace) -> None:
-    """`pcdm run-benchmark`."""
-    commands_of_evaluation.run_benchmark(options, load_pipeline, print)
 
 
 def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A layer is a folder below tests/ (the files beside this one are the first), in the table's order.
 LAYERS = {
     "": "packaging",
+    "registry": "archive for the registry, and its checkers",
     "core": "core",
     "parity": "parity",
     "training": "training",

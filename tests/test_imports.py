@@ -22,7 +22,7 @@ ORDER = (
     {"data"},
     {"residence", "chunks", "output", "inputs", "components", "compiled", "stages"}
     | {"pipeline", "evaluation", "sheet"},
-    {"cli", "demo"},
+    {"cli", "cli_evaluation", "demo"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

@@ -9,7 +9,6 @@ paper: Bazarevsky et al. 2020, arXiv 2006.10204.
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ Floats = NDArray[np.float64]
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights" / "pose"
 DETECTOR, LANDMARKS = "pose_detection.tflite", "pose_landmark_full.tflite"
-RUNTIME = "ai_edge_litert.interpreter"
 
 LANDMARK_COUNT = 33
 # Where each point finds its mirror image; the last six help to place the body.
@@ -103,10 +101,10 @@ class BlazePose:
         Raises:
             ImportError: LiteRT is not installed, or does not work here.
         """
-        # By name, because it is optional and comes without annotations.
-        interpreter: Any = importlib.import_module(RUNTIME).Interpreter
-        self._detector = interpreter(str(Path(folder) / DETECTOR), num_threads=1)
-        self._landmarker = interpreter(str(Path(folder) / LANDMARKS), num_threads=1)
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._detector: Any = Interpreter(str(Path(folder) / DETECTOR), num_threads=1)
+        self._landmarker: Any = Interpreter(str(Path(folder) / LANDMARKS), num_threads=1)
         self._anchors = _anchors()
 
     def crops(self, picture: Tensor, threshold: float, *, in_parts: bool = False) -> list[Crop]:

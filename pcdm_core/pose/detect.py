@@ -8,13 +8,12 @@ that is turned away.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,13 +21,13 @@ import torch
 from torch import Tensor
 
 from ..images import as_picture, resize, to_uint8
-from .blazepose import RUNTIME, BlazePose, Crop, Floats, Landmarks
+from .blazepose import BlazePose, Crop, Floats, Landmarks
 from .keypoints import Keypoints
 from .views import describe_person
 
 Detector = Literal["auto", "blazepose", "openpose"]
 
-INSTALL = "python -m pip install ai-edge-litert"
+INSTALL = "Install ai-edge-litert, which requirements.txt names: see Installing in the README"
 OPENPOSE_WEIGHTS = "lllyasviel/Annotators"
 OPENPOSE_FILES = ("body_pose_model.pth", "hand_pose_model.pth", "facenet.pth")
 # The shorter and the longer side at which it looks. The first is that of controlnet_aux's own call;
@@ -89,7 +88,7 @@ def detect_people(picture: Tensor, detector: Detector = "auto") -> list[Keypoint
 
     Raises:
         NoPersonError: nobody was found.
-        DetectorMissingError: no runtime, or no controlnet_aux or weights; with the one command.
+        DetectorMissingError: no runtime, or no controlnet_aux or weights; says what to do.
         ValueError: not a picture.
     """
     if detector not in get_args(Detector):
@@ -119,12 +118,12 @@ def describe_people(people: Sequence[Keypoints]) -> str:
 
 def has_blazepose() -> bool:
     """Whether LiteRT is installed."""
-    return importlib.util.find_spec(RUNTIME.split(".")[0]) is not None
+    return find_spec("ai_edge_litert") is not None
 
 
 def has_openpose() -> bool:
     """Whether controlnet_aux is installed and its weights lie in the Hugging Face cache."""
-    if importlib.util.find_spec("controlnet_aux") is None:
+    if find_spec("controlnet_aux") is None:
         return False
     return _openpose_folder() is not None
 
@@ -139,7 +138,7 @@ def _blazepose() -> BlazePose:
     except ImportError as error:
         raise DetectorMissingError(
             "The pose detector needs LiteRT, which is not installed or does not load "
-            f"({error}). Install it with the Python that runs this: {INSTALL}"
+            f"({error}). {INSTALL}."
         ) from error
 
 
@@ -271,8 +270,9 @@ def _extent(person: Keypoints) -> float:
 
 def _openpose_folder() -> str | None:
     """The folder of the three weight files in the local cache; nothing is downloaded."""
-    hub: Any = importlib.import_module("huggingface_hub")
-    places = [hub.try_to_load_from_cache(OPENPOSE_WEIGHTS, name) for name in OPENPOSE_FILES]
+    from huggingface_hub import try_to_load_from_cache
+
+    places = [try_to_load_from_cache(OPENPOSE_WEIGHTS, name) for name in OPENPOSE_FILES]
     if not all(isinstance(place, str) for place in places):
         return None
     return str(places[0])[: -len(OPENPOSE_FILES[0]) - 1]
@@ -280,9 +280,11 @@ def _openpose_folder() -> str | None:
 
 @lru_cache(maxsize=1)
 def _openpose(folder: str) -> Any:
-    return importlib.import_module("controlnet_aux.open_pose").OpenposeDetector.from_pretrained(
-        folder
+    from controlnet_aux.open_pose import (  # pyright: ignore[reportMissingImports]
+        OpenposeDetector,
     )
+
+    return OpenposeDetector.from_pretrained(folder)
 
 
 def _by_openpose(picture: Tensor) -> list[Keypoints]:
@@ -294,13 +296,13 @@ def _by_openpose(picture: Tensor) -> list[Keypoints]:
     except Exception as error:  # it imports torchvision, timm and more, which may fail anyhow
         raise DetectorMissingError(
             f"controlnet_aux is installed but does not load ({type(error).__name__}: {error}). "
-            f"Choose the detector blazepose; it needs: {INSTALL}"
+            f"Choose the detector blazepose. {INSTALL}."
         ) from error
     if detector is None:
         raise DetectorMissingError(
             "The OpenPose detector needs the package controlnet_aux and its weights "
             f"({', '.join(OPENPOSE_FILES)} of {OPENPOSE_WEIGHTS}) in the Hugging Face cache. "
-            f"Choose the detector blazepose instead; it ships, and needs: {INSTALL}"
+            f"Choose the detector blazepose instead; it ships. {INSTALL}."
         )
     height, width = picture.shape[-2:]
     short, long = sorted((height, width))

@@ -1,5 +1,6 @@
 """Poses from pictures, on other proportions and between poses, as nodes."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -68,16 +69,14 @@ def test_what_is_not_in_a_picture_is_said_with_the_pictures_number(graph: Graph)
         detect(graph, image, person=1)
 
 
-def test_a_detector_that_is_not_installed_names_the_command(
+def test_a_detector_that_is_not_installed_names_the_package(
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detection = graph.host.pack("pcdm_core.pose.detect")
-    monkeypatch.setattr(detection, "RUNTIME", "no_such_runtime.interpreter")
-    monkeypatch.setattr(graph.host.pack("pcdm_core.pose.blazepose"), "RUNTIME", "no_such_runtime")
+    for module in ("ai_edge_litert", "ai_edge_litert.interpreter"):
+        monkeypatch.setitem(sys.modules, module, None)
     detection._blazepose.cache_clear()
-    with pytest.raises(
-        detection.DetectorMissingError, match="python -m pip install ai-edge-litert"
-    ):
+    with pytest.raises(detection.DetectorMissingError, match="Install ai-edge-litert"):
         detect(graph, person(graph, "000000")[0], detector="BlazePose (shipped)")
 
 

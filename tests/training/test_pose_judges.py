@@ -72,7 +72,7 @@ def test_without_runtime_and_regressor_both_ways_out_are_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("training.evaluation.pose_judges.has_blazepose", lambda: False)
-    with pytest.raises(ImportError, match="pip install ai-edge-litert"):
+    with pytest.raises(ImportError, match="Install ai-edge-litert"):
         load_pose_judge("auto", tmp_path / "none.safetensors")
     with pytest.raises(FileNotFoundError, match="keypoint_judge"):
         load_pose_judge("regressor", tmp_path / "none.safetensors")

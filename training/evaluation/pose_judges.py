@@ -38,7 +38,7 @@ class BlazePoseJudge:
     def __init__(self) -> None:
         """Raises ImportError where the detector's runtime is missing."""
         if not has_blazepose():
-            raise ImportError(f"The pose detector needs its runtime. Install it with: {INSTALL}")
+            raise ImportError(f"The pose detector needs its runtime. {INSTALL}.")
 
     def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See the module; certainties are 0 or 1, as the detector decides."""
