@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .evaluation import commands as commands_of_evaluation
 from .fast import add_fast_options, find_fast
+from .picture_files import MAX_PIXELS
 from .residence import add_memory_options
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
@@ -89,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="compute in every step what does not change between them (to compare; slower)",
     )
     generate.add_argument("--chunk", type=_positive, default=16, help="made at once (default 16)")
+    add_picture_options(generate)
     add_sampling_options(generate)
     generate.set_defaults(command=generate_pictures)
 
@@ -125,6 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     pose.add_argument("--json", type=Path, help="write OpenPose JSON, which is a POSE_KEYPOINT")
     pose.add_argument("--render", type=Path, help="write the skeleton as the models see it (.png)")
+    add_picture_options(pose)
     pose.set_defaults(command=convert_pose)
 
     evaluate = commands_of_evaluation.add_evaluate(commands, _size)
@@ -162,6 +165,16 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
 
 
+def add_picture_options(parser: argparse.ArgumentParser) -> None:
+    """What the commands that read a person's own pictures share."""
+    parser.add_argument(
+        "--max-pixels",
+        type=_positive,
+        default=MAX_PIXELS,
+        help="height times width of a picture that is still read (default %(default)s)",
+    )
+
+
 def generate_pictures(options: argparse.Namespace) -> None:
     """`pcdm generate`: everything is read and checked before anything is written."""
     from .images import load_picture, save_picture
@@ -169,7 +182,7 @@ def generate_pictures(options: argparse.Namespace) -> None:
 
     if options.save_coarse and not options.no_refining:
         find_fast(options.fast).check_coarse()
-    source = load_picture(options.image)
+    source = load_picture(options.image, max_pixels=options.max_pixels)
     poses = load_poses(source, options.source_pose, options.pose)
     rows, noises = repeat_rows(len(poses.names), options.pictures)
     names = [
@@ -217,6 +230,7 @@ def convert_pose(options: argparse.Namespace) -> None:
         order=options.order,
         frame=options.frame,
         units=options.units,
+        max_pixels=options.max_pixels,
     )
     print(reading.report)
     known = next((size for size in reading.sizes if size is not None), None)

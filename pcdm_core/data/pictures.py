@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..images import Fit, FitMode
+from ..picture_files import picture_size
 from ..pose.keypoints import Keypoints
 
 
@@ -122,10 +122,9 @@ class Collector:
         try:
             path, pose = self.find(name)
             where = path
-            with Image.open(path) as image:  # its header alone
-                size = image.height, image.width
+            size = picture_size(path)
             keypoints = pose(size)
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError) as error:
             text = str(error)
             self.problems.append(Problem(str(where), text.removeprefix(f"{where}: ")))
             return None
