@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .evaluation import commands as commands_of_evaluation
 from .fast import add_fast_options, find_fast
-from .picture_files import MAX_PIXELS
+from .picture_files import add_picture_options
 from .residence import add_memory_options
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
@@ -61,9 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     generate = commands.add_parser("generate", help="draw a person in other poses")
     generate.add_argument("--image", type=Path, required=True, help="the source picture")
-    generate.add_argument(
-        "--source-pose", type=Path, required=True, help="key points of the source (OpenPose JSON)"
-    )
+    generate.add_argument("--source-pose", type=Path, required=True, help="its key points (JSON)")
     generate.add_argument(
         "--pose", type=Path, required=True, nargs="+", help="key points of one or more targets"
     )
@@ -90,7 +88,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="compute in every step what does not change between them (to compare; slower)",
     )
     generate.add_argument("--chunk", type=_positive, default=16, help="made at once (default 16)")
-    add_picture_options(generate)
     add_sampling_options(generate)
     generate.set_defaults(command=generate_pictures)
 
@@ -127,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     pose.add_argument("--json", type=Path, help="write OpenPose JSON, which is a POSE_KEYPOINT")
     pose.add_argument("--render", type=Path, help="write the skeleton as the models see it (.png)")
-    add_picture_options(pose)
+    add_picture_options(generate, pose)
     pose.set_defaults(command=convert_pose)
 
     evaluate = commands_of_evaluation.add_evaluate(commands, _size)
@@ -163,16 +160,6 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     add_memory_options(parser)
     parser.add_argument("--compile", action="store_true", help="the loops; slow at first")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
-
-
-def add_picture_options(parser: argparse.ArgumentParser) -> None:
-    """What the commands that read a person's own pictures share."""
-    parser.add_argument(
-        "--max-pixels",
-        type=_positive,
-        default=MAX_PIXELS,
-        help="height times width of a picture that is still read (default %(default)s)",
-    )
 
 
 def generate_pictures(options: argparse.Namespace) -> None:

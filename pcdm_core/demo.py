@@ -13,15 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import (
-    Poses,
-    StageBars,
-    add_picture_options,
-    add_sampling_options,
-    load_pipeline,
-    load_poses,
-    run,
-)
+from .cli import Poses, StageBars, add_sampling_options, load_pipeline, load_poses, run
+from .picture_files import add_picture_options
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -7,6 +7,7 @@ size is read from the header, and what is too large is refused before a single p
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import re
@@ -64,6 +65,17 @@ def picture_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
     """
     with open_picture(path, max_pixels=max_pixels) as image:
         return image.height, image.width
+
+
+def add_picture_options(*parsers: argparse.ArgumentParser) -> None:
+    """What the commands that read a person's own pictures share."""
+    for parser in parsers:
+        parser.add_argument(
+            "--max-pixels",
+            type=int,
+            default=MAX_PIXELS,
+            help="height times width of a picture that is still read (default %(default)s)",
+        )
 
 
 @contextmanager

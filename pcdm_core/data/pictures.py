@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..file_names import stays_inside
 from ..images import Fit, FitMode
 from ..picture_files import picture_size
 from ..pose.keypoints import Keypoints
+from ..quoting import short
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,11 @@ class Collector:
         return self._rows[name]
 
     def _add(self, name: str) -> int | None:
-        where: str | Path = name
+        where: str | Path = short(name)
         try:
+            if not stays_inside(name):
+                raise ValueError("the list names a file outside the data set's folder")
+            where = name
             path, pose = self.find(name)
             where = path
             size = picture_size(path)
