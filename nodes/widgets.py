@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from numbers import Real
 from typing import Any
 
@@ -26,8 +27,11 @@ def checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutpu
         ValueError: the input, what it is, and what it may be.
     """
 
+    names = tuple(signature(execute).parameters)[1:]  # without the class
+
     @wraps(execute)
-    def run(cls: type[io.ComfyNode], **values: Any) -> io.NodeOutput:
+    def run(cls: type[io.ComfyNode], *ordered: Any, **values: Any) -> io.NodeOutput:
+        values |= zip(names, ordered, strict=False)
         for item in cls.define_schema().inputs:
             if item.id in values:
                 values[item.id] = check_widget(item, values[item.id])
