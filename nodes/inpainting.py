@@ -28,6 +28,7 @@ from .types import (
     TargetEmbedding,
     fitted,
 )
+from .widgets import checked
 
 CATEGORY = "PCDM"
 
@@ -145,6 +146,7 @@ class PCDMInpaintingConditioning(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,
@@ -204,6 +206,7 @@ class PCDMInpaintingSampler(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,

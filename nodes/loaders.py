@@ -8,7 +8,7 @@ from typing import Any
 import comfy.sd
 from comfy_api.latest import io
 
-from ..pcdm_core.checkpoints import CheckpointError, load_model
+from ..pcdm_core.checkpoints import CheckpointError, Component, load_model
 from ..pcdm_core.config import Preset
 from ..pcdm_core.presets import PRESETS
 from . import weights
@@ -17,19 +17,18 @@ from .memory import Resident, resident_dtype
 from .types import EncodersSocket, LoadedEncoders, LoadedPrior, PriorSocket
 from .vae import PatchVAE
 from .vision import Encoder, OwnEncoder, host_global_encoder, host_patch_encoder
-from .weights import check_choices
+from .weights import SAME_SET, check_choices
 
 CATEGORY = "PCDM/loaders"
-SAME_SET = "of the same set"
 
 
-def _weights_input(tooltip: str, *, students: bool = False) -> io.Combo.Input:
-    told = ""
-    if students:
+def _weights_input(component: Component, tooltip: str) -> io.Combo.Input:
+    told, offered = "", weights.choices(component)
+    if weights.SHIPPED_STUDENT in offered:
         told = " That for 4 steps is faster: set steps to 4 in its sampler, guidance_scale to 1."
     return io.Combo.Input(
         "weights",
-        options=weights.choices(students=students),
+        options=offered,
         default=weights.SHIPPED,
         tooltip=f"{tooltip} Files are looked for in models/pcdm; the shipped set needs no download "
         f"and knows rendered people only.{told}",
@@ -46,7 +45,7 @@ class PCDMLoadPrior(io.ComfyNode):
             display_name="PCDM Load Prior",
             category=CATEGORY,
             description="Stage 1 of PCDMs: predicts the embedding of the target picture.",
-            inputs=[_weights_input("The stage-1 model.")],
+            inputs=[_weights_input("prior", "The stage-1 model.")],
             outputs=[
                 PriorSocket.Output(
                     "prior", display_name="prior", tooltip="For PCDM Predict Target Embedding."
@@ -55,9 +54,9 @@ class PCDMLoadPrior(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, weights: str) -> str | bool:
+    def validate_inputs(cls, weights: str | None = None) -> str | bool:
         """Before anything runs."""
-        return check_choices(weights)
+        return check_choices({"prior": weights})
 
     @classmethod
     def execute(cls, weights: str) -> io.NodeOutput:
@@ -79,7 +78,7 @@ class PCDMLoadInpainting(io.ComfyNode):
             category=CATEGORY,
             description="Stage 2 of PCDMs: draws the person of the source in the target pose. A "
             "MODEL like any other: LoRA loaders, attention patches and samplers act on it.",
-            inputs=[_weights_input("The stage-2 model.", students=True)],
+            inputs=[_weights_input("inpainting", "The stage-2 model.")],
             outputs=[
                 io.Model.Output(
                     "model", display_name="model", tooltip="For the PCDM inpainting nodes."
@@ -88,9 +87,9 @@ class PCDMLoadInpainting(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, weights: str) -> str | bool:
+    def validate_inputs(cls, weights: str | None = None) -> str | bool:
         """Before anything runs."""
-        return check_choices(weights)
+        return check_choices({"inpainting": weights})
 
     @classmethod
     def execute(cls, weights: str) -> io.NodeOutput:
@@ -108,7 +107,7 @@ class PCDMLoadRefining(io.ComfyNode):
             category=CATEGORY,
             description="Stage 3 of PCDMs: restores texture in the coarse picture. A MODEL like "
             "any other: LoRA loaders, attention patches and samplers act on it.",
-            inputs=[_weights_input("The stage-3 model.", students=True)],
+            inputs=[_weights_input("refining", "The stage-3 model.")],
             outputs=[
                 io.Model.Output(
                     "model", display_name="model", tooltip="For the PCDM refining nodes."
@@ -117,9 +116,9 @@ class PCDMLoadRefining(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, weights: str) -> str | bool:
+    def validate_inputs(cls, weights: str | None = None) -> str | bool:
         """Before anything runs."""
-        return check_choices(weights)
+        return check_choices({"refining": weights})
 
     @classmethod
     def execute(cls, weights: str) -> io.NodeOutput:
@@ -140,12 +139,13 @@ class PCDMLoadEncoders(io.ComfyNode):
             "Load CLIP Vision and Load VAE give. Their preset must be that of the models.",
             inputs=[
                 _weights_input(
+                    "patch_encoder",
                     "The patch encoder (DINOv2); its neighbours come along. Unused where dinov2 is "
-                    "connected."
+                    "connected.",
                 ),
                 io.Combo.Input(
                     "global_encoder",
-                    options=[SAME_SET, *weights.choices()[1:]],
+                    options=weights.choices("global_encoder"),
                     default=SAME_SET,
                     tooltip="The encoder that the prior sees the source through (CLIP vision "
                     "tower). By default global_encoder.safetensors beside the patch encoder. "
@@ -181,9 +181,11 @@ class PCDMLoadEncoders(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, weights: str, global_encoder: str) -> str | bool:
+    def validate_inputs(
+        cls, weights: str | None = None, global_encoder: str | None = None
+    ) -> str | bool:
         """Before anything runs."""
-        return check_choices(weights, *({global_encoder} - {SAME_SET}))
+        return check_choices({"patch_encoder": weights, "global_encoder": global_encoder})
 
     @classmethod
     def execute(
@@ -195,8 +197,9 @@ class PCDMLoadEncoders(io.ComfyNode):
         clip_vision: Any = None,
     ) -> io.NodeOutput:
         path = None if dinov2 is not None else _path(weights, "patch_encoder")
+        general_path = None if clip_vision is not None else _global_path(global_encoder, path)
         patch, preset = _patch_encoder(dinov2, path)
-        general = _global_encoder(clip_vision, global_encoder, path, preset)
+        general = _global_encoder(clip_vision, general_path, preset)
         vae = _load_vae(path, preset) if autoencoder is None else autoencoder
         check_vae(preset, vae)
         return io.NodeOutput(LoadedEncoders(preset, patch, general, vae), vae)
@@ -233,16 +236,17 @@ def _patch_encoder(dinov2: Any, path: Path | None) -> tuple[Encoder, Preset]:
     return OwnEncoder(loaded), _preset("patch_encoder", loaded, path)
 
 
-def _global_encoder(
-    clip_vision: Any, choice: str, patch_encoder: Path | None, preset: Preset
-) -> Encoder | None:
+def _global_path(choice: str, patch_encoder: Path | None) -> Path | None:
+    if choice != SAME_SET:
+        return _path(choice, "global_encoder")
+    return None if patch_encoder is None else weights.sibling(patch_encoder, "global_encoder")
+
+
+def _global_encoder(clip_vision: Any, path: Path | None, preset: Preset) -> Encoder | None:
     if clip_vision is not None:
         held = host_global_encoder(clip_vision)
         check_global_encoder(preset, held.config)
         return held
-    path = None if patch_encoder is None else weights.sibling(patch_encoder, "global_encoder")
-    if choice != SAME_SET:
-        path = _path(choice, "global_encoder")
     if path is None:
         return None
     loaded = load_model(path, stage="global_encoder")

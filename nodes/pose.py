@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ from ..pcdm_core.pose.render import render_pose
 from .convert import image_of, mask_of
 from .notes import REPORT_TOOLTIP, show
 from .types import KeypointSocket, PoseSocket
+from .widgets import checked
 
 CATEGORY = "PCDM/pose"
 EXAMPLES = WEIGHTS_FOLDER / "examples"
@@ -126,6 +128,7 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         text: str,
@@ -152,8 +155,9 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str = NO_FILE, **_: Any) -> float:
         """A file that was saved again is read again."""
-        path = Path(folder_paths.get_input_directory()) / file
-        return path.stat().st_mtime if file != NO_FILE and path.is_file() else 0.0
+        if file not in pose_files():  # nothing that a workflow says becomes a path
+            return 0.0
+        return (Path(folder_paths.get_input_directory()) / file).stat().st_mtime
 
 
 def _one_source(keypoints: Any, text: str, file: str) -> Any:
@@ -165,9 +169,12 @@ def _one_source(keypoints: Any, text: str, file: str) -> Any:
             f"Connect, paste or choose exactly one."
         )
     if file != NO_FILE:
-        return Path(folder_paths.get_annotated_filepath(file))
-    # The line end says that this is the pose itself and not a path on the server.
-    return f"{text}\n" if keypoints is None else keypoints
+        return Path(folder_paths.get_input_directory()) / file
+    if keypoints is not None and not isinstance(keypoints, (str, os.PathLike)):
+        return keypoints
+    # The line end says that this is the pose itself and not a path on the server. A workflow can
+    # put a text in the place of a link.
+    return f"{text if keypoints is None else keypoints}\n"
 
 
 def _frame_asked_for(text: str) -> int | str | None:
@@ -211,6 +218,7 @@ class PCDMRenderPose(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, pose: Keypoints, height: int, width: int, draw_hands: bool) -> io.NodeOutput:
         drawn = image_of(render_pose(pose, height, width, draw_hands))
         return io.NodeOutput(drawn, mask_of(body_mask(pose, height, width)))
@@ -258,6 +266,7 @@ class PCDMExamplePerson(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, person: str, source_view: str, target_view: str) -> io.NodeOutput:
         others = [view for view in views() if view != source_view]
         targets = others if target_view == ALL_OTHERS else [target_view]

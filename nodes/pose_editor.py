@@ -18,6 +18,7 @@ from ..pcdm_core.pose.render import render_pose
 from .convert import image_of, picture_of
 from .pose import CATEGORY
 from .types import PoseSocket
+from .widgets import checked
 
 ANY_SIZE = 16384  # stands for the frame where a text is only checked
 LARGEST_UNDERLAY = 1536  # pixels; what the browser draws behind the figure needs no more
@@ -76,6 +77,7 @@ class PCDMPoseEditor(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         pose_json: str,

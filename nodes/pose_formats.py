@@ -14,6 +14,7 @@ from .convert import picture_of
 from .notes import REPORT_TOOLTIP, show
 from .pose import CATEGORY
 from .types import KeypointSocket, PoseSocket
+from .widgets import checked
 
 
 class PCDMPoseToKeypoints(io.ComfyNode):
@@ -51,6 +52,7 @@ class PCDMPoseToKeypoints(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, pose: Keypoints, height: int, width: int) -> io.NodeOutput:
         documents = to_openpose(pose, height, width)
         text = json.dumps(documents[0] if len(documents) == 1 else documents)
@@ -88,6 +90,7 @@ class PCDMPoseFromSkeleton(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, image: Tensor, person: int) -> io.NodeOutput:
         reading = read_skeletons(
             picture_of(image), person="largest" if person < 0 else person, order="left to right"

@@ -23,6 +23,7 @@ from .convert import image_of, picture_of
 from .notes import REPORT_TOOLTIP, show
 from .pose import CATEGORY
 from .types import PoseSocket
+from .widgets import checked
 
 EMPTY_FRAME = (768, 512)  # where no picture says the frame's shape; the pose editor's own
 DETECTORS = {
@@ -78,6 +79,7 @@ class PCDMPoseFromImage(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, image: Tensor, detector: str, person: int, fit_to: Tensor | None = None
     ) -> io.NodeOutput:
@@ -163,6 +165,7 @@ class PCDMRetargetPose(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         target_pose: Keypoints,
@@ -234,6 +237,7 @@ class PCDMInterpolatePoses(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         first_pose: Keypoints,

@@ -25,6 +25,7 @@ from .types import (
     TargetEmbedding,
     fitted,
 )
+from .widgets import checked
 
 CATEGORY = "PCDM"
 
@@ -76,6 +77,7 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     @torch.no_grad()
     def execute(
         cls,

@@ -19,6 +19,7 @@ from .output import check_size, every, pictures_input, size_inputs, sized
 from .samplers import run_sampler, sampling_inputs
 from .stages import stage_model
 from .types import EncodersSocket, LoadedEncoders, PoseSocket, fitted
+from .widgets import checked
 
 CATEGORY = "PCDM"
 
@@ -97,6 +98,7 @@ class PCDMRefiningConditioning(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, model: Any, encoders: LoadedEncoders, source: Tensor, coarse: Tensor, pictures: int
     ) -> io.NodeOutput:
@@ -142,6 +144,7 @@ class PCDMRefiningSampler(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,

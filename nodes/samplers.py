@@ -30,6 +30,7 @@ from ..pcdm_core.schedules import (
     whole_run,
 )
 from .stages import StageModel, stage_model
+from .widgets import checked
 
 CATEGORY = "PCDM/sampling"
 PUBLISHED = "published"
@@ -323,6 +324,7 @@ class PCDMPublishedSigmas(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: Any, steps: int, denoise: float) -> io.NodeOutput:
         return io.NodeOutput(sigmas_of(_schedule(model), steps, denoise))
 

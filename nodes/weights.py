@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,19 @@ from ..pcdm_core.checkpoints import CheckpointError, Component, inspect, shipped
 from ..pcdm_core.components import apply_student, find_student
 from ..pcdm_core.config import Preset
 from ..pcdm_core.presets import PRESETS
+from ..pcdm_core.quoting import one_line, short
 from .requirements import unmet
 
 FOLDER = "pcdm"
 SHIPPED = "mini (shipped)"
 SHIPPED_STUDENT = "mini, for 4 steps (shipped)"
+SAME_SET = "of the same set"
+INPUTS: Mapping[Component, str] = {"global_encoder": "global_encoder"}  # elsewhere `weights`
+_BESIDE_FILES: Mapping[Component, tuple[str, ...]] = {
+    "inpainting": (SHIPPED, SHIPPED_STUDENT),
+    "refining": (SHIPPED, SHIPPED_STUDENT),
+    "global_encoder": (SAME_SET,),
+}
 _PART = re.compile(r"-\d{5}-of-\d{5}(?=\.safetensors$)")
 
 
@@ -30,38 +39,36 @@ def register_folder() -> None:
     known[FOLDER] = (paths, set(extensions) | folder_paths.supported_pt_extensions)
 
 
-def choices(*, students: bool = False) -> list[str]:
-    """What the drop-downs of the loaders offer; the parts of a split file count as one.
-
-    Args:
-        students: of a model that there is a few-step student of.
-    """
+def choices(component: Component) -> list[str]:
+    """What a loader's drop-down offers; the parts of a split file count as one."""
     register_folder()
     files = {_PART.sub("", name) for name in folder_paths.get_filename_list(FOLDER)}
-    shipped = [SHIPPED, SHIPPED_STUDENT] if students else [SHIPPED]
-    return [*shipped, *sorted(files)]
+    return [*_BESIDE_FILES.get(component, (SHIPPED,)), *sorted(files)]
 
 
 def path_of(choice: str, component: Component) -> Path:
     """The file behind a choice; for the shipped set and its student, that of the component.
 
+    What the drop-down does not offer is refused before it becomes a path.
+
     Raises:
-        CheckpointError: it is gone, and the folders that were searched are named; or no model can
-            be loaded in this Python.
+        CheckpointError: it is not offered or gone, and the folders that were searched are named; or
+            no model can be loaded in this Python.
     """
     if (lack := unmet()) is not None:
         raise CheckpointError(lack)
-    if choice in (SHIPPED, SHIPPED_STUDENT):
+    offered = choices(component)
+    if choice in (SHIPPED, SHIPPED_STUDENT) and choice in offered:
         return shipped_weights() / f"{component}.safetensors"
-    register_folder()
     folders = folder_paths.get_folder_paths(FOLDER)
-    for folder in folders:
+    for folder in folders if choice in offered else ():
         path = Path(folder) / choice
         if exists(path):
             return path
+    name = choice if isinstance(choice, str) else short(choice)
     raise CheckpointError(
-        f"{choice} is not in {', '.join(folders)}. Put the file there and press R, or choose "
-        f"another one."
+        f"{INPUTS.get(component, 'weights')}: {one_line(name, 120)} is not in "
+        f"{', '.join(folders)}. Put the file there and press R, or choose another one."
     )
 
 
@@ -77,11 +84,16 @@ def as_chosen(model: Any, choice: str, component: Component) -> Any:
     return model if folder is None else apply_student({component: model}, folder)[component]
 
 
-def check_choices(*choices: str) -> str | bool:
-    """For `validate_inputs`: True, or the sentence that says which file is missing."""
+def check_choices(chosen: Mapping[Component, str | None]) -> str | bool:
+    """For `validate_inputs`: True, or the sentence that says which file is missing.
+
+    None is a choice that comes by a link, which is not there yet.
+    """
     try:
-        for choice in choices:
-            path_of(choice, "inpainting")
+        for component, choice in chosen.items():
+            own_set = component == "global_encoder" and choice == SAME_SET
+            if choice is not None and not own_set:
+                path_of(choice, component)
     except CheckpointError as error:
         return str(error)
     return True

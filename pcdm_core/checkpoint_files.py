@@ -21,7 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .file_names import is_plain
+from .quoting import short
+
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+PART_SUFFIX = ".safetensors"
 INDEX = ".index.json"
 DEEPSPEED = "mp_rank_00_model_states.pt"
 _PART = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}\.safetensors")
@@ -153,9 +157,12 @@ def _index_map(index: Path) -> tuple[dict[str, str], dict[str, str]]:
         raise CheckpointError(
             f"{index} is no index of a model in parts ({error}). Copy or download it again."
         ) from error
-    outside = [name for name in where.values() if Path(name).name != name]
-    if outside:
-        raise CheckpointError(f"{index} names parts outside its folder ({outside[0]}).")
+    for name in where.values():
+        if not (is_plain(name) and name.endswith(PART_SUFFIX)):
+            raise CheckpointError(
+                f"{index} names a part that is no {PART_SUFFIX} file beside it ({short(name)}). "
+                f"Copy or download the model again, all parts into one folder."
+            )
     return where, {str(k): str(v) for k, v in content.get("metadata", {}).items()}
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .cli_evaluation import add_evaluation_commands
 from .fast import add_fast_options, find_fast
+from .picture_files import add_picture_options
 from .residence import add_memory_options
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
@@ -60,9 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     generate = commands.add_parser("generate", help="draw a person in other poses")
     generate.add_argument("--image", type=Path, required=True, help="the source picture")
-    generate.add_argument(
-        "--source-pose", type=Path, required=True, help="key points of the source (OpenPose JSON)"
-    )
+    generate.add_argument("--source-pose", type=Path, required=True, help="its key points (JSON)")
     generate.add_argument(
         "--pose", type=Path, required=True, nargs="+", help="key points of one or more targets"
     )
@@ -125,6 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     pose.add_argument("--json", type=Path, help="write OpenPose JSON, which is a POSE_KEYPOINT")
     pose.add_argument("--render", type=Path, help="write the skeleton as the models see it (.png)")
+    add_picture_options(generate, pose)
     pose.set_defaults(command=convert_pose)
 
     add_evaluation_commands(
@@ -170,7 +170,7 @@ def generate_pictures(options: argparse.Namespace) -> None:
 
     if options.save_coarse and not options.no_refining:
         find_fast(options.fast).check_coarse()
-    source = load_picture(options.image)
+    source = load_picture(options.image, max_pixels=options.max_pixels)
     poses = load_poses(source, options.source_pose, options.pose)
     rows, noises = repeat_rows(len(poses.names), options.pictures)
     names = [
@@ -218,6 +218,7 @@ def convert_pose(options: argparse.Namespace) -> None:
         order=options.order,
         frame=options.frame,
         units=options.units,
+        max_pixels=options.max_pixels,
     )
     print(reading.report)
     known = next((size for size in reading.sizes if size is not None), None)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli import Poses, StageBars, add_sampling_options, load_pipeline, load_poses, run
+from .picture_files import add_picture_options
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output", type=Path, default=Path("out/demo.png"), help="the sheet (default %(default)s)"
     )
+    add_picture_options(parser)
     add_sampling_options(parser)
     options = parser.parse_args(argv)
     return run(lambda: draw_demo(options), "demo")
@@ -69,7 +71,7 @@ def draw_demo(options: argparse.Namespace) -> None:
     if options.output.suffix.lower() != ".png":
         raise ValueError(f"--output {options.output}: the sheet is a PNG; end the name in .png.")
     case = choose_case(options)
-    source = load_picture(case.image)
+    source = load_picture(case.image, max_pixels=options.max_pixels)
     poses = load_poses(source, case.source_pose, case.poses)
     pipeline = load_pipeline(options)
     print(f"{case.title}, all in one batch.")

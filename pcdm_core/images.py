@@ -15,9 +15,10 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
+from .picture_files import MAX_PIXELS, open_picture
 from .pose.body_mask import body_mask
 from .pose.keypoints import Keypoints
 
@@ -38,31 +39,22 @@ FitMode = Literal["squash", "pad"]
 # --- files and other representations -------------------------------------------------------------
 
 
-def load_picture(path: str | os.PathLike[str]) -> Tensor:
+def load_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Read a picture file as float32 `[1, 3, H, W]` in [-1, 1].
 
     Turned as its EXIF orientation says; transparency lies on white; greyscale, palettes, 16 bits
     and CMYK become RGB. Of an animation this is the first frame.
 
+    Args:
+        path: PNG, JPEG, WebP, BMP, GIF or TIFF, whatever the name ends in.
+        max_pixels: height times width that is still read.
+
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no picture, or is damaged.
+        ValueError: the file is no picture, is too large, or is damaged.
     """
-    path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"{path}: {what}; give the path of a picture file")
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return as_picture(image)
-    except UnidentifiedImageError as error:
-        raise ValueError(
-            f"{path}: not a picture that can be read ({path.stat().st_size} bytes); "
-            "save it as PNG, JPEG or WebP"
-        ) from error
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: the picture is damaged or too large ({error})") from error
+    with open_picture(path, max_pixels=max_pixels) as image:
+        return as_picture(image)
 
 
 def as_picture(image: Image.Image | np.ndarray | Tensor) -> Tensor:

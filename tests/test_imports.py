@@ -14,7 +14,7 @@ HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes"}
 
 # Lower lines never import from higher ones; neighbours on one line may know each other.
 ORDER = (
-    {"config", "presets", "pose", "images", "fast"},
+    {"config", "presets", "pose", "images", "fast", "picture_files", "file_names", "quoting"},
     {"conditioning"},
     {"models", "encoders", "encoder_inputs", "vae", "schedules", "unclip"},
     {"checkpoint_files", "checkpoint_keys", "checkpoint_detection"},
@@ -171,6 +171,20 @@ def test_pickles_are_read_as_weights_only() -> None:
                 if given.get("weights_only") != "True":
                     found.append(place(path, node.lineno))
     assert not found
+
+
+def test_pictures_are_opened_in_one_place_with_a_list_of_formats() -> None:
+    # Without the list Pillow opens PostScript too, whatever the file is called, by Ghostscript.
+    found = []
+    for path in [path for path in own_files() if path.relative_to(ROOT).parts[0] != "tests"]:
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.Call):
+                formats = [k for k in node.keywords if k.arg == "formats"]
+                if ast.unparse(node.func).endswith(("Image.open", "imread", "ImageFile.Parser")):
+                    found.append((path.relative_to(ROOT).as_posix(), len(formats)))
+            if isinstance(node, ast.ImportFrom) and node.module == "PIL.Image":
+                found += [(place(path, node.lineno), 0) for a in node.names if a.name == "open"]
+    assert found == [("pcdm_core/picture_files.py", 1)]
 
 
 def test_nothing_evaluates_text_as_code() -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
@@ -31,6 +30,7 @@ from pcdm_core.images import (
     resize,
     to_uint8,
 )
+from pcdm_core.picture_files import open_picture
 from pcdm_core.pose.formats.skeletons import NECK
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.pose.render import draw_people, people_of
@@ -158,9 +158,9 @@ def _read_identity(folder: Path, preset: Preset) -> dict[str, np.ndarray]:
     names = ("pictures", "masks", "skeletons", "visible", *sides)
     rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for view in range(len(xy)):
-        with Image.open(folder / f"{view:02d}.png") as image:
+        with open_picture(folder / f"{view:02d}.png") as image:
             picture = np.asarray(image.convert("RGB"))
-        with Image.open(folder / f"{view:02d}_mask.png") as image:
+        with open_picture(folder / f"{view:02d}_mask.png") as image:
             rows["masks"].append(np.asarray(image.convert("L")))
         generator = np.random.default_rng((number, view))
         visible = openpose_visibility(xy[view], codes[view], generator)

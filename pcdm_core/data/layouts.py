@@ -164,6 +164,8 @@ def _read_pcdms(root: Path, split: str) -> PictureSet:
         listed = [
             (row["source_image"], row["target_image"]) for row in json.loads(path.read_text())
         ]
+        if not all(isinstance(name, str) for pair in listed for name in pair):
+            raise TypeError("a name is no text")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: expected a list of source_image and target_image ({error!r})."

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from ..file_names import stays_inside
 from ..images import Fit, FitMode
+from ..picture_files import picture_size
 from ..pose.keypoints import Keypoints
+from ..quoting import short
 
 
 @dataclass(frozen=True)
@@ -118,14 +120,16 @@ class Collector:
         return self._rows[name]
 
     def _add(self, name: str) -> int | None:
-        where: str | Path = name
+        where: str | Path = short(name)
         try:
+            if not stays_inside(name):
+                raise ValueError("the list names a file outside the data set's folder")
+            where = name
             path, pose = self.find(name)
             where = path
-            with Image.open(path) as image:  # its header alone
-                size = image.height, image.width
+            size = picture_size(path)
             keypoints = pose(size)
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError) as error:
             text = str(error)
             self.problems.append(Problem(str(where), text.removeprefix(f"{where}: ")))
             return None

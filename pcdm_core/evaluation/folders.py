@@ -10,10 +10,10 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..data import flat_stem
+from ..picture_files import open_picture
 from .distances import frechet_distance
 from .inception import WIDTH, InceptionV3
 from .lpips import LPIPS
@@ -84,13 +84,10 @@ def read_pixels(path: Path) -> np.ndarray:
     """uint8 [H, W, 3].
 
     Raises:
-        ValueError: the file is no picture, or is damaged.
+        FileNotFoundError, ValueError: as `open_picture`.
     """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise ValueError(f"{path}: cannot be read as a picture ({error})") from error
+    with open_picture(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def pictures_in(folder: Path) -> list[Path]:

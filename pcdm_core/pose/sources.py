@@ -9,6 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..images import load_picture
+from ..picture_files import MAX_PIXELS
 from .formats.frame import Findings, Frame, Units
 from .formats.reading import Order, Reading, choose_people, read_pose_with_report
 from .keypoints import Keypoints
@@ -27,21 +28,25 @@ def read_pose_file(
     frame: int | str | None = None,
     units: Units = "auto",
     threshold: float | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Reading:
     """`read_pose_with_report`, for pictures as well; see there for the arguments.
 
     A picture's skeleton is read by its colours; where there is none, people are detected.
 
+    Args:
+        max_pixels: height times width of a picture that is still read.
+
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: the picture cannot be read.
         PoseError: the pose cannot be used.
         DetectionError: nobody was found in a photograph, or the detector is not installed.
     """
     path = Path(path)
     if path.suffix.lower() in PICTURES:
-        return read_pose_of_picture(
-            load_picture(path), person=person, order=order, where=os.fspath(path)
-        )
+        picture = load_picture(path, max_pixels=max_pixels)
+        return read_pose_of_picture(picture, person=person, order=order, where=os.fspath(path))
     return read_pose_with_report(
         path,
         size=size,

@@ -133,6 +133,42 @@ def test_a_broken_index_is_named(content: str, tmp_path: Path) -> None:
     assert str(index) in message(load_model, tmp_path / "x.safetensors")
 
 
+PART = "x-00001-of-00002.safetensors"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", ".", "..", f"../{PART}", f"..\\{PART}", f"/tmp/{PART}", f"sub/{PART}", f"sub\\{PART}",
+        f"C:{PART}", f"C:\\{PART}", f"{PART}\0.safetensors", f"a\n{PART}", "notes.txt", PART + "/",
+        "x" * 5000 + ".safetensors", "\u20ac" * 100 + ".safetensors",
+    ],
+)  # fmt: skip
+def test_an_index_names_files_beside_it_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts_of(tmp_path / "one")
+    (tmp_path / PART).write_bytes((tmp_path / "one" / PART).read_bytes())
+    index = tmp_path / "one" / "x.safetensors.index.json"
+    content = json.loads(index.read_text(encoding="utf-8"))
+    where = content["weight_map"]
+    content["weight_map"] = {key: name if part == PART else part for key, part in where.items()}
+    index.write_text(json.dumps(content), encoding="utf-8")
+    looked_at: list[str] = []
+    real = Path.stat
+
+    def watch(path: Path, **options: Any) -> Any:
+        looked_at.append(str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", watch)
+    words = message(load_model, index.with_name("x.safetensors"))
+    assert f"{index} names a part that is no .safetensors file beside it (" in words
+    assert "\n" not in words
+    assert len(words) < 400
+    assert set(looked_at) <= {str(index), str(index.with_name("x.safetensors"))}
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

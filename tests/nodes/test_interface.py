@@ -18,7 +18,7 @@ def graph(host: Host) -> Graph:
 
 
 def test_weights_of_the_models_folder_and_the_shipped_set_are_offered(graph: Graph) -> None:
-    offered = graph.host.pack("nodes.weights").choices()
+    offered = graph.host.pack("nodes.weights").choices("inpainting")
     assert offered[0] == "mini (shipped)"
     assert "test/inpainting.safetensors" in offered
 

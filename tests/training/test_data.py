@@ -119,6 +119,30 @@ def test_missing_and_broken_files_are_listed_and_the_rest_is_used(
         open_pictures(pcdms)
 
 
+@pytest.mark.parametrize("way", ["above", "absolute", "after img", "backslash", "NUL", "escape"])
+def test_a_list_names_files_of_its_own_folder_alone(tmp_path: Path, way: str) -> None:
+    root, other = tmp_path / "set", tmp_path / "other.jpg"
+    names = {
+        "above": "../../other.jpg",
+        "absolute": str(other),
+        "after img": f"img/{other}",
+        "backslash": "..\\..\\other.jpg",
+        "NUL": "b.jpg\0",
+        "escape": "\x1b[2Jb.jpg",
+    }
+    for path in (root / "img" / "a.jpg", root / "img" / "b.jpg", other):
+        picture(path)
+        text(root / "pose" / f"{path.stem}.txt", lines(IN_MARGINS))
+        text(other.with_suffix(".txt"), lines(IN_MARGINS))
+    listed = f"img/a.jpg,img/b.jpg\nimg/a.jpg,{names[way]}\n"
+    text(root / "train_pairs.txt", listed)
+    pictures = open_pictures(root)
+    assert named_pairs(pictures) == {("img/b.jpg", "img/a.jpg")}
+    (problem,) = pictures.problems
+    assert problem.what == "the list names a file outside the data set's folder"
+    assert problem.path.isprintable()
+
+
 def test_a_picture_cut_off_in_the_middle_is_found_by_decoding_it(pcdms: Path) -> None:
     cut = pcdms / "all_data_png" / f"{STEMS[2]}.png"
     cut.write_bytes(cut.read_bytes()[:20000])

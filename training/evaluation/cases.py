@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from pcdm_core.picture_files import open_picture
+
 from ..synthetic import identity_seed, make_identity, render_view
 from ..synthetic.camera import VISIBLE, openpose_visibility
 
@@ -108,9 +110,9 @@ def _rendered(person: Any, pair: PairName, number: int, size: tuple[int, int]) -
 
 
 def _read(folder: Path, pair: PairName, number: int, size: tuple[int, int]) -> Shot:
-    with Image.open(folder / f"{number:02d}.png") as image:
+    with open_picture(folder / f"{number:02d}.png") as image:
         picture = np.asarray(image.convert("RGB"))
-    with Image.open(folder / f"{number:02d}_mask.png") as image:
+    with open_picture(folder / f"{number:02d}_mask.png") as image:
         mask = np.asarray(image.convert("L"))
     if picture.shape[:2] != size:
         raise ValueError(

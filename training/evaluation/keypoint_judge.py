@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from pcdm_core.evaluation.pose_score import correct_keypoints
 from pcdm_core.images import from_uint8
+from pcdm_core.picture_files import open_picture
 from pcdm_core.pose.keypoints import MIRROR
 
 from ..people import identity_folders
@@ -160,12 +161,12 @@ def read_people(
         with np.load(folder / "people.npz") as table:
             xy, visible, size = table["xy"], table["visible"], table["size"]
         for view in range(len(xy) if views is None else min(views, len(xy))):
-            with Image.open(folder / f"{view:02d}.png") as image:
+            with open_picture(folder / f"{view:02d}.png") as image:
                 small = image.convert("RGB")
                 if small.size != SIZE[::-1]:
-                    small = small.resize(SIZE[::-1], Image.Resampling.BILINEAR)
+                    small = small.resize((SIZE[1], SIZE[0]), Image.Resampling.BILINEAR)
                 pictures.append(np.asarray(small).transpose(2, 0, 1))
-            with Image.open(folder / f"{view:02d}_mask.png") as image:
+            with open_picture(folder / f"{view:02d}_mask.png") as image:
                 rows = np.flatnonzero((np.asarray(image) > 127).any(1))
             heights.append((rows[-1] - rows[0] + 1) / size[0] if len(rows) else 1.0)
             places.append(xy[view] / size[::-1])

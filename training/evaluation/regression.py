@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from pcdm_core.encoders import GlobalEncoder
 from pcdm_core.images import from_uint8
+from pcdm_core.picture_files import open_picture
 from pcdm_core.pose.keypoints import Keypoints
 
 from ..people import identity_folders
@@ -97,7 +97,7 @@ def _pairs_of(folder: Path, encoder: GlobalEncoder) -> tuple[Tensor, Tensor]:
     pictures: list[np.ndarray] = []
     found: list[np.ndarray] = []
     for view in range(len(xy)):
-        with Image.open(folder / f"{view:02d}.png") as image:
+        with open_picture(folder / f"{view:02d}.png") as image:
             pictures.append(np.asarray(image.convert("RGB")))
         draws = np.random.default_rng((int(folder.name), view))  # as training reads this view
         found.append(openpose_visibility(xy[view], codes[view], draws))

