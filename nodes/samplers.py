@@ -10,7 +10,6 @@ import math
 from typing import Any
 
 import comfy.k_diffusion.sampling
-import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import comfy.utils

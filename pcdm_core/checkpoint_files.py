@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from .files import BLOCK, atomic_file, check_name, part_of, replace_file, write_text
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 INDEX = ".index.json"
@@ -237,16 +240,6 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def file_hash(files: list[Path]) -> str:
-    """SHA-256 over the files' bytes, one after the other."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 def write_state_dict(
     tensors: Mapping[str, Tensor],
     path: str | os.PathLike[str],
@@ -267,22 +260,22 @@ def write_state_dict(
     groups = _group(ready, max_shard_bytes)
     index = path.with_name(path.name + INDEX)
     stale = {path, index, *path.parent.glob(f"{path.stem}-?????-of-?????.safetensors")}
+    check_name(path)
     temporary: dict[Path, Path] = {}
     try:
         if len(groups) == 1:
-            save_file(ready, _temporary(path, temporary), described)
+            _save(ready, _temporary(path, temporary), described)
         else:
             where: dict[str, str] = {}
             for number, names in enumerate(groups, start=1):
                 part = path.with_name(f"{path.stem}-{number:05d}-of-{len(groups):05d}.safetensors")
                 chosen = {name: ready[name] for name in names}
-                save_file(chosen, _temporary(part, temporary), described)
+                _save(chosen, _temporary(part, temporary), described)
                 where |= dict.fromkeys(names, part.name)
             content = json.dumps({"metadata": described, "weight_map": where}, indent=1)
-            _temporary(index, temporary).write_text(content + "\n", encoding="utf-8")
+            write_text(_temporary(index, temporary), content + "\n")
         for final, written in temporary.items():
-            os.chmod(written, 0o644)  # the library makes files for their owner alone
-            os.replace(written, final)
+            replace_file(written, final)
     finally:
         for written in temporary.values():
             written.unlink(missing_ok=True)
@@ -292,8 +285,19 @@ def write_state_dict(
 
 
 def _temporary(path: Path, table: dict[Path, Path]) -> Path:
-    table[path] = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    table[path] = part_of(path)
     return table[path]
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """safetensors with the permissions of any new file: the library's are for their owner alone."""
+    private = part_of(path)
+    try:
+        save_file(dict(tensors), private, dict(metadata))
+        with private.open("rb") as source, atomic_file(path) as target:
+            shutil.copyfileobj(source, target, BLOCK)
+    finally:
+        private.unlink(missing_ok=True)
 
 
 def _group(tensors: Mapping[str, Tensor], limit: int | None) -> list[list[str]]:

@@ -22,7 +22,6 @@ from .checkpoint_detection import detect, facts_of, recognise, some
 from .checkpoint_files import (
     CheckpointError,
     WeightsFile,
-    file_hash,
     find_weights,
     read_state_dict,
     write_state_dict,
@@ -37,6 +36,7 @@ from .checkpoint_keys import (
     dinov2_published,
 )
 from .config import config_from_dict, config_to_dict
+from .files import file_hash
 from .presets import PRESETS
 
 if TYPE_CHECKING:
@@ -338,7 +338,7 @@ def convert(
     model = load_model(source, config=config)
     file = read_state_dict(source)
     signature = detect(file.tensors, file.name)
-    origin = {"source": source.name, "source_sha256": file_hash(file.files)}
+    origin = {"source": source.name, "source_sha256": file_hash(*file.files)}
     written = save_model(
         model,
         path_out,

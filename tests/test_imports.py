@@ -14,7 +14,7 @@ HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes"}
 
 # Lower lines never import from higher ones; neighbours on one line may know each other.
 ORDER = (
-    {"config", "presets", "pose", "images", "fast"},
+    {"config", "presets", "pose", "images", "fast", "files"},
     {"conditioning"},
     {"models", "encoders", "encoder_inputs", "vae", "schedules", "unclip"},
     {"checkpoint_files", "checkpoint_keys", "checkpoint_detection"},
