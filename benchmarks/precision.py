@@ -98,8 +98,8 @@ def make(stages: Stages, people: People, **sampling: Any) -> Made:
 
 def relative(found: Tensor, expected: Tensor) -> float:
     """Root of the mean square difference, in deviations of what is expected."""
-    difference = (found.double() - expected.double()).square().mean().sqrt()
-    return float(difference / expected.double().std())
+    found, expected = (tensor.cpu().double() for tensor in (found, expected))
+    return float((found - expected).square().mean().sqrt() / expected.std())
 
 
 # --- one call -------------------------------------------------------------------------------------
