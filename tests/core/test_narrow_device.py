@@ -17,5 +17,8 @@ def test_the_pipeline_brings_no_float64_onto_its_device(root: Path) -> None:
     found = json.loads(result.stdout)
     assert "float64" in found["refuses"]
     assert found["key points"] == ["torch.float32"] * 2
-    assert len(found["differences"]) >= 4
-    assert max(found["differences"].values()) < 1e-4, found
+    differences = found["differences"]
+    # Resizing goes through 8-bit pixels, where rounding may fall either way.
+    assert differences.pop("source's size") < 1.01 / 127.5, found
+    assert len(differences) >= 3
+    assert max(differences.values()) < 1e-4, found
