@@ -196,7 +196,7 @@ def _read_pickle(path: Path) -> WeightsFile:
     size = path.stat().st_size
     with path.open("rb") as file:
         is_zip = file.read(4) == b"PK\x03\x04"
-    if is_zip and not zipfile.is_zipfile(path):
+    if is_zip and not _ends(path):
         raise CheckpointError(
             f"{path} ({size} bytes) is a truncated PyTorch file: its end is missing. "
             f"Copy or download it again."
@@ -227,6 +227,14 @@ def _read_pickle(path: Path) -> WeightsFile:
             f"tensors either (found: {keys}). Save the model's state dict alone."
         )
     return WeightsFile(path, {str(k): v for k, v in tensors.items()}, {}, container)
+
+
+def _ends(path: Path) -> bool:
+    """Whether the directory at the end of a zip file is there."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # one is there, and damaged
+        return False
 
 
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:

@@ -75,11 +75,13 @@ class Summary:
 def _config_of(file: WeightsFile, component: Component, facts: Facts) -> Any | None:
     """From the metadata, else from the preset with the file's facts."""
     if "config" in file.metadata and "pcdm_format" in file.metadata:
-        if int(file.metadata["pcdm_format"]) > FORMAT:
-            raise CheckpointError(f"{file.path} was written by a newer version. Update the pack.")
         try:
+            if int(file.metadata["pcdm_format"]) > FORMAT:
+                raise CheckpointError(
+                    f"{file.path} was written by a newer version. Update the pack."
+                )
             return config_from_dict(CONFIGS[component], json.loads(file.metadata["config"]))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise CheckpointError(
                 f"{file.path}: its metadata holds no usable configuration ({error}). "
                 f"Convert the original file again, or update the pack."
@@ -187,7 +189,13 @@ def load_model(
             f"{_words(facts, wrong)}; expected {_words(expected, wrong)}. "
             f"Choose a file of this preset, or the preset of this file."
         )
-    model = build(component, config, "meta")
+    try:
+        model = build(component, config, "meta")
+    except Exception as error:  # numbers that do not go together fail wherever they meet
+        raise CheckpointError(
+            f"{name}: no network can be built with its configuration ({type(error).__name__}: "
+            f"{error}). Convert the original file again, or give another configuration."
+        ) from error
     tensors = signature.to_ours(file.tensors)
     wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     if component == "patch_encoder":
@@ -195,7 +203,14 @@ def load_model(
         published = dinov2_published(tensors)
         tensors = dinov2_current(published) if current else published
     _check_fit(f"{name} ({signature.title})", tensors, wanted)
-    model.load_state_dict(tensors, strict=True, assign=True)
+    try:
+        model.load_state_dict(tensors, strict=True, assign=True)
+    except RuntimeError as error:
+        kinds = ", ".join(sorted({str(tensor.dtype) for tensor in tensors.values()}))
+        raise CheckpointError(
+            f"{name} ({signature.title}): its tensors ({kinds}) are no weights of a network. "
+            f"Copy or download the file again."
+        ) from error
     return model.to(device=device, dtype=dtype).eval()
 
 
