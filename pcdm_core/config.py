@@ -204,7 +204,8 @@ def config_from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
 def _value(name: str, hint: Any, value: Any) -> Any:
     """A field's value from JSON, where it is what the field's type says."""
     options = get_args(hint)
-    if get_origin(hint) is tuple and isinstance(value, list) and 0 < len(value) <= MOST_LEVELS:
+    several = isinstance(value, (list, tuple)) and 0 < len(value) <= MOST_LEVELS
+    if get_origin(hint) is tuple and several:
         return tuple(_value(name, options[0], item) for item in value)
     if hint in (ScheduleConfig, UNetConfig) and isinstance(value, Mapping):
         return config_from_dict(hint, value)

@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from pcdm_core.checkpoint_files import CheckpointError, read_state_dict
-from pcdm_core.checkpoint_keys import Component
+from pcdm_core.checkpoint_keys import CONFIGS, Component
 from pcdm_core.checkpoints import inspect, load_component, save_model
+from pcdm_core.config import config_from_dict, config_to_dict
+from pcdm_core.presets import PRESETS
 from tests.bounds import bounded
 from tests.core.weights_files import own
 
@@ -169,3 +171,13 @@ def test_a_configuration_of_no_network_is_refused_before_one_is_built(
     assert error is not None
     assert field in str(error)
     assert path.name in str(error)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_configurations_of_all_presets_are_read_back(preset: str) -> None:
+    for component, kind in CONFIGS.items():
+        config = getattr(PRESETS[preset], component)
+        if config is not None:
+            written = config_to_dict(config)
+            assert config_from_dict(kind, written) == config
+            assert config_from_dict(kind, json.loads(json.dumps(written))) == config
