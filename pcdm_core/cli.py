@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .evaluation import commands as commands_of_evaluation
 from .fast import add_fast_options, find_fast
-from .files import check_name, distinct_names
+from .files import check_name, distinct_names, print_any_name
 from .residence import add_memory_options
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
@@ -38,10 +37,7 @@ def run(command: Callable[[], None], program: str) -> int:
     """Call a command and turn what a user can mend into a sentence and status 2."""
     from .checkpoints import CheckpointError
 
-    for stream in (sys.stdout, sys.stderr):
-        # A console, or a pipe on Windows, may lack a letter of a file's name: no reason to stop.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    print_any_name()
     try:
         command()
     except (CheckpointError, ValueError, OSError, ImportError) as error:

@@ -8,6 +8,7 @@ process that is killed at any moment leaves the file as it was or the new one, a
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -155,6 +156,13 @@ def check_name(path: Path, *, windows: bool = sys.platform == "win32") -> None:
     name = path.name
     if windows and (_reserved(name) or REFUSED.search(name) or name != name.rstrip(". ")):
         raise ValueError(f"{path}: Windows has no file of this name; {safe_name(name)} would do.")
+
+
+def print_any_name() -> None:
+    """Let a command print names of files with letters that the console, or a pipe, lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def folded(name: str) -> str:
