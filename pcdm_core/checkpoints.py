@@ -191,6 +191,8 @@ def load_model(
         )
     try:
         model = build(component, config, "meta")
+    except ImportError:  # a library is absent or too old, and says so itself
+        raise
     except Exception as error:  # numbers that do not go together fail wherever they meet
         raise CheckpointError(
             f"{name}: no network can be built with its configuration ({type(error).__name__}: "
