@@ -17,7 +17,7 @@ from pcdm_core.checkpoint_keys import CONFIGS, Component
 from pcdm_core.checkpoints import inspect, load_component, save_model
 from pcdm_core.config import config_from_dict, config_to_dict
 from pcdm_core.presets import PRESETS
-from tests.bounds import bounded
+from tests.bounds import USED, bounded
 from tests.core.weights_files import own
 
 Cases = Callable[[int, int], int]
@@ -101,9 +101,11 @@ def damaged_safetensors(content: bytes, rng: random.Random) -> bytes:
     return cut_or_grow(content, rng)
 
 
-def attempt(action: Callable[[], Any], errors: tuple[type[Exception], ...]) -> Exception | None:
+def attempt(
+    action: Callable[[], Any], errors: tuple[type[Exception], ...], mebibytes: int = USED
+) -> Exception | None:
     """Run it in bounds; the error if it is one of `errors`, and any other is the test's."""
-    with bounded():
+    with bounded(mebibytes):
         try:
             action()
         except errors as error:
