@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import platform
@@ -64,6 +65,10 @@ def main(argv: list[str]) -> int:
             f"this needs Python {dotted(PYTHON_MIN)} or newer, and {sys.executable} is Python "
             f"{platform.python_version()}. Call it with a newer one: python3.12 run.py demo"
         )
+    for stream in (sys.stdout, sys.stderr):
+        # A Windows console may lack a letter of a folder's name.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         arguments, torch_index = take_torch_index(argv)
     except SetupError as error:
@@ -79,6 +84,8 @@ def main(argv: list[str]) -> int:
         python = ensure_environment(environment_folder(), torch_index)
     except SetupError as error:
         return fail(str(error))
+    except OSError as error:  # a file in use, a full disk, a folder of somebody else's
+        return fail(f"the environment could not be set up: {error}. The next call tries again.")
     except KeyboardInterrupt:
         return fail("stopped; the next call sets the environment up again.", status=130)
     return run_module(python, commands[name].module, rest)
@@ -255,7 +262,8 @@ def choose_torch(folder: Path, torch_index: str | None) -> dict[str, Any]:
     if torch_index is None and importlib.util.find_spec("torch") is not None:
         # In a process of its own: the import is slow, and a broken torch may end the process.
         script = "import json, torch; print(json.dumps([torch.__version__, torch.__file__]))"
-        result = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-c", script]
+        result = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8")
         if result.returncode == 0:
             version, file = json.loads(result.stdout.splitlines()[-1])
             if TORCH_MIN <= tuple(map(int, version.split(".")[:2])) < TORCH_BELOW:
@@ -291,11 +299,18 @@ def provide_torch(python: Path, torch: dict[str, Any]) -> None:
         return
     # A path line puts the folder last, so the pinned packages win over torch's neighbours there.
     # --system-site-packages would miss the torch of an interpreter that is an environment itself.
-    script = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    # JSON is plain ASCII, whatever the two processes take for the console's encoding.
+    script = "import json, sysconfig; print(json.dumps(sysconfig.get_path('purelib')))"
     command = [str(python), "-c", script]
-    site_packages = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    link = Path(site_packages.strip()) / "pcdm-torch.pth"
-    link.write_text(torch["folder"] + "\n", encoding="utf-8")
+    result = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True)
+    link = Path(json.loads(result.stdout)) / "pcdm-torch.pth"
+    link.write_text(path_line(torch["folder"]), encoding="utf-8")
+
+
+def path_line(folder: str) -> str:
+    """A line of a .pth file, in ASCII: before Python 3.13 it is read in the locale's encoding."""
+    plain = all(ord(letter) < 128 for letter in folder)
+    return (folder if plain else f"import sys; sys.path.append({folder!a})") + "\n"
 
 
 # --- running --------------------------------------------------------------------------------------

@@ -21,13 +21,14 @@ import torch
 
 from pcdm_core.cli import pick_device, run
 from pcdm_core.fast import FAST_PRESETS, STUDENT
+from pcdm_core.files import write_text
 
 from .arms import make_arms, ratios, run_arms
 from .inputs import load, random_components, sized
 from .measuring import machine
 from .one_step import measure_steps
 from .plot import drawing
-from .readme import write, write_readme
+from .readme import write_readme
 from .report import markdown
 
 MODELS = ("mini", "published")
@@ -134,13 +135,13 @@ def bench(options: argparse.Namespace) -> None:
             **ratios(arms),
         }
     text = markdown(report)
-    write(options.json, (json.dumps(report, indent=1) + "\n").encode())
-    write(options.json.with_suffix(".md"), text.encode())
+    write_text(options.json, json.dumps(report, indent=1) + "\n")
+    write_text(options.json.with_suffix(".md"), text)
     names = [options.json, options.json.with_suffix(".md")]
     picture = drawing(report["models"])
     if picture is not None:
         names.append(options.json.with_suffix(".svg"))
-        write(names[-1], picture.encode())
+        write_text(names[-1], picture)
     if options.readme:
         names += write_readme([report])
     sys.stdout.write(f"{text}\n{', '.join(map(str, names))}\n")

@@ -28,12 +28,13 @@ import psutil
 import torch
 
 from pcdm_core.demo import EXAMPLES
+from pcdm_core.files import write_text
 from pcdm_core.images import load_picture
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.formats import read_pose
 
 from .measuring import machine, spread
-from .readme import write, write_readme
+from .readme import write_readme
 from .report import host_table
 from .server import ROOT, Server, running
 
@@ -191,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report |= {"host_options": given, "steps": options.steps, "rounds": options.rounds}
     report["rows"] = summary(ways)
     if options.json is not None:
-        write(options.json, (json.dumps(report, indent=1) + "\n").encode())
+        write_text(options.json, json.dumps(report, indent=1) + "\n")
     if options.readme:
         write_readme([report])
     sys.stdout.write(f"ComfyUI {version}\n\n{host_table(report)}")

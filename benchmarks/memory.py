@@ -30,6 +30,7 @@ from pcdm_core.checkpoint_keys import CONFIGS
 from pcdm_core.checkpoints import build
 from pcdm_core.conditioning import PriorConditioning
 from pcdm_core.config import Preset
+from pcdm_core.files import write_text
 
 from .inputs import sized
 
@@ -215,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
     lines.append("peak".ljust(52) + "".join(f"{v:16.2f}" for v in found["peak GiB"].values()))
     sys.stdout.write("\n".join(lines) + "\n")
     if options.json is not None:
-        options.json.write_text(json.dumps({**about, **found}, indent=2) + "\n")
+        write_text(options.json, json.dumps({**about, **found}, indent=2) + "\n")
     return 0
 
 

@@ -29,6 +29,7 @@ from pcdm_core.config import Preset
 from pcdm_core.demo import EXAMPLES
 from pcdm_core.evaluation.metrics import ssim
 from pcdm_core.evaluation.perceptual import STLPIPS
+from pcdm_core.files import write_text
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.keypoints import Keypoints
@@ -97,8 +98,8 @@ def make(stages: Stages, people: People, **sampling: Any) -> Made:
 
 def relative(found: Tensor, expected: Tensor) -> float:
     """Root of the mean square difference, in deviations of what is expected."""
-    difference = (found.double() - expected.double()).square().mean().sqrt()
-    return float(difference / expected.double().std())
+    found, expected = (tensor.cpu().double() for tensor in (found, expected))
+    return float((found - expected).square().mean().sqrt() / expected.std())
 
 
 # --- one call -------------------------------------------------------------------------------------
@@ -281,10 +282,7 @@ def command(options: argparse.Namespace) -> None:
         (options.json, json.dumps(report, indent=1)),
         (options.json.with_suffix(".md"), markdown(report)),
     ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(f"{content}\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, f"{content}\n")
     sys.stdout.write(f"{markdown(report)}\n{options.json}\n")
 
 

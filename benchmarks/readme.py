@@ -9,11 +9,12 @@ of several files stand together. Both commands do the same with `--readme`.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from pcdm_core.files import write_text
 
 from .plot import drawing
 from .report import compact, host_table, where
@@ -85,24 +86,15 @@ def write_readme(reports: Sequence[Mapping[str, Any]], root: Path = ROOT) -> lis
         models = {name: model for report in benches for name, model in report["models"].items()}
         picture = drawing(models)
         if picture is not None:
-            (root / PLOT).parent.mkdir(parents=True, exist_ok=True)
-            write(root / PLOT, picture.encode())
+            write_text(root / PLOT, picture)
             written.append(root / PLOT)
         joined = {**benches[0], "models": models}
         text = replaced(text, "bench", bench_section(joined, picture is not None))
     for report in reports:
         if "comfyui" in report:
             text = replaced(text, "comfyui", comfyui_section(report))
-    write(readme, text.encode())
+    write_text(readme, text)
     return written
-
-
-def write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def running(
     """
     (base / "custom_nodes").mkdir()
     for name in names:
-        (base / "custom_nodes" / name).symlink_to(ROOT, target_is_directory=True)
+        _place(base / "custom_nodes" / name)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -104,7 +105,7 @@ def running(
     command += ["--base-directory", str(base), "--database-url", "sqlite:///:memory:"]
     command += ["--disable-auto-launch", "--disable-api-nodes", *options]
     log = base / "log.txt"
-    with log.open("w") as sink:
+    with log.open("w", encoding="utf-8") as sink:
         process = subprocess.Popen(
             command, cwd=comfyui, stdout=sink, stderr=subprocess.STDOUT, env=os.environ
         )
@@ -115,6 +116,15 @@ def running(
         finally:
             process.terminate()
             process.wait(timeout=60)
+
+
+def _place(folder: Path) -> None:
+    """The pack in a host's folder: a link, or a copy on a Windows that lets nobody make links."""
+    try:
+        folder.symlink_to(ROOT, target_is_directory=True)
+    except OSError:
+        left_out = shutil.ignore_patterns(".*", "__pycache__", "runs", "data", "out")
+        shutil.copytree(ROOT, folder, ignore=left_out)
 
 
 def _wait_for_start(started: Server, process: subprocess.Popen[bytes]) -> None:

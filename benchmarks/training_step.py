@@ -50,7 +50,8 @@ def write_pictures(root: Path, preset: Preset, people: int) -> None:
             pixels = draw.integers(0, 256, (preset.height, preset.width, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / f"{view}.png")
             xy = draw.uniform(0.1, 0.9, (18, 2))
-            (folder / f"{view}.txt").write_text("".join(f"{x} {y}\n" for x, y in xy))
+            lines = "".join(f"{x} {y}\n" for x, y in xy)
+            (folder / f"{view}.txt").write_text(lines, encoding="utf-8")
 
 
 def make_encoders(preset: Preset, device: str) -> FrozenEncoders:

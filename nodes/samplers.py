@@ -10,7 +10,6 @@ import math
 from typing import Any
 
 import comfy.k_diffusion.sampling
-import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import comfy.utils
@@ -89,8 +88,9 @@ def _sample_unipc(
     if steps < 1:
         return x
     rows = x.new_ones(len(x))
-    shrink = (1 + sigmas.double() ** 2).rsqrt().to(x)
-    table = unipc_steps(config, tuple(sigmas.float().tolist()))
+    levels = sigmas.cpu().double()  # Apple's device has no float64
+    shrink = (1 + levels**2).rsqrt().float().to(x)
+    table = unipc_steps(config, tuple(levels.float().tolist()))
     linear = LinearSteps(table, x * shrink[0])
     for i in trange(steps, disable=disable):
         denoised = model(x, sigmas[i] * rows, **(extra_args or {}))

@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .file_names import is_plain
+from .files import BLOCK, atomic_file, check_name, part_of, replace_file, write_text
 from .quoting import short
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -200,7 +202,7 @@ def _read_pickle(path: Path) -> WeightsFile:
     size = path.stat().st_size
     with path.open("rb") as file:
         is_zip = file.read(4) == b"PK\x03\x04"
-    if is_zip and not zipfile.is_zipfile(path):
+    if is_zip and not _ends(path):
         raise CheckpointError(
             f"{path} ({size} bytes) is a truncated PyTorch file: its end is missing. "
             f"Copy or download it again."
@@ -233,6 +235,14 @@ def _read_pickle(path: Path) -> WeightsFile:
     return WeightsFile(path, {str(k): v for k, v in tensors.items()}, {}, container)
 
 
+def _ends(path: Path) -> bool:
+    """Whether the directory at the end of a zip file is there."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # one is there, and damaged
+        return False
+
+
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and values; independent of order and of the container."""
     digest = hashlib.sha256()
@@ -241,16 +251,6 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         values: Any = tensor.reshape(-1).view(torch.uint8).numpy()
         digest.update(values)
-    return digest.hexdigest()
-
-
-def file_hash(files: list[Path]) -> str:
-    """SHA-256 over the files' bytes, one after the other."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
     return digest.hexdigest()
 
 
@@ -274,22 +274,22 @@ def write_state_dict(
     groups = _group(ready, max_shard_bytes)
     index = path.with_name(path.name + INDEX)
     stale = {path, index, *path.parent.glob(f"{path.stem}-?????-of-?????.safetensors")}
+    check_name(path)
     temporary: dict[Path, Path] = {}
     try:
         if len(groups) == 1:
-            save_file(ready, _temporary(path, temporary), described)
+            _save(ready, _temporary(path, temporary), described)
         else:
             where: dict[str, str] = {}
             for number, names in enumerate(groups, start=1):
                 part = path.with_name(f"{path.stem}-{number:05d}-of-{len(groups):05d}.safetensors")
                 chosen = {name: ready[name] for name in names}
-                save_file(chosen, _temporary(part, temporary), described)
+                _save(chosen, _temporary(part, temporary), described)
                 where |= dict.fromkeys(names, part.name)
             content = json.dumps({"metadata": described, "weight_map": where}, indent=1)
-            _temporary(index, temporary).write_text(content + "\n", encoding="utf-8")
+            write_text(_temporary(index, temporary), content + "\n")
         for final, written in temporary.items():
-            os.chmod(written, 0o644)  # the library makes files for their owner alone
-            os.replace(written, final)
+            replace_file(written, final)
     finally:
         for written in temporary.values():
             written.unlink(missing_ok=True)
@@ -299,8 +299,19 @@ def write_state_dict(
 
 
 def _temporary(path: Path, table: dict[Path, Path]) -> Path:
-    table[path] = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    table[path] = part_of(path)
     return table[path]
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """safetensors with the permissions of any new file: the library's are for their owner alone."""
+    private = part_of(path)
+    try:
+        save_file(dict(tensors), private, dict(metadata))
+        with private.open("rb") as source, atomic_file(path) as target:
+            shutil.copyfileobj(source, target, BLOCK)
+    finally:
+        private.unlink(missing_ok=True)
 
 
 def _group(tensors: Mapping[str, Tensor], limit: int | None) -> list[list[str]]:

@@ -22,7 +22,6 @@ from .checkpoint_detection import detect, facts_of, recognise, some
 from .checkpoint_files import (
     CheckpointError,
     WeightsFile,
-    file_hash,
     find_weights,
     read_state_dict,
     write_state_dict,
@@ -37,6 +36,7 @@ from .checkpoint_keys import (
     dinov2_published,
 )
 from .config import config_from_dict, config_to_dict
+from .files import file_hash
 from .presets import PRESETS
 
 if TYPE_CHECKING:
@@ -75,11 +75,13 @@ class Summary:
 def _config_of(file: WeightsFile, component: Component, facts: Facts) -> Any | None:
     """From the metadata, else from the preset with the file's facts."""
     if "config" in file.metadata and "pcdm_format" in file.metadata:
-        if int(file.metadata["pcdm_format"]) > FORMAT:
-            raise CheckpointError(f"{file.path} was written by a newer version. Update the pack.")
         try:
+            if int(file.metadata["pcdm_format"]) > FORMAT:
+                raise CheckpointError(
+                    f"{file.path} was written by a newer version. Update the pack."
+                )
             return config_from_dict(CONFIGS[component], json.loads(file.metadata["config"]))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise CheckpointError(
                 f"{file.path}: its metadata holds no usable configuration ({error}). "
                 f"Convert the original file again, or update the pack."
@@ -187,7 +189,15 @@ def load_model(
             f"{_words(facts, wrong)}; expected {_words(expected, wrong)}. "
             f"Choose a file of this preset, or the preset of this file."
         )
-    model = build(component, config, "meta")
+    try:
+        model = build(component, config, "meta")
+    except ImportError:  # a library is absent or too old, and says so itself
+        raise
+    except Exception as error:  # numbers that do not go together fail wherever they meet
+        raise CheckpointError(
+            f"{name}: no network can be built with its configuration ({type(error).__name__}: "
+            f"{error}). Convert the original file again, or give another configuration."
+        ) from error
     tensors = signature.to_ours(file.tensors)
     wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     if component == "patch_encoder":
@@ -195,7 +205,14 @@ def load_model(
         published = dinov2_published(tensors)
         tensors = dinov2_current(published) if current else published
     _check_fit(f"{name} ({signature.title})", tensors, wanted)
-    model.load_state_dict(tensors, strict=True, assign=True)
+    try:
+        model.load_state_dict(tensors, strict=True, assign=True)
+    except RuntimeError as error:
+        kinds = ", ".join(sorted({str(tensor.dtype) for tensor in tensors.values()}))
+        raise CheckpointError(
+            f"{name} ({signature.title}): its tensors ({kinds}) are no weights of a network. "
+            f"Copy or download the file again."
+        ) from error
     return model.to(device=device, dtype=dtype).eval()
 
 
@@ -338,7 +355,7 @@ def convert(
     model = load_model(source, config=config)
     file = read_state_dict(source)
     signature = detect(file.tensors, file.name)
-    origin = {"source": source.name, "source_sha256": file_hash(file.files)}
+    origin = {"source": source.name, "source_sha256": file_hash(*file.files)}
     written = save_model(
         model,
         path_out,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .cli_evaluation import add_evaluation_commands
 from .fast import add_fast_options, find_fast
+from .files import check_name, distinct_names, print_any_name
 from .picture_files import add_picture_options
 from .residence import add_memory_options
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none
     from .pose.keypoints import Keypoints
 
 DEFAULT_STEPS = 20
+COARSE = "_coarse.png"  # ends the name of stage 2's picture
 DEFAULT_POSE_SIZE = (512, 512)  # height and width, where a pose says neither
 
 
@@ -36,6 +38,7 @@ def run(command: Callable[[], None], program: str) -> int:
     """Call a command and turn what a user can mend into a sentence and status 2."""
     from .checkpoints import CheckpointError
 
+    print_any_name()
     try:
         command()
     except (CheckpointError, ValueError, OSError, ImportError) as error:
@@ -200,7 +203,7 @@ def generate_pictures(options: argparse.Namespace) -> None:
     for row, path in enumerate(outputs):
         print(save_picture(result.image[row], path))
         if result.coarse is not None and options.save_coarse:
-            coarse = path.with_name(f"{path.stem}_coarse.png")
+            coarse = path.with_name(path.stem + COARSE)
             print(save_picture(result.coarse[row], coarse))
 
 
@@ -364,15 +367,13 @@ def output_files(output: Path, image: Path, poses: Sequence[str]) -> list[Path]:
             )
         if output.is_dir():
             raise ValueError(f"--output {output} is a folder; name a file or another folder.")
+        check_name(output)
         return [output]
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file. Give a folder or a name ending in .png.")
-    paths: list[Path] = []
-    for number, pose in enumerate(poses, start=1):
-        path = output / f"{image.stem}_to_{pose}.png"
-        # Files of one name from two folders must not overwrite each other.
-        paths.append(path.with_name(f"{path.stem}_{number}.png") if path in paths else path)
-    return paths
+    # Files of one name from two folders must not overwrite each other.
+    names = distinct_names((f"{image.stem}_to_{pose}" for pose in poses), (".png", COARSE))
+    return [output / f"{name}.png" for name in names]
 
 
 class StageBars:

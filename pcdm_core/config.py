@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 NullConditioning = Literal["zeros", "encoded_zeros", "projected_zeros"]
 Stage = Literal["prior", "inpainting", "refining"]
@@ -20,7 +22,7 @@ STAGES: tuple[Stage, ...] = ("prior", "inpainting", "refining")
 class ScheduleConfig:
     """A noise table, what the network predicts, and the sampler of the published scripts."""
 
-    beta_schedule: str = "scaled_linear"
+    beta_schedule: BetaSchedule = "scaled_linear"
     beta_start: float = 0.00085
     beta_end: float = 0.012
     num_train_timesteps: int = 1000
@@ -170,6 +172,11 @@ class Preset:
 
 C = TypeVar("C")
 
+# A file may say anything; no network of the pack comes near these.
+LARGEST = 65536
+MOST_LEVELS = 8
+MOST = {"num_layers": 100, "layers_per_block": 8}
+
 
 def config_to_dict(config: Any) -> dict[str, Any]:
     """Any configuration of this module as JSON-ready values; `config_from_dict` reads it back."""
@@ -180,7 +187,8 @@ def config_from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
     """Rebuild a configuration written by `config_to_dict`.
 
     Raises:
-        ValueError: a field is unknown to this version; it is named.
+        ValueError: a field is unknown to this version, or its value is of another kind or beyond
+            what any network of the pack has; it is named.
     """
     hints = get_type_hints(cls)
     known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
@@ -190,13 +198,31 @@ def config_from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
             f"{cls.__name__} has no field {', '.join(unknown)}. The file was written by another "
             f"version of this pack; update the pack or convert the file again."
         )
-    nested = {"schedule": ScheduleConfig, "unet": UNetConfig}
-    built: dict[str, Any] = {}
-    for name, value in values.items():
-        if name in nested and isinstance(value, Mapping):
-            built[name] = config_from_dict(nested[name], value)
-        elif isinstance(value, list) and "tuple" in str(hints[name]):
-            built[name] = tuple(value)
-        else:
-            built[name] = value
-    return cls(**built)
+    return cls(**{name: _value(name, hints[name], value) for name, value in values.items()})
+
+
+def _value(name: str, hint: Any, value: Any) -> Any:
+    """A field's value from JSON, where it is what the field's type says."""
+    options = get_args(hint)
+    several = isinstance(value, (list, tuple)) and 0 < len(value) <= MOST_LEVELS
+    if get_origin(hint) is tuple and several:
+        return tuple(_value(name, options[0], item) for item in value)
+    if hint in (ScheduleConfig, UNetConfig) and isinstance(value, Mapping):
+        return config_from_dict(hint, value)
+    if get_origin(hint) is Literal and isinstance(value, str) and value in options:
+        return value
+    if get_origin(hint) is UnionType:
+        rest = [option for option in options if option is not NoneType]
+        return None if value is None else _value(name, rest[0], value)
+    if hint in (bool, str) and type(value) is hint:
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if hint is int and isinstance(value, int) and 0 < value <= MOST.get(name, LARGEST):
+            return value
+        if hint is float and -LARGEST <= value <= LARGEST:
+            return float(value)
+    text = repr(value)
+    raise ValueError(
+        f"{name}: expected {getattr(hint, '__name__', hint)} within its bounds, found "
+        f"{text if len(text) < 60 else text[:60] + '...'}"
+    )

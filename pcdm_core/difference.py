@@ -106,6 +106,12 @@ def apply_difference(model: Any, path: str | os.PathLike[str]) -> Any:
             f"{file.path} is a difference on other weights (theirs hash to {expected[:16]}, these "
             f"to {found[:16]}). Load it with the weights that it was trained from."
         )
+    try:
+        config = config_from_dict(type(model.config), json.loads(file.metadata["config"]))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CheckpointError(
+            f"{file.path}: its metadata holds no usable configuration ({error}). Copy it again."
+        ) from error
     state = model.state_dict()
     known = {f"{name}.{side}" for name in state for side in (UP, DOWN, WHOLE)}
     unknown = sorted(set(file.tensors) - known)
@@ -114,5 +120,5 @@ def apply_difference(model: Any, path: str | os.PathLike[str]) -> Any:
     tensors = {name: tensor.float() for name, tensor in file.tensors.items()}
     for name, tensor in merge({k: v.float() for k, v in state.items()}, tensors).items():
         state[name].copy_(tensor)
-    model.config = config_from_dict(type(model.config), json.loads(file.metadata["config"]))
+    model.config = config
     return model

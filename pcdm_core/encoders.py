@@ -157,7 +157,7 @@ class LinearImageEncoder(nn.Module):
             raise ValueError(
                 f"{components} components need more than {components} pictures, got {count}."
             )
-        flat = pixels.flatten(1).double()
+        flat = pixels.flatten(1).cpu().double()
         mean = flat.mean(0)
         centred = flat - mean
         if count < flat.shape[1]:

@@ -8,7 +8,6 @@ height x width.
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -18,6 +17,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from .files import atomic_file
 from .picture_files import MAX_PIXELS, open_picture
 from .pose.body_mask import body_mask
 from .pose.keypoints import Keypoints
@@ -113,16 +113,8 @@ def save_picture(picture: Tensor, path: str | os.PathLike[str]) -> Path:
         raise ValueError(f"{path}: one file holds one picture, got a batch of {len(batch)}")
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path}: pictures are written as PNG; name it {path.stem}.png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".png", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            to_pil(batch)[0].save(file, format="PNG")
-        os.chmod(name, 0o644)  # mkstemp's files are for their owner alone
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with atomic_file(path) as file:
+        to_pil(batch)[0].save(file, format="PNG")
     return path
 
 

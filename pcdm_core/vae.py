@@ -151,7 +151,8 @@ class PatchAutoencoder(nn.Module):
             ValueError: `keep` has other patches or more channels.
         """
         size, channels = self.config.downscale, self.config.latent_channels
-        patches = rearrange(pixels, "n c (h p) (w q) -> (n h w) (c p q)", p=size, q=size).double()
+        patches = rearrange(pixels, "n c (h p) (w q) -> (n h w) (c p q)", p=size, q=size)
+        patches = patches.cpu().double()  # which not every device has
         kept = 0 if keep is None else keep.config.latent_channels
         mean = patches.mean(0)
         if keep is not None:
@@ -160,12 +161,12 @@ class PatchAutoencoder(nn.Module):
                     f"A code of {kept} channels of {keep.config.downscale} px patches cannot be "
                     f"kept in one of {channels} channels of {size} px patches."
                 )
-            mean = keep.decoder.bias.double().repeat_interleave(size * size)  # type: ignore[union-attr]
+            mean = keep.decoder.bias.cpu().double().repeat_interleave(size * size)  # type: ignore[union-attr]
         centred = patches - mean
         covariance = centred.T @ centred / len(centred)
         variances = covariance.new_ones(kept)
         if keep is not None:
-            first = functional.normalize(keep.encoder.weight.double().flatten(1), dim=1)
+            first = functional.normalize(keep.encoder.weight.cpu().double().flatten(1), dim=1)
             rest = torch.eye(len(mean), dtype=torch.float64) - first.T @ first
             variances = (first @ covariance * first).sum(1)
             covariance = rest @ covariance @ rest
@@ -176,7 +177,7 @@ class PatchAutoencoder(nn.Module):
         if keep is None:
             gain = gain / (values * gain.square()).mean().sqrt()
         else:
-            own = keep.encoder.weight.double().flatten(1).norm(dim=1)
+            own = keep.encoder.weight.cpu().double().flatten(1).norm(dim=1)
             gain = gain * (own * variances.sqrt().pow(whiten)).median()
         encode = (basis * gain).T  # [C, 3 f f]
         decode = (basis / gain).T

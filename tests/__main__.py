@@ -1,6 +1,7 @@
-"""`python -m tests [pytest arguments]`: every check of the project, then a table of what ran.
+"""`python -m tests [--full] [pytest arguments]`: every check of the project, then a table of it.
 
-With arguments only pytest runs, with these arguments, and the table says so.
+With arguments for pytest only pytest runs, with these, and the table says so. `--full` runs all
+cases of the fuzz and kill tests in place of the first ones of the same seeds.
 """
 
 import subprocess
@@ -9,6 +10,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
+
+from tests.conftest import FULL
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -39,6 +42,8 @@ IDLE = "FAILED: none of its tests ran"
 
 def main(arguments: list[str]) -> int:
     """The first exit status that is not 0."""
+    full = [FULL] if FULL in arguments else []
+    arguments = [argument for argument in arguments if argument != FULL]
     rows: list[tuple[str, str]] = []
     if arguments:
         rows += [(layer, "skipped: arguments for pytest were given") for layer in ("lint", "types")]
@@ -51,8 +56,9 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         family = ("-o", "junit_family=xunit1")  # the newer one has no room for notes
-        statuses.append(run("pytest", *arguments, f"--junitxml={report}", *family))
+        statuses.append(run("pytest", *full, *arguments, f"--junitxml={report}", *family))
         rows += layer_rows(count(report), selected=bool(arguments))
+    rows.append(("fuzz and kill tests", "all cases" if full else f"the first cases ({FULL}: all)"))
     statuses += [1 for _, result in rows if result == IDLE]
     width = max(len(layer) for layer, _ in rows)
     print("\nlayer".ljust(width + 1), "| result")

@@ -14,7 +14,17 @@ HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes"}
 
 # Lower lines never import from higher ones; neighbours on one line may know each other.
 ORDER = (
-    {"config", "presets", "pose", "images", "fast", "picture_files", "file_names", "quoting"},
+    {
+        "config",
+        "presets",
+        "pose",
+        "images",
+        "fast",
+        "files",
+        "picture_files",
+        "file_names",
+        "quoting",
+    },
     {"conditioning"},
     {"models", "encoders", "encoder_inputs", "vae", "schedules", "unclip"},
     {"checkpoint_files", "checkpoint_keys", "checkpoint_detection"},

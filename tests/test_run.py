@@ -185,3 +185,32 @@ def test_another_folder_is_taken_from_the_variable(
     assert run.environment_folder() == (tmp_path / "elsewhere").resolve()
     monkeypatch.delenv("PCDM_VENV")
     assert run.environment_folder() == ROOT / ".venv"
+
+
+@pytest.mark.parametrize("name", ["torch", "Jürgen's таблица"])
+def test_the_line_that_finds_torch_is_ascii_and_is_understood(
+    name: str, run: ModuleType, tmp_path: Path
+) -> None:
+    # Until Python 3.13 a .pth file is read in the locale's encoding.
+    folder = tmp_path / name
+    folder.mkdir()
+    line = run.path_line(str(folder))
+    assert line.isascii()
+    site_folder = tmp_path / "site"
+    site_folder.mkdir()
+    (site_folder / "pcdm-torch.pth").write_text(line, encoding="ascii")
+    script = "import site, sys, json; site.addsitedir(sys.argv[1]); print(json.dumps(sys.path))"
+    command = [sys.executable, "-c", script, str(site_folder)]
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    assert json.loads(result.stdout)[-1] == str(folder)
+
+
+def test_a_folder_in_use_is_a_sentence(
+    run: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def in_use(*_: object) -> Path:
+        raise PermissionError(13, "The process cannot access the file", "python.exe")
+
+    monkeypatch.setattr(run, "ensure_environment", in_use)
+    assert run.main(["demo"]) == 1
+    assert "could not be set up" in capsys.readouterr().err

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from pcdm_core.checkpoint_files import weights_hash
 from pcdm_core.config import config_to_dict
+from pcdm_core.files import atomic_file, file_hash
 
 FORMAT = "1"
 KEY_BYTES = 32
@@ -37,11 +37,7 @@ class CacheError(ValueError):
 
 def content_key(path: Path) -> bytes:
     """The digest of a file's content."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.digest()
+    return bytes.fromhex(file_hash(path))
 
 
 def pair_key(first: bytes, second: bytes) -> bytes:
@@ -131,15 +127,10 @@ class FeatureTable:
         numbers = (int(p.stem[-6:]) for p in self.folder.glob(f"part-{process:03d}-*.arrow"))
         number = max(numbers, default=-1) + 1  # one that was deleted leaves a gap
         path = self.folder / f"part-{process:03d}-{number:06d}.arrow"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            with atomic_file(path) as file, pa.ipc.new_file(file, schema) as writer:
                 writer.write_batch(batch)
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            os.replace(temporary, path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise OSError(
                 f"{path}: could not be written ({error}). What the cache has so far is intact; "
                 f"make room on the disk and start the same command again."

@@ -8,7 +8,6 @@ or altered file is told from a whole one.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import pickle
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from pcdm_core.files import file_hash, replace_file
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +42,7 @@ class Checkpoint:
 
 
 def _digest(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()[:16]
+    return file_hash(path)[:16]
 
 
 def _synchronise(folder: Path) -> None:
@@ -96,7 +93,7 @@ class CheckpointFolder:
                 file.flush()
                 os.fsync(file.fileno())
             path = self.folder / f"step_{step:08d}.{_digest(temporary)}.pt"
-            os.replace(temporary, path)
+            replace_file(temporary, path)
             _synchronise(self.folder)
         except (OSError, RuntimeError) as error:  # torch's writer turns some of the former into it
             temporary.unlink(missing_ok=True)

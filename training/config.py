@@ -239,7 +239,7 @@ def load_config(
     Raises:
         ValueError: the file is no mapping or holds an unknown setting; both are named.
     """
-    document = yaml.safe_load(Path(path).read_text())
+    document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     if not isinstance(document, dict):
         raise ValueError(f"{path}: expected settings as `name: value`, found nothing of the kind.")
     document, choice = _chosen(document, choice, path)

@@ -18,6 +18,7 @@ from torch import Tensor
 from pcdm_core.checkpoint_keys import CONFIGS, Component
 from pcdm_core.checkpoints import CheckpointError, build, inspect, save_model
 from pcdm_core.config import config_from_dict
+from pcdm_core.files import write_bytes
 
 from .checkpoints import CheckpointFolder
 
@@ -105,7 +106,7 @@ def export_run(run: Path, out: Path, **options: Any) -> list[Path]:
     for path in finished:
         if path.name.split(".")[0].split("-0")[0] not in made:
             target = out / path.name
-            target.write_bytes(path.read_bytes())
+            write_bytes(target, path.read_bytes())
             written.append(target)
     return written
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pcdm_core.files import write_text
 from pcdm_core.images import from_uint8, save_picture
 from pcdm_core.pose.formats import write_openpose
 from pcdm_core.pose.keypoints import Keypoints
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "identities": [options.first, options.first + options.people - 1],
         "licence": "CC0-1.0",
     }
-    (options.out / "origin.json").write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
+    write_text(options.out / "origin.json", json.dumps(origin, indent=1) + "\n")
     return 0
 
 

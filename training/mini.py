@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from pcdm_core.checkpoint_keys import Component
 from pcdm_core.checkpoints import CheckpointError, load_component
 from pcdm_core.config import Preset
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
+from pcdm_core.files import write_bytes
 from pcdm_core.images import from_planes
 from pcdm_core.presets import find_preset
 from pcdm_core.vae import PatchAutoencoder, build_autoencoder
@@ -314,9 +314,7 @@ def ship(weights: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     stale = {p for n in (*TRAINED, "patch_encoder") for p in target.glob(f"{n}*.safetensors*")}
     for path in sorted(weights.glob("*.safetensors*")):
-        temporary = target / f".{path.name}"
-        temporary.write_bytes(path.read_bytes())
-        os.replace(temporary, target / path.name)
+        write_bytes(target / path.name, path.read_bytes())
         stale.discard(target / path.name)
     for old in stale:
         old.unlink()

@@ -151,7 +151,7 @@ def _read_identity(folder: Path, preset: Preset) -> dict[str, np.ndarray]:
             f"{folder}: pictures are {height}x{width}, the preset {preset.name!r} trains on "
             f"{preset.height}x{preset.width}. Render the people again at that size."
         )
-    number = int(json.loads((folder / "identity.json").read_text())["identity"])
+    number = int(json.loads((folder / "identity.json").read_text(encoding="utf-8"))["identity"])
     sides = {"patch_pictures": preset.patch_encoder.picture_size}
     if preset.global_encoder is not None:
         sides["global_pictures"] = preset.global_encoder.picture_size

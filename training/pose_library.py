@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pcdm_core.files import write_text
 from pcdm_core.pose.editing import LIBRARY_FILE, editor_tables, library
 from pcdm_core.pose.render import draw_people, people_of
 
@@ -233,9 +233,7 @@ def write(document: Any, path: Path) -> None:
     """JSON with one pose a line, whole or not at all."""
     text = json.dumps(document, indent=None, separators=(",", ":"))
     text = text.replace('{"name"', '\n{"name"').replace("}]", "}\n]") + "\n"
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, text)
 
 
 def sheet(path: Path, columns: int = 11) -> None:

@@ -8,7 +8,6 @@ went in: other weights, people, pairs or settings never meet old pictures.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from pcdm_core.checkpoint_files import weights_hash
 from pcdm_core.conditioning import Conditioning, PriorConditioning
 from pcdm_core.config import Preset
+from pcdm_core.files import atomic_file
 from pcdm_core.images import from_planes, pose_canvas, right_half, source_canvas, to_uint8
 from pcdm_core.presets import find_preset
 from pcdm_core.sampling import sample
@@ -146,10 +146,8 @@ def render_coarse(
         rows = slice(start, start + run.batch_size)
         if not chunk.is_file():
             drawn = renderer(people, pairs[rows].to(device), numbers[rows].to(device))
-            temporary = chunk.with_suffix(".tmp")
-            with temporary.open("wb") as file:
+            with atomic_file(chunk) as file:
                 np.save(file, drawn.transpose(0, 3, 1, 2))
-            os.replace(temporary, chunk)
     if accelerator is not None:
         accelerator.wait_for_everyone()
     pictures = [np.load(folder / f"{start:06d}.npy") for start in starts]

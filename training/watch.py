@@ -19,17 +19,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from pcdm_core.files import atomic_file, write_text
+
 from .config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "pyarrow")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 class RunLog:
@@ -93,10 +88,8 @@ class RunLog:
         from PIL import Image
 
         path = self.path.parent / "sheets" / f"{name}_{step:08d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.part")
-        Image.fromarray(picture).save(temporary, format="PNG")
-        os.replace(temporary, path)
+        with atomic_file(path) as file:
+            Image.fromarray(picture).save(file, format="PNG")
         if self.writer is not None:
             self.writer.add_image(name, picture, step, dataformats="HWC")
 
@@ -134,7 +127,7 @@ def git_revision() -> str | None:
     try:
         revision, status = (
             subprocess.run(
-                ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
+                ["git", *words], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
             ).stdout.strip()
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )

@@ -161,9 +161,8 @@ def _gfla_pose(path: Path) -> Keypoints:
 def _read_pcdms(root: Path, split: str) -> PictureSet:
     path = _needed(root, [f"{split}_data.json"])
     try:
-        listed = [
-            (row["source_image"], row["target_image"]) for row in json.loads(path.read_text())
-        ]
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        listed = [(row["source_image"], row["target_image"]) for row in rows]
         if not all(isinstance(name, str) for pair in listed for name in pair):
             raise TypeError("a name is no text")
     except (ValueError, KeyError, TypeError) as error:

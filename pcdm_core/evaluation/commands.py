@@ -12,6 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files import write_text
+
 if TYPE_CHECKING:
     from ..pipeline import PCDMsPipeline
 
@@ -66,10 +68,7 @@ def evaluate(options: argparse.Namespace, device: str, say: Say) -> None:
     )
     say(report.table())
     if options.json is not None:
-        text = json.dumps(asdict(report), indent=1) + "\n"
-        temporary = options.json.with_name(f".{options.json.name}.{os.getpid()}.part")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, options.json)
+        write_text(options.json, json.dumps(asdict(report), indent=1) + "\n")
 
 
 def add_run_benchmark(commands: Any) -> argparse.ArgumentParser:

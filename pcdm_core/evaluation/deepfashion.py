@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from ..checkpoint_files import weights_hash
 from ..data import PictureSet, pair_file
+from ..files import folded, write_text
 from ..images import fit, load_picture, save_picture, to_uint8
 from ..pipeline import PCDMsPipeline
 from ..pose.keypoints import Keypoints
@@ -90,11 +90,8 @@ def open_record(out: Path, key: str, settings: Rendering, pairs: int, write: boo
                 f"({found.get('settings')}). Give another folder, or the same settings to go on."
             )
     elif write:
-        out.mkdir(parents=True, exist_ok=True)
         record = {"key": key, "settings": asdict(settings), "pairs": pairs}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, json.dumps(record, indent=1) + "\n")
 
 
 class PairRenderer:
@@ -169,9 +166,13 @@ def render_pairs(
 
     Args:
         share: (number of this process, how many there are): each draws its part.
+
+    Raises:
+        ValueError: two pairs have one file name, perhaps in other case.
     """
     pictures, drawn = renderer.pictures, 0
     names = [pair_file(pictures, *pair) for pair in pictures.pairs.tolist()]
+    _check_names(pictures, names)
     mine = range(len(names))[share[0] :: share[1]]
     for folder in renderer.settings.folders:
         todo = [number for number in mine if not (out / folder / names[number]).is_file()]
@@ -184,6 +185,19 @@ def render_pairs(
                 save_picture(picture, out / folder / names[number])
             drawn += len(numbers)
     return drawn
+
+
+def _check_names(pictures: PictureSet, names: Sequence[str]) -> None:
+    """Refuse pairs of which one picture would take the other's place."""
+    owners: dict[str, list[int]] = {}
+    for name, pair in zip(names, pictures.pairs.tolist(), strict=True):
+        other = owners.setdefault(folded(name), pair)
+        if other != pair:
+            first, second = (" to ".join(pictures.names[row] for row in p) for p in (other, pair))
+            raise ValueError(
+                f"The pairs {first} and {second} would both be written to {name}. Rename the "
+                f"pictures of one of them."
+            )
 
 
 def _bar(items: range, what: str, shown: bool) -> Iterator[int]:

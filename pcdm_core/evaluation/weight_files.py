@@ -6,13 +6,14 @@ file that is not one of the published ones is refused.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from ..files import file_hash
 
 
 class Published(NamedTuple):
@@ -41,11 +42,7 @@ def read_weights(path: Path, published: Published) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file. Give {published.name}.")
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    digest = found.hexdigest()
+    digest = file_hash(path)
     if not digest.startswith(published.digests):
         known = " or ".join(digest[:8] for digest in published.digests)
         raise ValueError(

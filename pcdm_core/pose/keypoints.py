@@ -95,11 +95,12 @@ class Keypoints:
         """
         if height <= 0 or width <= 0:
             raise ValueError(f"the picture's size must be positive, got {height}x{width}")
-        size = torch.tensor([width, height], dtype=torch.float64, device=xy.device)
+        widest = _widest(xy.device)
+        size = torch.tensor([width, height], dtype=widest, device=xy.device)
         single = xy.ndim == 2
-        body = xy.to(torch.float64) / size
+        body = xy.to(widest) / size
         seen = visible.to(torch.bool)
-        hands = None if hands_xy is None else hands_xy.to(torch.float64) / size
+        hands = None if hands_xy is None else hands_xy.to(widest) / size
         hands_seen = None if hands_visible is None else hands_visible.to(torch.bool)
         if single:
             body, seen = body[None], seen[None]
@@ -130,9 +131,13 @@ class Keypoints:
         return self.hands_visible is not None and bool(self.hands_visible.any())
 
     def to_pixels(self, height: int, width: int) -> Tensor:
-        """float64 `[B, 18, 2]`, x and y in pixels of a picture of that size."""
-        size = torch.tensor([width, height], dtype=torch.float64, device=self.xy.device)
-        return self.xy.to(torch.float64) * size
+        """float64 `[B, 18, 2]`, x and y in pixels of a picture of that size.
+
+        float32 on a device that has no float64.
+        """
+        widest = _widest(self.xy.device)
+        size = torch.tensor([width, height], dtype=widest, device=self.xy.device)
+        return self.xy.to(widest) * size
 
     def to_vector(self, missing_joint: float = -1.0) -> Tensor:
         """The prior's pose token, float32 `[B, 1, 36]`: x0, y0, x1, y1, ...
@@ -184,12 +189,12 @@ class Keypoints:
         return replace(self, hands_xy=None, hands_visible=None)
 
     def to(self, device: torch.device | str) -> Keypoints:
-        """On another device; Apple's has no float64, so there the precision becomes float32."""
-        narrow = torch.device(device).type == "mps"
+        """On another device; where that has no float64 the precision becomes float32."""
+        widest = _widest(torch.device(device))
 
         def move(tensor: Tensor) -> Tensor:
-            if narrow and tensor.dtype == torch.float64:
-                tensor = tensor.to(torch.float32)
+            if tensor.dtype == torch.float64:
+                tensor = tensor.to(widest)
             return tensor.to(device)
 
         return self._map(move)
@@ -207,6 +212,11 @@ class Keypoints:
             return self.hands_xy, self.hands_visible
         shape = (len(self), 2, HAND_POINTS)
         return self.xy.new_zeros(*shape, 2), self.visible.new_zeros(shape)
+
+
+def _widest(device: torch.device) -> torch.dtype:
+    """float64, or float32 on devices that may have none (Apple's, some of Intel's)."""
+    return torch.float64 if device.type in ("cpu", "cuda", "meta") else torch.float32
 
 
 def _checked(name: str, xy: Tensor, visible_name: str, visible: Tensor) -> Tensor:

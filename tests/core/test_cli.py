@@ -195,9 +195,9 @@ def test_what_cannot_be_served_is_one_sentence_status_2_and_no_file(
     words: str,
 ):
     monkeypatch.chdir(tmp_path)
-    Path("broken.json").write_text("{")
+    Path("broken.json").write_text("{", encoding="utf-8")
     missing = {"people": [{"pose_keypoints_2d": [0.0] * 54}]}
-    Path("empty.json").write_text(json.dumps(missing))
+    Path("empty.json").write_text(json.dumps(missing), encoding="utf-8")
     before = sorted(tmp_path.rglob("*"))
     assert generate(person, weights, tmp_path / "out", *arguments) == 2
     printed = capsys.readouterr()

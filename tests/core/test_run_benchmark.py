@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import Tensor
 
 pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
 
 from pcdm_core.cli import main
-from pcdm_core.data import flat_stem, open_pairs
+from pcdm_core.data import PictureSet, flat_stem, open_pairs
 from pcdm_core.evaluation.deepfashion import PairRenderer, Rendering, render_pairs, rendering_key
 from pcdm_core.evaluation.protocols import PROTOCOLS, reconstruction
 from pcdm_core.pipeline import PCDMsPipeline
-from tests.core.tiny_pipeline import STANDING, TEST, save_tiny_weights, tiny_pipeline
+from tests.core.tiny_pipeline import STANDING, TEST, poses, save_tiny_weights, tiny_pipeline
 
 NAMES = ["WOMEN_Tees_id_1_03_1_front", "WOMEN_Tees_id_1_03_3_back", "MEN_Denim_id_2_01_1_front"]
 PAIRS = [(0, 1), (1, 0), (0, 2)]
@@ -151,6 +152,19 @@ def test_the_key_changes_with_weights_and_settings(pipeline: PCDMsPipeline) -> N
     before = rendering_key(other, SETTINGS)
     next(other.inpainting.parameters()).data[0].add_(1e-3)
     assert before != rendering_key(other, SETTINGS)
+
+
+def test_pairs_that_would_take_each_others_place_are_named(
+    pipeline: PCDMsPipeline, tmp_path: Path
+) -> None:
+    names = ("a/Front.jpg", "a/front.jpg", "b.jpg")
+    paths = tuple(tmp_path / name for name in names)
+    pairs = torch.tensor([[0, 2], [0, 2], [1, 2]])
+    pictures = PictureSet("test", names, paths, ((256, 176),) * 3, poses(3), pairs)
+    renderer = PairRenderer(pipeline, pictures, SETTINGS)
+    with pytest.raises(ValueError, match=r"a/Front.jpg to b.jpg and a/front.jpg to b.jpg would"):
+        render_pairs(renderer, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_markets_and_gflas_lists_are_known_by_their_names(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def picture(path: Path, size: tuple[int, int] = (256, 176), seed: int = 0) -> No
 
 def text(path: Path, content: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
 
 
 def lines(xy: np.ndarray) -> str:

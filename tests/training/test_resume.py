@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,8 @@ def read(path: Path) -> dict[str, list[torch.Tensor]]:
 
 
 @posix
-def test_a_run_killed_at_20_moments_ends_with_the_weights_of_an_uninterrupted_one(
-    tmp_path: Path,
+def test_a_run_killed_at_many_moments_ends_with_the_weights_of_an_uninterrupted_one(
+    tmp_path: Path, cases: Callable[[int, int], int]
 ) -> None:
     whole = workers.start(workers.count_events, tmp_path / "whole", RUN, tmp_path / "whole.pt")
     whole.join()
@@ -50,6 +51,7 @@ def test_a_run_killed_at_20_moments_ends_with_the_weights_of_an_uninterrupted_on
     fifth = counts["save"] // 5
     kills += [(n * fifth + draw.randint(1, fifth), True) for n in range(5)]
     draw.shuffle(kills)
+    kills = kills[: cases(7, len(kills))]
     folder, out = tmp_path / "killed", tmp_path / "killed.pt"
     unfinished = 0
     for kill in kills:

@@ -186,7 +186,7 @@ def fill_the_disk(folder: Path, run: StageRun, limit: int, out: Path) -> None:
     except OSError as error:
         message = str(error)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-    out.write_text(message)
+    out.write_text(message, encoding="utf-8")
 
 
 # --- together -------------------------------------------------------------------------------------

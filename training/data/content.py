@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from pathlib import Path
 
 from pcdm_core.data import PictureSet, Problem
+from pcdm_core.files import file_hash, write_text
 from pcdm_core.images import load_picture
-
-from ..watch import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +51,6 @@ class ContentIndex:
             else:
                 digests.append(bytes.fromhex(str(entry[2])))
         if new:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self.path, json.dumps(self._known))
         for _, problem in broken:
             logger.warning("%s", problem)
@@ -65,4 +62,4 @@ class ContentIndex:
             load_picture(path)
         except (OSError, ValueError) as error:
             return "", str(error).removeprefix(f"{path}: ")
-        return hashlib.sha256(path.read_bytes()).hexdigest(), ""
+        return file_hash(path), ""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pcdm_core.fast import FAST_PRESETS, STUDENT
+from pcdm_core.files import write_text
 
 from .report import PERSON_COLUMNS, PICTURE_COLUMNS, heading, markdown, mean_of, summarise
 
@@ -124,7 +125,7 @@ def compare(options: argparse.Namespace, chosen: Mapping[str, Variant]) -> dict[
     """Make, measure and print every variant, the first of them being "default"."""
     from .judges import Judges
     from .pictures import PictureMaker, Sampling
-    from .run import run_pairs, workers, write
+    from .run import run_pairs, workers
 
     device = chosen["default"].pipeline.device
     judges = Judges.load(options.pose_judge, options.keypoints, device)
@@ -144,21 +145,20 @@ def compare(options: argparse.Namespace, chosen: Mapping[str, Variant]) -> dict[
             for line in generator.seconds.lines():
                 print(line, file=sys.stderr)
     text = "\n\n".join(tables(reports, records))
-    write(options.json, json.dumps(reports, indent=1) + "\n")
-    write(options.json.with_suffix(".md"), text + "\n")
+    write_text(options.json, json.dumps(reports, indent=1) + "\n")
+    write_text(options.json.with_suffix(".md"), text + "\n")
     print(f"{text}\n\n{options.json}, {options.json.with_suffix('.md')}")
     return {"reports": reports, "records": records}
 
 
 def keep_seconds(report: Path, seconds: Seconds) -> float | None:
     """Of the three stages for one pair; what an earlier run found where this one made none."""
-    from .run import write
 
     path = report.with_suffix(".seconds")
     found = seconds.a_pair(("prior", "coarse", "refined"))
     if found is None:
         return float(path.read_text(encoding="utf-8")) if path.is_file() else None
-    write(path, f"{found}\n")
+    write_text(path, f"{found}\n")
     return found
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pcdm_core.config import AutoencoderConfig
+from pcdm_core.files import write_text
 from pcdm_core.images import from_planes, from_uint8, to_uint8
 from pcdm_core.presets import find_preset
 from pcdm_core.vae import PatchAutoencoder
@@ -28,7 +29,6 @@ from pcdm_core.vae import PatchAutoencoder
 from ..people import load_people
 from .cases import Shot, choose_pairs, shots_of
 from .figures import figures_of
-from .run import write
 
 #: Patch side in pixels to the numbers of channels that are tried.
 SIZES = {4: (4, 8, 12, 16, 20, 24, 32), 8: (32, 64)}
@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"codecs: {error}", file=sys.stderr)
         return 2
-    write(options.json, json.dumps(report, indent=1) + "\n")
+    write_text(options.json, json.dumps(report, indent=1) + "\n")
     print(table(report))
     return 0
 

@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from pcdm_core.checkpoints import WEIGHTS_FOLDER
+from pcdm_core.files import write_text
 from pcdm_core.images import load_picture
 from pcdm_core.pose.detect import DetectionError, NoPersonError, detect_people
 from pcdm_core.pose.formats import read_pose
@@ -27,7 +28,6 @@ from pcdm_core.pose.views import FACE, view_of
 
 from ..people import identity_folders
 from ..synthetic.camera import OUTSIDE, VISIBLE
-from .run import write
 
 EXAMPLES = WEIGHTS_FOLDER / "examples"
 VIEWS = ("front", "left side", "right side", "back", "unknown")
@@ -184,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"detector: {error}", file=sys.stderr)
         return 2
     if options.json:
-        write(options.json, json.dumps(report, indent=1) + "\n")
+        write_text(options.json, json.dumps(report, indent=1) + "\n")
     print(table(report))
     return 0
 

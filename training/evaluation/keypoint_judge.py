@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +19,12 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pcdm_core.evaluation.pose_score import correct_keypoints
+from pcdm_core.files import write_bytes
 from pcdm_core.images import from_uint8
 from pcdm_core.picture_files import open_picture
 from pcdm_core.pose.keypoints import MIRROR
@@ -294,12 +294,9 @@ def _write(options: argparse.Namespace) -> None:
         seed=options.seed,
         views=options.views,
     )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = options.out.with_name(f".{options.out.name}.part")
     about = {"name": judge.name, "figures": json.dumps(figures), "seed": str(options.seed)}
     state = {name: tensor.contiguous() for name, tensor in judge.network.state_dict().items()}
-    save_file(state, temporary, metadata=about)
-    os.replace(temporary, options.out)
+    write_bytes(options.out, save(state, metadata=about))
     told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
     print(f"{options.out}: on people held out {told}")
 

@@ -6,7 +6,6 @@ and further judges need no second generation.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from torch import Tensor
 from pcdm_core import images
 from pcdm_core.evaluation.metrics import ssim
 from pcdm_core.fast import find_fast
+from pcdm_core.files import atomic_file
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.keypoints import Keypoints
 
@@ -276,11 +276,9 @@ def save_pictures(
     folder: Path, number: int, pictures: Mapping[str, np.ndarray], truth: Shot
 ) -> None:
     """Write one pair, whole or not at all; equal pictures give equal bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{number:06d}.part.npz"
     known = {f"_{name}": getattr(truth, name) for name in _SHOT}
-    np.savez_compressed(temporary, **pictures, **known)
-    os.replace(temporary, pictures_file(folder, number))
+    with atomic_file(pictures_file(folder, number)) as file:
+        np.savez_compressed(file, **pictures, **known)
 
 
 def read_pictures(folder: Path, number: int) -> tuple[dict[str, np.ndarray], Shot]:

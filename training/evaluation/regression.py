@@ -6,7 +6,6 @@ beside the evaluation's JSON file and is made again for other weights.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pcdm_core.encoders import GlobalEncoder
+from pcdm_core.files import atomic_file
 from pcdm_core.images import from_uint8
 from pcdm_core.picture_files import open_picture
 from pcdm_core.pose.keypoints import Keypoints
@@ -133,14 +133,12 @@ def fit_or_read(
             "name the folder of the training run with --train-data."
         )
     found = fit(folders, encoder)
-    temporary = path.with_name(f".{path.name}.part.npz")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(
-        temporary,
-        weights=found.weights.numpy(),
-        people=found.people,
-        explained=found.explained,
-        weights_sha256=weights_sha256,
-    )
-    os.replace(temporary, path)
+    with atomic_file(path) as file:
+        np.savez(
+            file,
+            weights=found.weights.numpy(),
+            people=found.people,
+            explained=found.explained,
+            weights_sha256=weights_sha256,
+        )
     return found

@@ -23,6 +23,7 @@ from pcdm_core.cli import load_pipeline
 from pcdm_core.components import PathLike, chosen_student
 from pcdm_core.evaluation.metrics import WANG_2004
 from pcdm_core.fast import find_fast
+from pcdm_core.files import atomic_file, write_text
 
 from .cases import PairName, Shot, choose_pairs, shots_of
 from .figures import figures_of_all
@@ -72,8 +73,8 @@ def evaluate(options: argparse.Namespace) -> None:
     lines = verdicts(report)
     report["required"] = [{"line": v.text, "passed": v.passed, "figures": v.figures} for v in lines]
     text = "\n".join([card(report), "", "Required:", "", *map(str, lines)])
-    write(options.json, json.dumps(report, indent=1) + "\n")
-    write(options.json.with_suffix(".md"), text + "\n")
+    write_text(options.json, json.dumps(report, indent=1) + "\n")
+    write_text(options.json.with_suffix(".md"), text + "\n")
     print(text)
     for line in generator.seconds.lines():
         print(line, file=sys.stderr)
@@ -188,7 +189,7 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
             )
         return
     folder.mkdir(parents=True, exist_ok=True)
-    write(path, json.dumps(dict(settings), indent=1) + "\n")
+    write_text(path, json.dumps(dict(settings), indent=1) + "\n")
 
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -272,16 +273,15 @@ def read_results(path: Path, head: Mapping[str, Any]) -> dict[int, dict[str, Any
     records = [json.loads(line) for line in whole.splitlines()]
     if not records or records[0] != dict(head):
         records, whole = [], json.dumps(dict(head)) + "\n"
-    write(path, whole)
+    write_text(path, whole)
     return {record["pair"]: record for record in records[1:]}
 
 
 def save_features(folder: Path, number: int, features: Mapping[str, np.ndarray]) -> None:
     """Backbone features of one pair, method to [D]."""
-    temporary = folder / f".{number:06d}.features.part.npz"
     arrays: dict[str, Any] = dict(features)
-    np.savez(temporary, **arrays)
-    os.replace(temporary, folder / f"{number:06d}.features.npz")
+    with atomic_file(folder / f"{number:06d}.features.npz") as file:
+        np.savez(file, **arrays)
 
 
 def read_features(
@@ -302,14 +302,6 @@ def read_features(
 def clean(value: float) -> float | None:
     """JSON knows no NaN."""
     return None if math.isnan(value) else value
-
-
-def write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 # --- processes ------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from PIL import Image
 
 from pcdm_core import images
+from pcdm_core.files import atomic_file
 from pcdm_core.pose.render import render_pose
 from pcdm_core.sheet import contact_sheet
 
@@ -112,10 +112,8 @@ def _row(folder: Path, pair: int) -> list[Image.Image]:
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    picture.save(temporary, quality=90, subsampling=0)
-    os.replace(temporary, path)
+    with atomic_file(path) as file:
+        picture.save(file, format="JPEG", quality=90, subsampling=0)
     print(path)
 
 

@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from pcdm_core.config import AutoencoderConfig
+from pcdm_core.files import write_text
 from pcdm_core.images import from_uint8, to_uint8
 from pcdm_core.presets import find_preset
 
@@ -27,7 +28,6 @@ from .cases import Shot, choose_pairs, shots_of
 from .codecs import fitted, round_trip
 from .judges import keypoint_figures
 from .pose_judges import BlazePoseJudge, PoseJudge
-from .run import write
 
 SIZES = ("64x44", "96x64", "128x88", "160x112", "256x176")
 FIGURES = {"pck": "PCK@0.1 %", "pck_05": "PCK@0.05 %"}
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ImportError, OSError, ValueError) as error:
         print(f"sizes: {error}", file=sys.stderr)
         return 2
-    write(options.json, json.dumps(report, indent=1) + "\n")
+    write_text(options.json, json.dumps(report, indent=1) + "\n")
     print(table(report))
     return 0
 

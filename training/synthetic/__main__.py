@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first person")
     parser.add_argument("--views", type=int, default=8, help="pictures of each person")
     parser.add_argument("--size", type=_size, default=(256, 176), help="HEIGHTxWIDTH")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    # A pool on Windows holds 61 processes at most.
+    parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 61))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path, help="write one contact sheet instead of a data set")
     parser.add_argument("--no-keypoints", action="store_true", help="sheet without key points")

@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import hashlib
 import io
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pcdm_core.files import atomic_file, file_hash
 from pcdm_core.picture_files import open_picture
 
 from .shape import DETAILS, Macro, macro_target_names, macro_weights
@@ -234,15 +233,11 @@ def build(wheel: Path, out: Path = ASSET) -> None:
         "lips": grey[row, column][kept],
         **{f"quads_{g}": renumber[quads[g]].astype(np.uint16) for g in GROUPS},
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_suffix(f".{os.getpid()}.tmp")
-    with part.open("wb") as file:
+    with atomic_file(out) as file:
         np.savez_compressed(file, **arrays)
-    os.replace(part, out)
     (out.parent / "LICENSE.CC0.md").write_bytes(licence)
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     print(f"{out}: {out.stat().st_size / 2**20:.2f} MiB, {len(kept)} vertices")
-    print(f"mean error of the shape basis {error * 100:.3f} mm; sha256 {digest}")
+    print(f"mean error of the shape basis {error * 100:.3f} mm; sha256 {file_hash(wheel)}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from pcdm_core.files import replace_file
+
 from .camera import LIMBS
 from .identity import Identity, identity_seed, make_identity
 from .view import View, render_view
@@ -106,7 +108,7 @@ def write_identity(job: Job, number: int) -> int:
         "views": [view.info for view in views],
     }
     (part / "identity.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, final)
+    replace_file(part, final)
     return len(views)
 
 

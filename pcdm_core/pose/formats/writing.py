@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ...files import write_text
 from ..keypoints import HAND_POINTS, HAND_SIDES, Keypoints
 from .people import is_missing
 
@@ -70,16 +70,7 @@ def write_openpose(
     documents = to_openpose(keypoints, height, width)
     if not documents:
         raise ValueError(f"{path}: there is no pose to write")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".json", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(documents[0] if len(documents) == 1 else documents, file)
-        os.chmod(name, 0o644)  # mkstemp's files are for their owner alone
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_text(path, json.dumps(documents[0] if len(documents) == 1 else documents))
     return path
 
 
