@@ -12,6 +12,7 @@ import { PoseEditor } from './pose_editor/editor.js'
 const NODE = 'PCDMPoseEditor'
 const NAME = 'PCDM.PoseEditor'
 const SIZE = [380, 690]
+const LARGEST_SIDE = 16384
 const LOOK = 300 // milliseconds between looks at what may have changed outside
 
 let tables = null
@@ -35,17 +36,19 @@ function makeHost(node, widget, told) {
   }
   const ownFrame = () => linkOf('height') < 0 && linkOf('width') < 0
   return {
-    text: () => String(widget.value ?? ''),
+    text: () => textOf(widget.value),
     setText(text) {
       widget.value = text
       node.graph?.setDirtyCanvas(true, true)
       rememberState()
     },
-    served: () => told.pose,
+    // What a run read in the text; of another text it would be another pose.
+    served: (text) => (told.text === text || linkOf('pose_json') >= 0 ? told.pose : null),
     linked: () => linkOf('pose_json') >= 0,
     frame() {
       const canvas = ownFrame() ? null : told.frame
-      return canvas ?? { height: named('height').value, width: named('width').value }
+      const side = (name) => sideOf(named(name).value) ?? tables[`canvas_${name}`]
+      return canvas ?? { height: side('height'), width: side('width') }
     },
     canSetFrame: ownFrame,
     setFrame(height, width) {
@@ -70,11 +73,27 @@ function makeHost(node, widget, told) {
   }
 }
 
+/** A workflow may hold anything where the pose's text belongs: a document is as good as its text. */
+function textOf(value) {
+  if (typeof value === 'string') return value
+  try {
+    return (value == null ? null : JSON.stringify(value)) ?? ''
+  } catch {
+    return '' // nested too deep
+  }
+}
+
+/** A side of the frame, or null for what is none. */
+function sideOf(value) {
+  const side = typeof value === 'object' ? NaN : Number(value)
+  return side >= 1 && side <= LARGEST_SIDE ? side : null
+}
+
 /** The address of the picture that a node upstream holds before any run, if it is a file of it. */
 function pictureOf(upstream) {
   const file = upstream?.widgets?.find((widget) => widget.name === 'image')?.value
   if (upstream?.comfyClass !== 'LoadImage' || typeof file !== 'string' || !file) return null
-  const [, path, type] = file.match(/^(.*?)(?: \[(\w+)\])?$/)
+  const [, path, type] = file.match(/^(.*?)(?: \[(\w+)\])?$/s)
   const cut = path.lastIndexOf('/')
   return viewUrl({ filename: path.slice(cut + 1), subfolder: path.slice(0, Math.max(cut, 0)), type })
 }
@@ -101,7 +120,7 @@ function hide(widget) {
 function addEditor(node) {
   const widget = node.widgets?.find((other) => other.name === 'pose_json')
   if (!widget) return
-  const told = { pose: null, start: null, underlay: null, frame: null }
+  const told = { pose: null, text: null, start: null, underlay: null, frame: null }
   const editor = new PoseEditor(makeHost(node, widget, told), tables)
   const shown = node.addDOMWidget('pose_editor', 'PCDM_POSE_EDITOR', editor.element, {
     serialize: false,
@@ -115,7 +134,10 @@ function addEditor(node) {
   hide(widget)
   node.setSize?.([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])])
   const timer = setInterval(() => editor.refresh(), LOOK)
-  chain(node, 'onConfigure', () => editor.reset())
+  chain(node, 'onConfigure', () => {
+    widget.value = textOf(widget.value)
+    editor.reset()
+  })
   chain(node, 'onRemoved', () => {
     clearInterval(timer)
     editor.destroy()
@@ -124,6 +146,7 @@ function addEditor(node) {
     const text = (document) => (document ? JSON.stringify(document) : null)
     const pose = message?.pcdm_pose?.[0]
     told.pose = text(pose)
+    told.text = message?.pcdm_text?.[0] ?? null
     told.frame = pose ? { height: pose.canvas_height, width: pose.canvas_width } : null
     told.start = text(message?.pcdm_start_pose?.[0])
     const picture = message?.pcdm_underlay?.[0]
