@@ -12,7 +12,6 @@ import { PoseEditor } from './pose_editor/editor.js'
 const NODE = 'PCDMPoseEditor'
 const NAME = 'PCDM.PoseEditor'
 const SIZE = [380, 690]
-const LARGEST_SIDE = 16384
 const LOOK = 300 // milliseconds between looks at what may have changed outside
 
 let tables = null
@@ -36,7 +35,7 @@ function makeHost(node, widget, told) {
   }
   const ownFrame = () => linkOf('height') < 0 && linkOf('width') < 0
   return {
-    text: () => textOf(widget.value),
+    text: () => String(widget.value ?? ''),
     setText(text) {
       widget.value = text
       node.graph?.setDirtyCanvas(true, true)
@@ -47,8 +46,7 @@ function makeHost(node, widget, told) {
     linked: () => linkOf('pose_json') >= 0,
     frame() {
       const canvas = ownFrame() ? null : told.frame
-      const side = (name) => sideOf(named(name).value) ?? tables[`canvas_${name}`]
-      return canvas ?? { height: side('height'), width: side('width') }
+      return canvas ?? { height: sideOf(named('height')), width: sideOf(named('width')) }
     },
     canSetFrame: ownFrame,
     setFrame(height, width) {
@@ -73,20 +71,9 @@ function makeHost(node, widget, told) {
   }
 }
 
-/** A workflow may hold anything where the pose's text belongs: a document is as good as its text. */
-function textOf(value) {
-  if (typeof value === 'string') return value
-  try {
-    return (value == null ? null : JSON.stringify(value)) ?? ''
-  } catch {
-    return '' // nested too deep
-  }
-}
-
-/** A side of the frame, or null for what is none. */
-function sideOf(value) {
-  const side = typeof value === 'object' ? NaN : Number(value)
-  return side >= 1 && side <= LARGEST_SIDE ? side : null
+/** A side of the frame in pixels, as the widget should hold it, whatever a workflow has put there. */
+function sideOf({ value, options: { min = 64, max = 4096 } }) {
+  return Math.min(Math.max(Number(value) || min, min), max)
 }
 
 /** The address of the picture that a node upstream holds before any run, if it is a file of it. */
@@ -134,10 +121,7 @@ function addEditor(node) {
   hide(widget)
   node.setSize?.([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])])
   const timer = setInterval(() => editor.refresh(), LOOK)
-  chain(node, 'onConfigure', () => {
-    widget.value = textOf(widget.value)
-    editor.reset()
-  })
+  chain(node, 'onConfigure', () => editor.reset())
   chain(node, 'onRemoved', () => {
     clearInterval(timer)
     editor.destroy()

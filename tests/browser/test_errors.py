@@ -14,9 +14,14 @@ import pytest
 from tests.browser.conftest import Editor
 
 MARKUP = '<b>bold</b><img src=x onerror="window.pcdmAttack = true">'
-#: Of every sentence that is shown: how often the page shows it.
-TIMES = "document.body.innerText.replace(/\\s+/g, ' ').split(%s).length - 1"
-#: The text of what is not in a node, on the canvas or on the side: toasts and dialogs.
+#: How often the page shows a sentence. What only screen readers get is a pixel wide.
+TIMES = """
+[...document.querySelectorAll('body *')].filter((element) => {
+  const texts = [...element.childNodes].filter((child) => child.nodeType === Node.TEXT_NODE)
+  const own = texts.map((child) => child.data).join('').replace(/\\s+/g, ' ')
+  return own.includes(%s) && element.getBoundingClientRect().width > 9
+}).length
+"""
 SENTENCE = "expected 18, one x y for each OpenPose joint, or OpenPose JSON"
 REFUSAL = "The pose editor's text is no JSON"
 
@@ -127,23 +132,22 @@ def test_a_new_run_takes_the_old_sentence_away(page_of_errors: Editor) -> None:
 
 
 def test_an_error_that_our_code_raises_in_another_node_is_shown(page_of_errors: Editor) -> None:
+    """A sampler of the host that draws with our model, for one; not one of others' code."""
     editor = page_of_errors
-    folder = editor.page.run(
-        "performance.getEntriesByType('resource').map((entry) => entry.name)"
-        ".find((name) => name.endsWith('/errors.js')).split('/').at(-2)"
-    )
-    for place, expected in ((f"/host/custom_nodes/{folder}/nodes/network.py", 1), ("/host/a.py", 0)):
-        sentence = f"This sampler cannot do that ({expected})."
+    shown = {}
+    for folder in ("a-pack-of-any-name", "second-copy", "pack-of-others"):
+        sentence = f"This sampler cannot do that in {folder}."
+        frames = ("/host/execution.py", f"/host/custom_nodes/{folder}/nodes/network.py")
         detail = {
             "prompt_id": "none", "node_id": "1", "node_type": "KSampler", "executed": [],
             "exception_message": sentence, "exception_type": "ValueError",
-            "traceback": ['  File "/host/execution.py", line 1\n', f'  File "{place}", line 2\n'],
+            "traceback": [f'  File "{frame}", line 1, in run\n    raise\n' for frame in frames],
         }  # fmt: skip
         editor.page.run(f"app.api.dispatchCustomEvent('execution_error', {json.dumps(detail)})")
         editor.page.run("new Promise((done) => setTimeout(done, 1500))")
-        toasts = editor.page.run(
-            "[...document.querySelectorAll('.p-toast-message, [data-testid*=toast], [role=alert],"
-            " [role=status], li')].some((toast) => toast.innerText.includes(%s))"
-            % json.dumps(sentence)
-        )
-        assert toasts == bool(expected) or times(editor, sentence) == 1
+        shown[folder] = times(editor, sentence)
+        keep(editor, f"other_{folder}")
+        editor.page.key("Escape")
+    by_the_host = shown.pop("pack-of-others")
+    # Of two copies of the pack the one that came first listens.
+    assert (min(shown.values()), max(shown.values())) == (by_the_host, 1)

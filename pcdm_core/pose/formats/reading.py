@@ -154,7 +154,9 @@ def choose_person(
         PoseError: there is no such person.
     """
     if order not in get_args(Order):
-        raise PoseError(f"{where}: order is one of {', '.join(get_args(Order))}; got {brief(order)}")
+        raise PoseError(
+            f"{where}: order is one of {', '.join(get_args(Order))}; got {brief(order)}"
+        )
     if person == "largest":
         return int(_areas(people).argmax())
     if not is_number(person):
