@@ -179,7 +179,8 @@ def _one_source(keypoints: Any, text: str, file: str) -> Any:
 
 def _frame_asked_for(text: str) -> int | str | None:
     text = text.strip()
-    return int(text) if text.isdecimal() else text or None
+    # A number that no frame has is a name, however many digits it has.
+    return int(text) if text.isdecimal() and len(text) < 10 else text or None
 
 
 class PCDMRenderPose(io.ComfyNode):

@@ -95,7 +95,7 @@ class PCDMPoseEditor(io.ComfyNode):
             pose = inside(start)
         else:
             pose = read_edited(pose_json, height, width)
-        shown: dict[str, Any] = {"pose": [to_edited(pose, height, width)]}
+        shown: dict[str, Any] = {"pose": [to_edited(pose, height, width)], "text": [pose_json]}
         if start is not None:
             shown["start_pose"] = [to_edited(start, height, width)]
         if underlay is not None:

@@ -41,11 +41,12 @@ function makeHost(node, widget, told) {
       node.graph?.setDirtyCanvas(true, true)
       rememberState()
     },
-    served: () => told.pose,
+    // What a run read in the text; of another text it would be another pose.
+    served: (text) => (told.text === text || linkOf('pose_json') >= 0 ? told.pose : null),
     linked: () => linkOf('pose_json') >= 0,
     frame() {
       const canvas = ownFrame() ? null : told.frame
-      return canvas ?? { height: named('height').value, width: named('width').value }
+      return canvas ?? { height: sideOf(named('height')), width: sideOf(named('width')) }
     },
     canSetFrame: ownFrame,
     setFrame(height, width) {
@@ -70,11 +71,16 @@ function makeHost(node, widget, told) {
   }
 }
 
+/** A side of the frame in pixels, as the widget should hold it, whatever a workflow has put there. */
+function sideOf({ value, options: { min = 64, max = 4096 } }) {
+  return Math.min(Math.max(Number(value) || min, min), max)
+}
+
 /** The address of the picture that a node upstream holds before any run, if it is a file of it. */
 function pictureOf(upstream) {
   const file = upstream?.widgets?.find((widget) => widget.name === 'image')?.value
   if (upstream?.comfyClass !== 'LoadImage' || typeof file !== 'string' || !file) return null
-  const [, path, type] = file.match(/^(.*?)(?: \[(\w+)\])?$/)
+  const [, path, type] = file.match(/^(.*?)(?: \[(\w+)\])?$/s)
   const cut = path.lastIndexOf('/')
   return viewUrl({ filename: path.slice(cut + 1), subfolder: path.slice(0, Math.max(cut, 0)), type })
 }
@@ -101,7 +107,7 @@ function hide(widget) {
 function addEditor(node) {
   const widget = node.widgets?.find((other) => other.name === 'pose_json')
   if (!widget) return
-  const told = { pose: null, start: null, underlay: null, frame: null }
+  const told = { pose: null, text: null, start: null, underlay: null, frame: null }
   const editor = new PoseEditor(makeHost(node, widget, told), tables)
   const shown = node.addDOMWidget('pose_editor', 'PCDM_POSE_EDITOR', editor.element, {
     serialize: false,
@@ -124,6 +130,7 @@ function addEditor(node) {
     const text = (document) => (document ? JSON.stringify(document) : null)
     const pose = message?.pcdm_pose?.[0]
     told.pose = text(pose)
+    told.text = message?.pcdm_text?.[0] ?? null
     told.frame = pose ? { height: pose.canvas_height, width: pose.canvas_width } : null
     told.start = text(message?.pcdm_start_pose?.[0])
     const picture = message?.pcdm_underlay?.[0]

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..images import Fit
-from .formats import PoseError, read_frames, read_pose, to_openpose
-from .keypoints import BODY_JOINTS, MIRROR, Keypoints
+from .formats import PoseError, read_pose, read_pose_with_report, to_openpose
+from .formats.limits import LONGEST_TEXT, check_length, parse_json
+from .keypoints import BODY_JOINTS, FARTHEST, MIRROR, Keypoints
 from .render import COLOURS, HAND_BONES, HAND_COLOURS, JOINT_RADIUS, LIMB_HALF_WIDTH, LIMBS
 
 LIBRARY_FILE = Path(__file__).with_name("library.json")
@@ -48,7 +49,8 @@ def library() -> tuple[LibraryPose, ...]:
 def editor_tables() -> dict[str, Any]:
     """What the editor's script must know, as JSON: `web/pose_editor.json` holds it.
 
-    Joints, limbs and colours are those of the published renderer, the poses those of the library.
+    Joints, limbs and colours are those of the published renderer, the poses those of the library,
+    and the bounds those of the readers.
     """
     return {
         "joints": BODY_JOINTS,
@@ -59,6 +61,8 @@ def editor_tables() -> dict[str, Any]:
         "hand_colours": HAND_COLOURS,
         "limb_half_width": LIMB_HALF_WIDTH,
         "joint_radius": JOINT_RADIUS,
+        "longest_text": LONGEST_TEXT,
+        "farthest": FARTHEST,
         **_library_document(),
     }
 
@@ -74,22 +78,23 @@ def read_edited(text: str, height: int, width: int) -> Keypoints:
         One row. An empty text is the library's first pose.
 
     Raises:
-        PoseError: no JSON, no pose, or nothing of it is inside the frame.
+        PoseError: too long, no JSON, no pose, or nothing of it is inside the frame.
     """
+    check_length(text, "The pose editor's text")
     if not text.strip():
         first = _library_document()
         size = first["canvas_height"], first["canvas_width"]
         return inside(fit_pose(library()[0].keypoints, size, (height, width)))
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(text)
+    except ValueError as error:
         raise PoseError(
             f"The pose editor's text is no JSON ({error}). Empty it to start afresh, or paste an "
             "OpenPose document."
         ) from error
-    (canvas, *_) = (frame.size for frame in read_frames(document, size=(height, width)))
-    pose = read_pose(document, size=(height, width)).select(0)
-    pose = inside(fit_pose(pose, canvas or (height, width), (height, width)))
+    first = read_pose_with_report(document, size=(height, width), frame=0)
+    canvas = first.sizes[0] or (height, width)
+    pose = inside(fit_pose(first.keypoints, canvas, (height, width)))
     if not bool(pose.visible.any()):
         raise PoseError(
             f"No joint of the pose is inside the frame of {height}x{width}. Move the figure into "

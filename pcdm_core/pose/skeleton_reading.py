@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .formats.frame import Findings, PoseError, Report
+from .formats.frame import Findings, Report
+from .formats.limits import PoseError
 from .keypoints import BODY_JOINTS, HAND_POINTS, HAND_SIDES, Keypoints
 from .render import JOINT_RADIUS, LIMBS
 from .skeleton_hands import Hand, describe_hands, read_hands

@@ -65,7 +65,7 @@ def test_a_connected_pose_is_one_of_the_underlay(graph: Graph) -> None:
 def test_the_browser_is_told_the_pose_the_start_and_the_picture(graph: Graph) -> None:
     folder = graph.host.comfy("folder_paths").get_temp_directory()
     told = edit(graph, start_pose=graph.pose(), underlay=image()).ui
-    assert set(told) == {"pcdm_pose", "pcdm_start_pose", "pcdm_underlay"}
+    assert set(told) == {"pcdm_pose", "pcdm_text", "pcdm_start_pose", "pcdm_underlay"}
     assert told == json.loads(json.dumps(told))
     for document in (*told["pcdm_pose"], *told["pcdm_start_pose"]):
         assert (document["canvas_height"], document["canvas_width"]) == (HEIGHT, WIDTH)
@@ -74,7 +74,9 @@ def test_the_browser_is_told_the_pose_the_start_and_the_picture(graph: Graph) ->
     path = graph.host.pack("nodes.pose_editor").Path(folder) / file["filename"]
     picture = graph.host.pack("pcdm_core.images").load_picture(path)
     torch.testing.assert_close((picture + 1) / 2, image().movedim(-1, 1), atol=1e-6, rtol=0)
-    assert set(edit(graph).ui) == {"pcdm_pose"}
+    text = library_text(graph, 7)
+    assert edit(graph, text).ui.keys() == {"pcdm_pose", "pcdm_text"}
+    assert edit(graph, text).ui["pcdm_text"] == [text]
 
 
 def test_a_large_picture_is_sent_to_the_browser_smaller(graph: Graph) -> None:
@@ -100,3 +102,18 @@ def test_a_wrong_text_is_refused_before_the_run(graph: Graph) -> None:
     hidden = json.loads(library_text(graph, 1))
     hidden["people"][0]["pose_keypoints_2d"][2::3] = [0] * 18
     assert "missing" in check(pose_json=json.dumps(hidden))
+
+
+@pytest.mark.parametrize("word", ["<b>\n" * 300_000, "[" * 300_000, "9" * 300_000, '{"a": "' + "\n"])
+def test_whatever_a_text_holds_the_error_is_a_short_line(graph: Graph, word: str) -> None:
+    refused = graph.node("PCDMPoseEditor").validate_inputs(pose_json=word)
+    read = graph.node("PCDMPoseFromKeypoints").execute
+    settings = {"file": "none", "person": -1, "picture_height": 0, "picture_width": 0}
+    error = graph.host.pack("pcdm_core.pose.formats").PoseError
+    with pytest.raises(error) as of_text:
+        read(text=word, **settings)
+    with pytest.raises(error) as of_frame:
+        read(text=library_text(graph, 1), frame=word, **settings)
+    for sentence in (refused, str(of_text.value), str(of_frame.value)):
+        assert len(sentence) < 400
+        assert sentence.isprintable()

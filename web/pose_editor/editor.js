@@ -64,7 +64,7 @@ export class PoseEditor {
 
   signature() {
     const { frame, linked, start, underlay, served } = this.host
-    return JSON.stringify([frame(), linked(), start(), underlay(), served()])
+    return JSON.stringify([frame(), linked(), start(), underlay(), served(this.text)])
   }
 
   load() {
@@ -72,25 +72,44 @@ export class PoseEditor {
     this.text = host.text()
     this.seen = this.signature()
     this.frame = host.frame()
-    const standing = figures.refit(this.library[0].figure, this.canvasOfLibrary, this.frame)
-    const read = (text) => (text ? figures.parse(text, this.frame, standing) : null)
     const start = host.start()
-    let notice = ''
+    let [notice, isWrong] = ['', false]
     if (host.linked()) {
-      this.figure = read(host.served())
+      this.figure = this.read(host.served(this.text))
       notice = 'The text is connected: the pose comes from there.'
     } else if (this.text.trim()) {
-      this.figure = read(this.text) ?? read(host.served())
-      if (!this.figure) notice = 'This text is no pose that can be shown before a run.'
+      this.figure = this.figureOf(this.text)
+      notice = this.judge(this.text)
+      isWrong = notice !== ''
     } else if (start.connected) {
-      this.figure = read(start.text)
+      this.figure = this.read(start.text)
       if (!this.figure) notice = 'Run once to see the connected pose.'
-    } else this.figure = standing
-    this.figure ??= standing
+    } else this.figure = null
+    this.figure ??= this.standing
     this.notice.textContent = notice
     this.notice.hidden = !notice
+    this.notice.classList.toggle('pcdm-wrong', isWrong)
     this.loadPicture(host.underlay())
     this.update()
+  }
+
+  get standing() {
+    return figures.refit(this.library[0].figure, this.canvasOfLibrary, this.frame)
+  }
+
+  read(text) {
+    return text ? figures.parse(text, this.frame, this.standing, this.tables) : null
+  }
+
+  /** The figure of the node's text, which a run may have read where this script cannot; or null. */
+  figureOf(text) {
+    return this.read(text) ?? this.read(this.host.served(text))
+  }
+
+  /** What is wrong with a text as the node's own, or nothing. */
+  judge(text) {
+    const isFine = !text.trim() || this.locked || this.figureOf(text)
+    return isFine ? '' : figures.complaint(text, this.tables)
   }
 
   loadPicture(url) {
@@ -184,9 +203,13 @@ export class PoseEditor {
       () => this.togglePoses()
     )
     this.keys = makeKeyList()
-    const { panel, area } = makeTextPanel((text) => !this.locked && this.setText(text))
+    const { panel, area, complain } = makeTextPanel(
+      (text) => !this.locked && this.setText(text),
+      (text) => this.judge(text)
+    )
     this.textPanel = panel
     this.textArea = area
+    this.complain = complain
     this.canvas = document.createElement('canvas')
     this.canvas.tabIndex = 0
     // The host's own undo leaves alone what looks like a text area: this has a history of its own.
@@ -253,8 +276,10 @@ export class PoseEditor {
     const shape = picture ? picture.naturalWidth / picture.naturalHeight : 0
     const other = Math.abs(shape / (this.frame.width / this.frame.height) - 1) > 0.01
     buttons.crop.hidden = !picture || !other || !this.host.canSetFrame()
-    if (document.activeElement !== this.textArea) this.textArea.value = this.text
+    const isLong = this.text.length > this.tables.longest_text
+    if (document.activeElement !== this.textArea) this.textArea.value = isLong ? '' : this.text
     this.textArea.readOnly = this.locked
+    this.complain()
     const joint = this.selected ?? this.hovered
     this.hint.textContent = joint === null ? HINT : this.describe(joint)
     this.draw()

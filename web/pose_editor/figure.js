@@ -13,13 +13,18 @@ export const NECK = 1
 const WRIST_OF_HAND = [7, 4]
 const HAND_KEYS = ['hand_left_keypoints_2d', 'hand_right_keypoints_2d']
 const BODY_25_TO_18 = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18]
-const LARGEST_FRACTION = 2 // coordinates above it are pixels; as the pack's reader decides
+const LARGEST_NUMBER = 1e9 // as the pack's reader decides, and the next
+const LARGEST_FRACTION = 2 // coordinates above it are pixels
 
 /**
  * The figure of a text on a frame, or null where this script cannot read it (the node reads more
  * dialects than this does).
+ *
+ * @param limits `{ longest_text, farthest }`, beyond which the node refuses a text: characters,
+ *   and pictures that a joint may lie away.
  */
-export function parse(text, frame, standing) {
+export function parse(text, frame, standing, limits) {
+  if (text.length > limits.longest_text) return null
   let document
   try {
     document = JSON.parse(text)
@@ -36,14 +41,29 @@ export function parse(text, frame, standing) {
     const points = triples(person[key])
     return points?.length === 21 && points.some((point) => point.shown) ? points : null
   })
-  const given = { height: document.canvas_height, width: document.canvas_width }
-  const canvas = given.height > 0 && given.width > 0 ? given : frame
+  const canvas = canvasOf(document, frame)
+  if (!canvas) return null
   const figure = { points: bodies[chosen], hands }
   const seen = figure.points.filter((point) => point.shown)
   const fractions = seen.every(({ x, y }) => Math.max(x, y) <= LARGEST_FRACTION)
   const scale = fractions ? canvas : { height: 1, width: 1 }
   const pixels = map(figure, ({ x, y }) => ({ x: x * scale.width, y: y * scale.height }))
+  const away = ({ x, y }) => Math.max(Math.abs(x) / canvas.width, Math.abs(y) / canvas.height)
+  if (pixels.points.some((point) => point.shown && away(point) > limits.farthest)) return null
   return refit(placeMissing(pixels, standing), canvas, frame)
+}
+
+/** What to tell the user of a text that `parse` cannot read. */
+export function complaint(text, limits) {
+  if (text.length > limits.longest_text) {
+    return `This text is too long for a pose: ${text.length} characters. Paste a shorter one.`
+  }
+  try {
+    JSON.parse(text)
+  } catch {
+    return 'This text is no pose: it is no JSON, and a run will refuse it. Paste another, or undo.'
+  }
+  return 'This text is no pose that can be shown before a run.'
 }
 
 /** What the node stores: OpenPose JSON, hidden joints in their place with confidence 0. */
@@ -77,10 +97,10 @@ export function mirrored(figure, frame, mirror) {
   }
 }
 
-/** One joint in another place; a hidden joint comes into view. */
+/** One joint in another place of the frame; a hidden joint comes into view. */
 export function moved(figure, joint, place, frame) {
   const before = figure.points[joint]
-  const after = { ...held(place, frame), shown: true }
+  const after = { ...within(place, frame, -1), shown: true } // 0, 0 would be a missing joint
   const points = figure.points.map((point, other) => (other === joint ? after : point))
   return { points, hands: carryHands(figure.hands, joint, after.x - before.x, after.y - before.y) }
 }
@@ -97,7 +117,9 @@ export function turned(figure, joint, place, frame) {
     x: pivot.x + (x - pivot.x) * cos - (y - pivot.y) * sin,
     y: pivot.y + (x - pivot.x) * sin + (y - pivot.y) * cos
   })
-  const turn = (point) => ({ ...point, ...held(rotate(point), frame) })
+  // Limbs keep their lengths beyond the frame too, but not so far that they cannot be found again.
+  const far = 0.25 * Math.max(frame.height, frame.width)
+  const turn = (point) => ({ ...point, ...within(rotate(point), frame, far) })
   const limb = below(joint)
   return {
     points: figure.points.map((point, other) => (limb.has(other) ? turn(point) : point)),
@@ -163,10 +185,23 @@ function map(figure, change) {
   return { points: all(figure.points), hands: figure.hands.map((hand) => hand && all(hand)) }
 }
 
-/** A joint may leave the frame, but not so far that it cannot be found again. */
-function held({ x, y }, frame) {
-  const within = (value, size) => Math.min(Math.max(value, -0.25 * size), 1.25 * size)
-  return { x: within(x, frame.width), y: within(y, frame.height) }
+/** The nearest place in a frame that is larger by so many pixels on every side. */
+function within({ x, y }, frame, beyond) {
+  const clamp = (value, size) => Math.min(Math.max(value, -beyond), size + beyond)
+  return { x: clamp(x, frame.width), y: clamp(y, frame.height) }
+}
+
+/** The canvas that a document names, the frame where it names none, or null for one that is none. */
+function canvasOf(document, frame) {
+  for (const [height, width] of [
+    [document.canvas_height, document.canvas_width],
+    [document.height, document.width]
+  ]) {
+    if (height == null && width == null) continue
+    const isSide = (side) => Number.isFinite(side) && side >= 1 && side <= LARGEST_NUMBER
+    return isSide(height) && isSide(width) ? { height, width } : null
+  }
+  return frame
 }
 
 /** Joints that a detector did not find get a likely place, so that they can be brought into view. */

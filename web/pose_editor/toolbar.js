@@ -82,8 +82,14 @@ export function makeKeyList() {
   return panel
 }
 
-/** The pose as text; `change` is called with what was typed or pasted. */
-export function makeTextPanel(change) {
+/**
+ * The pose as text.
+ *
+ * @param change called with what was typed or pasted.
+ * @param judge what is wrong with a text, or nothing.
+ * @returns the panel, its text area, and `complain()`, which shows what is wrong with the text.
+ */
+export function makeTextPanel(change, judge) {
   const panel = document.createElement('div')
   panel.className = 'pcdm-text'
   panel.hidden = true
@@ -95,8 +101,17 @@ export function makeTextPanel(change) {
   for (const name of ['wheel', 'keydown']) {
     area.addEventListener(name, (event) => event.stopPropagation(), { passive: true })
   }
-  panel.append(area)
-  return { panel, area }
+  const complaint = document.createElement('div')
+  complaint.className = 'pcdm-complaint'
+  complaint.setAttribute('role', 'status')
+  const complain = () => {
+    complaint.textContent = judge(area.value)
+    complaint.hidden = !complaint.textContent
+    area.setAttribute('aria-invalid', String(!complaint.hidden))
+  }
+  area.addEventListener('input', complain)
+  panel.append(area, complaint)
+  return { panel, area, complain }
 }
 
 function makeSlider(actions) {

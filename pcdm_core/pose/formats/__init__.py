@@ -1,6 +1,7 @@
 """Pose files: what detectors, editors and data sets write; OpenPose JSON and POSE_KEYPOINT out."""
 
-from .frame import Frame, PointError, PoseError, Report, Units
+from .frame import Frame, Report, Units
+from .limits import PointError, PoseError
 from .reading import (
     Order,
     Reading,

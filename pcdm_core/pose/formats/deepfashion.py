@@ -7,18 +7,18 @@ Lines of `name: keypoints_y: keypoints_x`, each key point list 18 integers in JS
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from typing import Any
 
-from .frame import Frame, PoseError, Settings, brief
+from .frame import Frame, Settings
+from .limits import PoseError, brief, parse_json
 from .people import RawPerson, assemble, is_missing
 from .points import is_list, points_of
 
 FASHION_SIZE, MARKET_SIZE = (256, 176), (128, 64)
 
-_ROW = re.compile(r"^[^:\[\]{}]+:\s*\[[^\[\]]*\]\s*:\s*\[[^\[\]]*\]?\s*$")
+_ROW = re.compile(r"^[^:\[\]{}]+:\s*\[[^\[\]]*\]\s*:\s*\[[^\[\]]*(\]\s*)?$")
 _MARKET_NAME = re.compile(r"-?\d+_c\ds\d_")
 
 
@@ -48,9 +48,9 @@ def frames_of_table(
     for number, line in enumerate(lines):
         name = line.split(":", 1)[0].strip()
         if only is None or only in (number, name):
-            frames.append(_frame(line, columns, settings, f"{where}, row {number} ({name[:60]})"))
+            frames.append(_frame(line, columns, settings, f"{where}, row {number} ({brief(name)})"))
     if not frames:
-        what = "no rows" if only is None else f"no row {only!r} among its {len(lines)}"
+        what = "no rows" if only is None else f"no row {brief(only)} among its {len(lines)}"
         raise PoseError(f"{where}: the table has {what}")
     return frames
 
@@ -83,8 +83,8 @@ def _frame(line: str, columns: tuple[int, int], settings: Settings, where: str) 
 
 def _numbers(cell: str, where: str) -> list[Any]:
     try:
-        numbers = json.loads(cell)
-    except (ValueError, RecursionError) as error:
+        numbers = parse_json(cell)
+    except ValueError as error:
         raise PoseError(f"{where}: {brief(cell.strip())} is no list ({error})") from error
     if not is_list(numbers):
         raise PoseError(f"{where}: {brief(numbers)} is no list of 18 numbers")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .frame import Frame, PoseError, Settings, brief
+from .frame import Frame, Settings
+from .limits import PoseError, brief
 from .openpose import frame_of_people, is_person, person_of
 from .people import assemble
 from .points import is_list, is_number, is_point, plain
@@ -137,7 +138,7 @@ def _group_by_picture(people: Sequence[Any], settings: Settings, where: str) -> 
         settings.findings.guess(f"the {len(people)} people belong to one picture.")
     frames: list[Frame] = []
     for picture, members in groups.items():
-        place = where if len(groups) == 1 else f"{where}, picture {picture}"
+        place = where if len(groups) == 1 else f"{where}, picture {brief(picture)}"
         first = members[0] if isinstance(members[0], Mapping) else {}
         name = None if picture is None else str(picture)
         frames.append(frame_of_people(members, first, settings, place, name))
@@ -162,6 +163,8 @@ def _coco_frames(document: Mapping[str, Any], settings: Settings, where: str) ->
     frames: list[Frame] = []
     for picture, members in groups.items():
         image = pictures.get(picture, {})
-        name = str(image.get("file_name", picture))
-        frames.append(frame_of_people(members, image, settings, f"{where}, picture {name}", name))
+        given = image.get("file_name")
+        name = given if isinstance(given, str) else str(picture)
+        place = f"{where}, picture {brief(name)}"
+        frames.append(frame_of_people(members, image, settings, place, name))
     return frames

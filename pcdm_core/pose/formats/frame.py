@@ -10,16 +10,6 @@ from ..keypoints import Keypoints
 Units = Literal["auto", "pixels", "fractions", "signed"]
 """What coordinates mean: found out; pixels; 0 to 1; -1 to 1 (OpenPose's `--keypoint_scale 4`)."""
 
-LARGEST_NUMBER = 1e9  # no picture is that large; NaN, infinity and damaged numbers end here
-
-
-class PoseError(ValueError):
-    """A pose that cannot be used; the message says which, what was found and what to do."""
-
-
-class PointError(PoseError):
-    """A pose whose structure is understood, but one of whose points cannot be used."""
-
 
 @dataclass(frozen=True)
 class Report:
@@ -78,13 +68,3 @@ class Frame:
     people: Keypoints
     size: tuple[int, int] | None
     name: str | None = None
-
-
-def brief(value: object) -> str:
-    """A value as an error message shows it."""
-    if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
-        return "a huge number"
-    if isinstance(value, (list, tuple)) and len(value) > 12:
-        return f"a list of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..keypoints import HAND_POINTS, HAND_SIDES
-from .frame import LARGEST_NUMBER, Findings, Frame, PoseError, Settings, brief
+from .frame import Findings, Frame, Settings
+from .limits import LARGEST_NUMBER, MOST_PEOPLE, PoseError, brief
 from .people import RawPerson, assemble
 from .points import Points, is_list, plain, points_of, with_confidences
 from .skeletons import BODY_COUNTS
@@ -51,6 +52,11 @@ def frame_of_people(
     if not people:
         raise PoseError(
             f"{where}: nobody is in it; the detector found no person, try a clearer picture"
+        )
+    if len(people) > MOST_PEOPLE:
+        raise PoseError(
+            f"{where}: {len(people)} people in one picture, and at most {MOST_PEOPLE} are read; "
+            "give the person alone"
         )
     size = size_of(document, where)
     read = [

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import torch
 
 from ..keypoints import FARTHEST, HAND_POINTS, HAND_SIDES, Keypoints
-from .frame import Frame, PointError, PoseError, Settings
+from .frame import Frame, Settings
+from .limits import PointError, PoseError
 from .points import Point, Points
 from .skeletons import SCORED_COUNTS, to_body_18
 
@@ -70,7 +71,8 @@ def assemble(
         settings.findings.found(f"Picture: {size[0]} high, {size[1]} wide, as given.")
     elif size is not None:
         settings.findings.found(f"Picture: {size[0]} high, {size[1]} wide, as the file says.")
-    rows = [_row(person, _threshold(people, person, settings), settings) for person in people]
+    certainty = _certainty(people, settings)
+    rows = [_row(person, _threshold(person, certainty, settings), settings) for person in people]
     scale, shift = _units(list(_seen(rows)), size, settings, where)
     places, seen = [], []
     for row in rows:
@@ -133,20 +135,17 @@ def is_missing(point: Point, threshold: float) -> bool:
     )
 
 
-def _threshold(people: Sequence[RawPerson], person: RawPerson, settings: Settings) -> float:
-    """Above which a confidence counts, in the confidences' own scale."""
-    scale = _confidence_scale(people)
-    if scale > 1.0:
-        settings.findings.guess(f"confidences run from 0 to {scale:g}.")
+def _threshold(person: RawPerson, certainty: float, settings: Settings) -> float:
+    """Above which a confidence counts, where `certainty` is the highest one."""
     if settings.threshold is not None:
-        return settings.threshold * scale
+        return settings.threshold * certainty
     if not person.scored and len(person.body) not in SCORED_COUNTS:
         return 0.0
     settings.findings.found(f"Seen: points that score more than {SCORE_THRESHOLD:g}.")
-    return SCORE_THRESHOLD * scale
+    return SCORE_THRESHOLD * certainty
 
 
-def _confidence_scale(people: Sequence[RawPerson]) -> float:
+def _certainty(people: Sequence[RawPerson], settings: Settings) -> float:
     """1, or what stands for certainty; judged by most points, because one may be damaged."""
     known = [
         point[2]
@@ -156,7 +155,11 @@ def _confidence_scale(people: Sequence[RawPerson]) -> float:
         if point is not None and point[2] > 0
     ]
     middle = statistics.median(known) if known else 1.0
-    return 1.0 if middle <= 10 else next((s for s in _SCALES if middle <= s), middle)
+    if middle <= 10:
+        return 1.0
+    scale = next((s for s in _SCALES if middle <= s), middle)
+    settings.findings.guess(f"confidences run from 0 to {scale:g}.")
+    return scale
 
 
 def _seen(rows: Sequence[Points]) -> Iterator[tuple[int, int, Point]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-from .frame import LARGEST_NUMBER, PointError, PoseError, brief
+from .limits import LARGEST_NUMBER, PointError, PoseError, brief
 
 Point = tuple[float, float, float]
 """x, y, confidence."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ import torch
 from ..keypoints import BODY_JOINTS, HAND_SIDES, Keypoints
 from .deepfashion import frames_of_table, looks_like_table
 from .documents import frames_of
-from .frame import Findings, Frame, PoseError, Report, Settings, Units
+from .frame import Findings, Frame, Report, Settings, Units
+from .limits import LARGEST_FILE, PoseError, brief, check_length, parse_json
 from .points import is_number
 from .text import frame_of_text
 
@@ -154,11 +154,13 @@ def choose_person(
         PoseError: there is no such person.
     """
     if order not in get_args(Order):
-        raise PoseError(f"{where}: order is one of {', '.join(get_args(Order))}; got {order!r}")
+        raise PoseError(
+            f"{where}: order is one of {', '.join(get_args(Order))}; got {brief(order)}"
+        )
     if person == "largest":
         return int(_areas(people).argmax())
     if not is_number(person):
-        raise PoseError(f"{where}: person is a number or 'largest', got {person!r}")
+        raise PoseError(f"{where}: person is a number or 'largest', got {brief(person)}")
     if not 0 <= person < len(people):
         raise PoseError(
             f"{where}: person {person} was asked for, but there are {len(people)} "
@@ -185,18 +187,34 @@ def _frames(
         raise PoseError(f"{where}: size is (height, width) and positive, got {size}")
     if settings.units not in get_args(Units):
         raise PoseError(
-            f"{where}: units is one of {', '.join(get_args(Units))}; got {settings.units!r}"
+            f"{where}: units is one of {', '.join(get_args(Units))}; got {brief(settings.units)}"
         )
+    try:
+        return _frames_of_source(source, where, settings, only)
+    except RecursionError as error:
+        raise PoseError(f"{where}: its lists are nested too deep; export the pose again") from error
+
+
+def _frames_of_source(
+    source: str | os.PathLike[str] | Document,
+    where: str,
+    settings: Settings,
+    only: int | str | None,
+) -> list[Frame]:
     if not isinstance(source, (str, os.PathLike)):
         return _only(frames_of(source, settings, where), only, where)
-    text = source if _is_content(source) else _text_of_file(Path(source), where)
+    if _is_content(source):
+        text = source
+        check_length(text, where)
+    else:
+        text = _text_of_file(Path(source), where)
     if looks_like_table(text):
         return frames_of_table(text, settings, where, only)
     if not text.lstrip().startswith(("{", "[", "null")):
         return _only([frame_of_text(text, settings, where)], only, where)
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(text)
+    except ValueError as error:
         raise PoseError(f"{where}: damaged JSON ({error}); export the pose again") from error
     return _only(frames_of(document, settings, where), only, where)
 
@@ -207,7 +225,7 @@ def _only(frames: list[Frame], frame: int | str | None, where: str) -> list[Fram
         return frames
     found = [one for number, one in enumerate(frames) if frame in (number, one.name)]
     if not found:
-        raise PoseError(f"{where}: frame {frame!r} was asked for, but there are {len(frames)}")
+        raise PoseError(f"{where}: frame {brief(frame)} was asked for, but there are {len(frames)}")
     return found[:1]
 
 
@@ -283,6 +301,10 @@ def _text_of_file(path: Path, where: str) -> str:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"{where}: {what}; give the path of a pose file")
+    if (size := path.stat().st_size) > LARGEST_FILE:
+        raise PoseError(
+            f"{where}: {size} bytes, and at most {LARGEST_FILE} are read; give a smaller part of it"
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .frame import Frame, PoseError, Settings
+from .frame import Frame, Settings
+from .limits import PoseError, brief
 from .people import LARGEST_FRACTION, RawPerson, assemble, is_missing
 from .points import Points, points_of
 
@@ -29,8 +30,8 @@ def frame_of_text(text: str, settings: Settings, where: str) -> Frame:
     lines = [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]
     if len(lines) != 18:
         raise PoseError(
-            f"{where}: {len(lines)} lines; expected 18, one x y for each OpenPose joint, or "
-            "OpenPose JSON"
+            f"{where}: {len(lines)} line{'s' * (len(lines) != 1)}; expected 18, one x y for each "
+            "OpenPose joint, or OpenPose JSON"
         )
     numbers: list[list[float]] = []
     for number, words in enumerate(lines):
@@ -39,8 +40,8 @@ def frame_of_text(text: str, settings: Settings, where: str) -> Frame:
         except ValueError:
             values = []
         if len(values) not in (2, 3):
-            found = " ".join(words)[:40]
-            raise PoseError(f"{where}: joint {number} is {found!r}; expected two numbers, x y")
+            found = brief(" ".join(words))
+            raise PoseError(f"{where}: joint {number} is {found}; expected two numbers, x y")
         numbers.append(values)
     points = points_of(numbers, (18,), where, "the file")
     if settings.units == "auto" and _is_gfla(points):
