@@ -23,7 +23,7 @@ from torch import nn
 
 from pcdm_core.checkpoint_keys import Component
 from pcdm_core.checkpoints import CheckpointError, load_component, shipped_weights
-from pcdm_core.components import STUDENT_STEPS
+from pcdm_core.components import STUDENT_STEPS, preset_of
 from pcdm_core.difference import SUFFIX, save_difference
 from pcdm_core.models import RefiningModel
 from pcdm_core.pipeline import PCDMsPipeline
@@ -49,6 +49,14 @@ class DistillRun(MiniRun):
     """Students of one folder of weights; the teacher's frozen parts are copied beside them."""
 
     def __init__(self, config: TrainConfig, data: Path, out: Path, teacher: Path) -> None:
+        known = load_component(teacher, "inpainting").config
+        preset = preset_of("inpainting", known, teacher / "inpainting.safetensors")
+        config = replace(
+            config,
+            height=config.height or preset.height,
+            width=config.width or preset.width,
+            skeleton_reduction=known.skeleton_reduction,
+        )
         super().__init__(config, data, out)
         self.teacher = teacher
         self.differences = out / "difference"

@@ -295,6 +295,14 @@ class MiniRun:
         """Stage 2's results for training pairs, keyed by what made them."""
         seed_part(self.config.seed, "coarse")
         parts = load_components(self.weights, self.accelerator.device)
+        trained, asked = (
+            c.skeleton_reduction for c in (parts.inpainting.config, self.preset.inpainting)
+        )
+        if trained != asked:
+            raise ValueError(
+                f"{self.weights}: its stage 2 knows skeletons of skeleton_reduction {trained}, the "
+                f"configuration says {asked}. Set it as it was, or give this run another folder."
+            )
         renderer = CoarseRenderer(self.preset, parts, self.config.coarse, self.config.seed)
         return render_coarse(renderer, self.read_people(), self.out / "coarse", self.accelerator)
 

@@ -168,7 +168,7 @@ def _read_identity(folder: Path, preset: Preset) -> dict[str, np.ndarray]:
         pose = Keypoints.from_pixels(
             torch.from_numpy(xy[view])[None], torch.from_numpy(visible)[None], height, width
         )
-        skeleton = draw_people(people_of(pose), height, width)
+        skeleton = draw_people(people_of(pose), height, width, preset.inpainting.skeleton_reduction)
         pixels = from_uint8(picture)
         for name, side in sides.items():
             squashed = to_uint8(resize(pixels, side, side))[0]
@@ -258,7 +258,9 @@ def people_of_pictures(pictures: PictureSet, preset: Preset) -> People:
     for row, path in enumerate(pictures.paths):
         picture = fit(load_picture(path), height, width, mode)[0]
         columns["pictures"].append(to_uint8(picture)[0].transpose(2, 0, 1))
-        drawn = draw_people(people_of(poses.select(row)), height, width)
+        drawn = draw_people(
+            people_of(poses.select(row)), height, width, preset.inpainting.skeleton_reduction
+        )
         columns["skeletons"].append(drawn.transpose(2, 0, 1))
         for name, side in sides.items():
             squashed = to_uint8(resize(picture, side, side))[0]

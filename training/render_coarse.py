@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,7 @@ def main(arguments: list[str] | None = None) -> None:
     config = load_config(options.config)
     preset = sized_preset(find_preset(config.preset), config)
     parts = load_components(options.weights, options.device)
+    preset = replace(preset, inpainting=parts.inpainting.config)  # with its skeletons
     people = load_people(options.data, "train", preset, workers=config.render_workers)
     people = people.to(options.device).with_embeds(parts.global_encoder)
     renderer = CoarseRenderer(preset, parts, config.coarse, config.seed)

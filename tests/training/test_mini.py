@@ -18,6 +18,7 @@ from pcdm_core.checkpoint_files import read_metadata
 from pcdm_core.checkpoints import load_component
 from pcdm_core.components import load_components as read_parts
 from pcdm_core.config import Preset
+from training.checkpoints import ResumeError
 from training.components import Components, load_components
 from training.config import CoarseRun, PerceptionRun, StageRun, TrainConfig, load_config
 from training.export import export_run
@@ -141,6 +142,29 @@ def test_a_run_obeys_the_size_of_its_configuration_and_its_weights_know_it(tmp_p
     assert read_metadata(exported)["height"] == "48"
     with pytest.raises(ValueError, match="multiples of 4"):
         MiniRun(replace(config, width=42), tmp_path / "people", tmp_path / "run")
+
+
+def test_skeletons_are_drawn_as_the_configuration_says_and_the_weights_know(
+    finished: Path, people_folder: Path, tmp_path: Path
+) -> None:
+    thin = replace(CONFIG, skeleton_reduction=2)
+    plain, drawn = (
+        MiniRun(c, people_folder, tmp_path / "n").read_people().skeletons for c in (CONFIG, thin)
+    )
+    assert (drawn > 0).float().mean() < 0.8 * (plain > 0).float().mean()
+    out = tmp_path / "run"
+    MiniRun(thin, people_folder, out).run_all()
+    preset, _ = read_parts(out / "weights")
+    assert preset.inpainting.skeleton_reduction == 2
+    assert read_parts(finished / "weights")[0].inpainting.skeleton_reduction == 1
+    # Neither a stage in training nor one that is finished goes on with other skeletons.
+    (out / "weights" / "inpainting.safetensors").unlink()
+    with pytest.raises(ResumeError, match=r"inpainting \(skeleton_reduction 2 -> 1"):
+        MiniRun(CONFIG, people_folder, out).run_all()
+    run = MiniRun(thin, people_folder, finished)
+    run.read_people()
+    with pytest.raises(ValueError, match="its stage 2 knows skeletons of skeleton_reduction 1"):
+        run.coarse()
 
 
 def test_a_folder_with_all_the_people_is_not_rendered_again(
