@@ -9,6 +9,7 @@ import comfy.sd
 from comfy_api.latest import io
 
 from ..pcdm_core.checkpoints import CheckpointError, Component, load_model
+from ..pcdm_core.components import preset_of
 from ..pcdm_core.config import Preset
 from ..pcdm_core.presets import PRESETS
 from . import weights
@@ -210,7 +211,7 @@ def _path(choice: str, component: Any) -> Path:
 
 
 def _preset(component: Any, model: Any, path: Path) -> Preset:
-    return weights.preset_of(component, model.config, path)
+    return preset_of(component, model.config, path)
 
 
 def _load_unet(choice: str, component: Any) -> Any:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 
-from ..pcdm_core.checkpoints import CheckpointError, Component, inspect, shipped_weights
+from ..pcdm_core.checkpoints import CheckpointError, Component, shipped_weights
 from ..pcdm_core.components import apply_student, find_student
-from ..pcdm_core.config import Preset
-from ..pcdm_core.presets import PRESETS
 from ..pcdm_core.quoting import one_line, short
 from .requirements import unmet
 
@@ -108,21 +105,3 @@ def sibling(path: Path, component: Component) -> Path | None:
     """The component's file in the same folder, if it is there."""
     found = path.with_name(f"{component}.safetensors")
     return found if exists(found) else None
-
-
-def preset_of(component: Component, config: Any, path: Path) -> Preset:
-    """The preset that a loaded component belongs to, with the component's own configuration.
-
-    Raises:
-        CheckpointError: neither its configuration nor its file tells.
-    """
-    for preset in PRESETS.values():
-        if getattr(preset, component) == config:
-            return preset
-    name = inspect(path).metadata.get("preset", "")
-    if name in PRESETS:
-        return replace(PRESETS[name], **{component: config})
-    raise CheckpointError(
-        f"{path}: its configuration is that of no preset ({', '.join(PRESETS)}) and its metadata "
-        f"names none, so picture size and fit are unknown. Choose a file of a known preset."
-    )

@@ -139,10 +139,28 @@ def read_state_dict(path: str | os.PathLike[str]) -> WeightsFile:
     )
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """What a safetensors file (or the index of its parts) says of itself; of a pickle nothing.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    found = find_weights(path)
+    if _is_index(found):
+        return _index_map(found)[1]
+    with found.open("rb") as file:
+        if file.read(9)[8:] != b"{":
+            return {}
+    return _read_safetensors(found, with_tensors=False)[1]
+
+
+def _read_safetensors(
+    path: Path, with_tensors: bool = True
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+            names = file.keys() if with_tensors else ()
+            tensors = {name: file.get_tensor(name) for name in names}
             return tensors, dict(file.metadata() or {})
     except SafetensorError as error:
         raise CheckpointError(
@@ -298,6 +316,21 @@ def write_state_dict(
     return path if len(groups) == 1 else index
 
 
+def _sort_metadata(path: Path) -> None:
+    """Order a file's metadata, so that equal saves are equal files; the library's order is random.
+
+    A file starts with the length of its header in 8 bytes; a header may end in spaces.
+    """
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:
+            file.seek(8)
+            file.write(text.ljust(length))
+
+
 def _temporary(path: Path, table: dict[Path, Path]) -> Path:
     table[path] = part_of(path)
     return table[path]
@@ -308,6 +341,7 @@ def _save(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
     private = part_of(path)
     try:
         save_file(dict(tensors), private, dict(metadata))
+        _sort_metadata(private)
         with private.open("rb") as source, atomic_file(path) as target:
             shutil.copyfileobj(source, target, BLOCK)
     finally:

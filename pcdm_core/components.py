@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
+from .checkpoint_files import read_metadata
+from .checkpoint_keys import Component
 from .checkpoints import CheckpointError, inspect, load_component, shipped_weights
-from .config import InpaintingConfig, Preset
+from .config import Preset
 from .difference import SUFFIX, apply_difference
 from .fast import STUDENT
+from .images import FitMode
 from .presets import PRESETS
 
 PathLike = str | os.PathLike[str]
+FITS: tuple[str, ...] = get_args(FitMode)
+SIDE_LIMIT = 4096  # pixels, of the pictures that weights were trained on
 STUDENT_FOLDER = "student"  # beside the weights that its differences are on
 STUDENT_STEPS = "student_steps"  # of the metadata: these weights are a few-step student's
 
@@ -48,7 +53,8 @@ def load_components(
     """
     folder = shipped_weights() if folder is None else folder
     inpainting = load_component(folder, "inpainting")  # in the file's type, as a student needs it
-    preset = _preset_of(folder, inpainting.config)
+    path = os.path.join(folder, "inpainting.safetensors")
+    preset = preset_of("inpainting", inpainting.config, path)
     components: dict[str, Any] = {"inpainting": inpainting}
     for name in ("autoencoder", "patch_encoder", "prior", "global_encoder", "refining"):
         if getattr(preset, name) is None or (name == "refining" and not with_refining):
@@ -115,17 +121,34 @@ def apply_student(components: dict[str, Any], folder: Path) -> dict[str, Any]:
     return components
 
 
-def _preset_of(folder: PathLike, config: InpaintingConfig) -> Preset:
-    """The preset with this inpainting model, else the one that the file names."""
-    for preset in PRESETS.values():
-        if preset.inpainting == config:
-            return preset
-    file = inspect(os.path.join(folder, "inpainting.safetensors"))
-    name = file.metadata.get("preset", "")
-    if name not in PRESETS:
+def preset_of(component: Component, config: Any, path: PathLike) -> Preset:
+    """The preset that a loaded component belongs to, with the component's own configuration.
+
+    It is the preset with this configuration, else the one that the file names; size and fit are
+    those that the file was trained at, where it says so.
+
+    Raises:
+        CheckpointError: neither its configuration nor its file tells, or the size is none.
+    """
+    metadata = read_metadata(path)
+    known = (p for p in PRESETS.values() if getattr(p, component) == config)
+    preset = next(known, PRESETS.get(metadata.get("preset", "")))
+    if preset is None:
         raise CheckpointError(
-            f"{file.path}: its configuration is that of no preset ({', '.join(PRESETS)}) and its "
-            f"metadata names none, so picture size and fit are unknown. Build PCDMsPipeline from "
-            f"components with a preset of your own."
+            f"{path}: its configuration is that of no preset ({', '.join(PRESETS)}) and its "
+            f"metadata names none, so picture size and fit are unknown. Choose a file of a known "
+            f"preset, or build PCDMsPipeline from components with a preset of your own."
         )
-    return PRESETS[name]
+    preset = replace(preset, **{component: config})
+    if not {"height", "width", "fit"} <= metadata.keys():
+        return preset
+    height, width, fit = (metadata[name] for name in ("height", "width", "fit"))
+    step = preset.autoencoder.downscale
+    sides = {str(side): side for side in range(step, SIDE_LIMIT + 1, step)}
+    if height not in sides or width not in sides or fit not in FITS:
+        raise CheckpointError(
+            f"{path}: its metadata gives {height[:9]}x{width[:9]} and {fit[:9]!r} as picture size "
+            f"and fit. Sides are multiples of {step} up to {SIDE_LIMIT}, the fit is one of "
+            f"{', '.join(FITS)}. The file is damaged; copy or export it again."
+        )
+    return replace(preset, height=sides[height], width=sides[width], fit=fit)

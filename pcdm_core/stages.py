@@ -118,9 +118,10 @@ def condition_inpainting(
         height: of one picture in pixels.
         width: of one picture in pixels.
     """
-    hands = model.config.draws_hands
+    config = model.config
     maps = [
-        render_pose(pose, height, width, draw_hands=hands) for pose in (source_pose, target_pose)
+        render_pose(pose, height, width, config.draws_hands, config.skeleton_reduction)
+        for pose in (source_pose, target_pose)
     ]
     pose_map = images.pose_canvas(*maps).to(patch_tokens)
     return model.condition(patch_tokens, target_embeds, canvas_latents, pose_map)

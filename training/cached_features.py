@@ -231,9 +231,11 @@ class CachedFeatures:
 
     def _skeleton(self, row: int) -> np.ndarray:
         """uint8 [3, H, W]; drawn once, and kept small, because it is mostly black."""
-        shape = 3, self.cache.preset.height, self.cache.preset.width
+        preset = self.cache.preset
+        shape = 3, preset.height, preset.width
         if row not in self._skeletons:
-            drawn = draw_people(people_of(self.poses.select(row)), *shape[1:])
+            person, reduction = self.poses.select(row), preset.inpainting.skeleton_reduction
+            drawn = draw_people(people_of(person), *shape[1:], reduction)
             planes = np.ascontiguousarray(drawn.transpose(2, 0, 1))
             self._skeletons[row] = zlib.compress(planes.tobytes(), level=1)
         return np.frombuffer(zlib.decompress(self._skeletons[row]), np.uint8).reshape(shape)

@@ -39,6 +39,12 @@ def load_components(folder: Path, device: torch.device | str) -> Components:
     return Components(**parts)
 
 
+def preset_note(preset: Preset) -> dict[str, str]:
+    """What the metadata of weights says of their preset: its name, and the size that they know."""
+    size = {"height": str(preset.height), "width": str(preset.width), "fit": preset.fit}
+    return {"preset": preset.name, **size}
+
+
 def save_components(
     parts: Mapping[Component, nn.Module], folder: Path, preset: Preset, note: Mapping[str, str]
 ) -> None:
@@ -51,5 +57,5 @@ def save_components(
             stage=name,
             config=config,
             dtype=torch.float16,
-            metadata={"preset": preset.name, **note},
+            metadata={**preset_note(preset), **note},
         )

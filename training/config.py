@@ -179,6 +179,7 @@ class TrainConfig:
     height: int | None = None  # of pictures; the preset's, as width and fit
     width: int | None = None
     fit: str | None = None
+    skeleton_reduction: int | None = None  # the preset's; see `InpaintingConfig`
     seed: int = 0
     mixed_precision: str = "no"
     compile: bool = False

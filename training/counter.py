@@ -2,19 +2,32 @@
 
 Noise, timesteps and dropout of a sample must not depend on the batch it travels in, on the number
 of processes, or on where a run was resumed. A stateless hash gives that on every device at the
-cost of a few integer operations.
+cost of a few integer operations. What a library draws from the global generators, above all a new
+network's weights, follows `seed_part`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import torch
+from accelerate.utils import set_seed
 from torch import Tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as signed 64-bit
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
+
+
+def seed_part(seed: int, part: str) -> None:
+    """Seed the global generators for one part of a run.
+
+    Called before each part is built or drawn: a process that goes on in the middle of a run then
+    draws what the process that was interrupted would have drawn there.
+    """
+    digest = hashlib.sha256(f"{seed}/{part}".encode()).digest()
+    set_seed(int.from_bytes(digest[:4], "little"))  # numpy takes 32 bits
 
 
 def _shift(z: Tensor, bits: int) -> Tensor:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,25 +19,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import set_seed
 from torch import nn
 
 from pcdm_core.checkpoint_keys import Component
 from pcdm_core.checkpoints import CheckpointError, load_component, shipped_weights
-from pcdm_core.components import STUDENT_STEPS
+from pcdm_core.components import STUDENT_STEPS, preset_of
 from pcdm_core.difference import SUFFIX, save_difference
 from pcdm_core.models import RefiningModel
 from pcdm_core.pipeline import PCDMsPipeline
 
-from .components import save_components
+from .components import preset_note, save_components
 from .config import TrainConfig, load_config
+from .counter import seed_part
 from .low_rank import LowRank
-from .mini import MiniRun
+from .mini import MiniRun, copy_whole
 from .people import CoarsePictures
 from .stages import StageModule
 from .student import Distillation, StudentInpainting, StudentRefining, student_schedule
 from .train import PairSource
-from .watch import record_run
+from .watch import locked_run, record_run
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +49,14 @@ class DistillRun(MiniRun):
     """Students of one folder of weights; the teacher's frozen parts are copied beside them."""
 
     def __init__(self, config: TrainConfig, data: Path, out: Path, teacher: Path) -> None:
+        known = load_component(teacher, "inpainting").config
+        preset = preset_of("inpainting", known, teacher / "inpainting.safetensors")
+        config = replace(
+            config,
+            height=config.height or preset.height,
+            width=config.width or preset.width,
+            skeleton_reduction=known.skeleton_reduction,
+        )
         super().__init__(config, data, out)
         self.teacher = teacher
         self.differences = out / "difference"
@@ -59,11 +66,11 @@ class DistillRun(MiniRun):
                 teacher.glob(f"{name}-*.safetensors")
             ):
                 if not (self.weights / path.name).is_file():
-                    shutil.copyfile(path, self.weights / path.name)
+                    copy_whole(path, self.weights)
 
     def start(self, name: Component) -> LowRank:
         """The teacher's part with a difference of zero."""
-        set_seed(self.config.seed)
+        seed_part(self.config.seed, name)
         return LowRank(load_component(self.teacher, name).float(), self.config.student.rank)
 
     def distillation(self, base: Any) -> Distillation:
@@ -114,7 +121,7 @@ class DistillRun(MiniRun):
         name: Component = "inpainting" if isinstance(stage, StudentInpainting) else "refining"
         base: Any = stage.model
         config = replace(base.config, schedule=student_schedule(base.config.schedule))
-        note = {"preset": self.preset.name, STUDENT_STEPS: str(self.config.student.steps)}
+        note = preset_note(self.preset) | {STUDENT_STEPS: str(self.config.student.steps)}
         note |= self.note()
         if self.accelerator.is_main_process:
             save_difference(
@@ -137,7 +144,6 @@ class DistillRun(MiniRun):
 
     def run_all(self, enough: int | None = None) -> None:
         """Everything, in order; people are rendered where they are missing."""
-        set_seed(self.config.seed)
         renderer = self.render() if self.accelerator.is_main_process else None
         try:
             self.wait_for_people(renderer, enough or self.config.identities)
@@ -214,7 +220,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="run.py distill", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--config", type=Path, default=Path("training/configs/student.yaml"))
-    parser.add_argument("--data", type=Path, default=Path("data/people"), help="rendered people")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data/student-people"), help="rendered people"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/student"), help="the run's folder")
     parser.add_argument("--teacher", type=Path, help="folder of weights (default: those that ship)")
     parser.add_argument(
@@ -226,35 +234,38 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load_config(options.config)
         teacher = options.teacher or shipped_weights(config.preset)
-        record_run(options.out, config, ["distill", *(arguments or sys.argv[1:])])
-        run = DistillRun(config, options.data, options.out, teacher)
-        run.run_all()
-        size = run.difference_bytes()
-        print(f"{run.differences}: {size / 1e6:.1f} MB; whole: {run.weights}")
-        if options.pairs:
-            judged = argparse.Namespace(
-                json=options.out / "comparison.json",
-                pairs=options.pairs,
-                workers=options.workers,
-                device=run.accelerator.device,
-                seed=config.seed,
-                steps=20,
-                data=None,
-                split="test",
-                batch=8,
-                pose_judge="auto",
-                keypoints=DEFAULT_FILE,
-                dtype="float32",
-            )
-            lines = compare_with_teacher(judged, teacher, run.weights)
-            lines.append(
-                (f"{SIZE_LIMIT / 1e6:.0f} MB at most ({size / 1e6:.1f})", size <= SIZE_LIMIT)
-            )
-            words = {True: "pass", False: "FAIL", None: "not measured"}
-            for text, held in lines:
-                print(f"- {words[held]}: {text}")
-            good = all(held for _, held in lines)
-            print("The student ships." if good else "No student ships: teacher, 4 steps, it is.")
+        with locked_run(options.out):
+            record_run(options.out, config, ["distill", *(arguments or sys.argv[1:])])
+            run = DistillRun(config, options.data, options.out, teacher)
+            run.run_all()
+            size = run.difference_bytes()
+            print(f"{run.differences}: {size / 1e6:.1f} MB; whole: {run.weights}")
+            if options.pairs:
+                judged = argparse.Namespace(
+                    json=options.out / "comparison.json",
+                    pairs=options.pairs,
+                    workers=options.workers,
+                    device=run.accelerator.device,
+                    seed=config.seed,
+                    steps=20,
+                    data=None,
+                    split="test",
+                    batch=8,
+                    pose_judge="auto",
+                    keypoints=DEFAULT_FILE,
+                    dtype="float32",
+                )
+                lines = compare_with_teacher(judged, teacher, run.weights)
+                lines.append(
+                    (f"{SIZE_LIMIT / 1e6:.0f} MB at most ({size / 1e6:.1f})", size <= SIZE_LIMIT)
+                )
+                words = {True: "pass", False: "FAIL", None: "not measured"}
+                for text, held in lines:
+                    print(f"- {words[held]}: {text}")
+                good = all(held for _, held in lines)
+                print(
+                    "The student ships." if good else "No student ships: teacher, 4 steps, it is."
+                )
     except (CheckpointError, ValueError, OSError, FloatingPointError) as error:
         print(f"distill: {error}", file=sys.stderr)
         return 2

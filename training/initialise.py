@@ -154,10 +154,10 @@ def find_base(folder: Path, part: str) -> Path:
 
 
 def sized_preset(preset: Preset, config: TrainConfig) -> Preset:
-    """The preset with the size, fit and prediction that a configuration asks for.
+    """The preset with the size, fit, skeletons and predictions that a configuration asks for.
 
     Raises:
-        ValueError: a size that the autoencoder cannot take.
+        ValueError: a size that the autoencoder cannot take, or another setting out of its range.
     """
     height, width = config.height or preset.height, config.width or preset.width
     step = preset.autoencoder.downscale
@@ -170,6 +170,9 @@ def sized_preset(preset: Preset, config: TrainConfig) -> Preset:
     if fit not in ("squash", "pad"):
         raise ValueError(f"fit is squash or pad, got {config.fit!r}.")
     preset = replace(preset, height=height, width=width, fit=fit)
+    if config.skeleton_reduction is not None:
+        drawn = replace(preset.inpainting, skeleton_reduction=config.skeleton_reduction)
+        preset = replace(preset, inpainting=drawn)
     changed = {
         name: replace(part, schedule=replace(part.schedule, prediction_type=kind))
         for name in ("prior", "inpainting", "refining")

@@ -17,23 +17,23 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
 from torch import nn
 
 from pcdm_core.checkpoint_keys import Component
 from pcdm_core.checkpoints import CheckpointError, load_component
-from pcdm_core.config import Preset
+from pcdm_core.config import Preset, Stage
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
 from pcdm_core.files import write_bytes
 from pcdm_core.images import from_planes
 from pcdm_core.presets import find_preset
 from pcdm_core.vae import PatchAutoencoder, build_autoencoder
 
-from .components import load_components, save_components
+from .components import load_components, preset_note, save_components
 from .config import TRAINED, TrainConfig, load_config
-from .initialise import build_denoiser, warm_start, widen_latents
+from .counter import seed_part
+from .initialise import build_denoiser, sized_preset, warm_start, widen_latents
 from .pairs import ordered_pairs
-from .people import CoarsePictures, People, identity_folders, load_people
+from .people import CoarsePictures, People, load_people
 from .perception import PerceptualLoss, load_perception, save_perception, train_perception
 from .precision import mixed_precision
 from .render_coarse import CoarseRenderer, render_coarse
@@ -45,8 +45,9 @@ from .stages import (
     RefiningStage,
     StageModule,
 )
+from .synthetic.dataset import Job, folder, missing_identities
 from .train import PairSource, Trainer
-from .watch import record_run
+from .watch import locked_run, record_run
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,9 @@ class MiniRun:
         """`follow` trains while people are being rendered; `start_from` holds earlier weights."""
         self.config, self.data, self.out = config, data, out
         self.start_from = start_from
-        self.preset: Preset = find_preset(config.preset)
+        self.preset: Preset = sized_preset(find_preset(config.preset), config)
+        size = self.preset.height, self.preset.width
+        self.job = Job(data, "train", config.views, size, config.seed)
         self.accelerator = Accelerator(mixed_precision=mixed_precision(config.mixed_precision))
         self.weights = out / "weights"
         self.follow = follow
@@ -80,14 +83,29 @@ class MiniRun:
 
     # --- people ----------------------------------------------------------------------------------
 
-    def render(self) -> subprocess.Popen[bytes]:
-        """Start rendering the people of the training split; finished ones are skipped."""
-        config, preset = self.config, self.preset
-        command = [sys.executable, "-m", "training.synthetic", "--out", str(self.data)]
-        command += ["--split", "train", "--identities", str(config.identities)]
-        command += ["--views", str(config.views), "--size", f"{preset.height}x{preset.width}"]
-        command += ["--workers", str(config.render_workers), "--seed", str(config.seed)]
+    def render(self) -> subprocess.Popen[bytes] | None:
+        """Start rendering the people that the folder lacks; None where it has all of them.
+
+        Raises:
+            ValueError: those that are there have another size, other views or another seed.
+        """
+        config, job = self.config, self.job
+        if not missing_identities(job, range(config.identities)):
+            return None
+        command = [sys.executable, "-m", "training.synthetic", "--out", str(job.out)]
+        command += ["--split", job.split, "--identities", str(config.identities)]
+        command += ["--views", str(job.views), "--size", f"{job.size[0]}x{job.size[1]}"]
+        command += ["--workers", str(config.render_workers), "--seed", str(job.seed)]
         return subprocess.Popen(command)
+
+    def rendered(self) -> int:
+        """How many of the run's people are there, from number 0 on and without a gap.
+
+        Several workers finish them out of order; what is read must not depend on that.
+        """
+        numbers = range(self.config.identities)
+        gaps = (number for number in numbers if not folder(self.job, number).exists())
+        return next(gaps, len(numbers))
 
     def wait_for_people(self, renderer: subprocess.Popen[bytes] | None, enough: int) -> None:
         """Return when rendering ended, or when there are `enough` people.
@@ -95,15 +113,18 @@ class MiniRun:
         Only the first process renders; the others wait for it.
         """
         if renderer is not None:
-            while renderer.poll() is None and len(identity_folders(self.data, "train")) < enough:
+            while renderer.poll() is None and self.rendered() < enough:
                 time.sleep(1.0)
             if renderer.returncode:
-                raise RuntimeError(f"Rendering people ended with exit code {renderer.returncode}.")
+                raise ChildProcessError(
+                    f"Rendering people ended with exit code {renderer.returncode}; its message is "
+                    f"above. The same command goes on."
+                )
         self.accelerator.wait_for_everyone()
 
     def read_people(self) -> People:
         """Read people that were not read yet and add them to those in memory."""
-        found = len(identity_folders(self.data, "train"))
+        found = self.rendered()
         if self.people is not None and found <= self.read:
             return self.people
         workers = self.config.render_workers
@@ -165,6 +186,7 @@ class MiniRun:
         people, run = self.read_people(), self.config.stage("autoencoder")
         rows = slice(0, run.fit_pictures)
         if not self.has("global_encoder") and self.preset.global_encoder is not None:
+            seed_part(self.config.seed, "global_encoder")
             encoder = build_global_encoder(self.preset.global_encoder)
             if not isinstance(encoder, LinearImageEncoder):
                 raise ValueError(f"The preset {self.preset.name!r} has no closed-form encoder.")
@@ -175,6 +197,7 @@ class MiniRun:
                 save_components(part, self.weights, self.preset, self.note())
             self.accelerator.wait_for_everyone()
         if not self.has("autoencoder"):
+            seed_part(self.config.seed, "autoencoder")
             model = build_autoencoder(self.preset.autoencoder)
             if isinstance(model, PatchAutoencoder):
                 model.fit(from_planes(people.pictures[rows]).cpu(), keep=self.earlier_code())
@@ -197,7 +220,7 @@ class MiniRun:
             self.out / name,
             config.compile,
             config.tensorboard,
-            {"preset": self.preset.name, **self.note()},
+            {**preset_note(self.preset), **self.note()},
         )
         if trainer.resume():
             logger.info("%s goes on at step %d of %d", name, trainer.step, trainer.total)
@@ -209,7 +232,7 @@ class MiniRun:
         """For runs that start before all people are rendered."""
 
         def larger() -> PairSource | None:
-            found = len(identity_folders(self.data, "train"))
+            found = self.rendered()
             whole = found >= self.config.identities
             if found == self.read or not (whole or found > GROWTH * self.read):
                 return None
@@ -239,9 +262,15 @@ class MiniRun:
             self.accelerator.wait_for_everyone()
         return PerceptualLoss(load_perception(path).to(device), run)
 
+    def fresh(self, stage: Stage) -> nn.Module:
+        """A stage's network with the weights that this seed gives it, whatever ran before."""
+        seed_part(self.config.seed, stage)
+        return build_denoiser(self.preset, stage)
+
     def train_inpainting(self) -> None:
         """Stage 2 and the patch encoder."""
-        model = build_denoiser(self.preset, "inpainting")
+        model = self.fresh("inpainting")
+        seed_part(self.config.seed, "patch_encoder")
         patch_encoder = PatchImageEncoder(self.preset.patch_encoder)
         named: dict[Component, nn.Module] = {"inpainting": model, "patch_encoder": patch_encoder}
         for name, module in named.items():
@@ -255,7 +284,7 @@ class MiniRun:
 
     def train_prior(self) -> None:
         """Stage 1."""
-        model = build_denoiser(self.preset, "prior")
+        model = self.fresh("prior")
         if (state := self.earlier("prior")) is not None:
             warm_start(model, state)
         run, seed = self.config.stage("prior"), self.config.seed
@@ -264,13 +293,22 @@ class MiniRun:
 
     def coarse(self) -> CoarsePictures:
         """Stage 2's results for training pairs, keyed by what made them."""
+        seed_part(self.config.seed, "coarse")
         parts = load_components(self.weights, self.accelerator.device)
+        trained, asked = (
+            c.skeleton_reduction for c in (parts.inpainting.config, self.preset.inpainting)
+        )
+        if trained != asked:
+            raise ValueError(
+                f"{self.weights}: its stage 2 knows skeletons of skeleton_reduction {trained}, the "
+                f"configuration says {asked}. Set it as it was, or give this run another folder."
+            )
         renderer = CoarseRenderer(self.preset, parts, self.config.coarse, self.config.seed)
         return render_coarse(renderer, self.read_people(), self.out / "coarse", self.accelerator)
 
     def train_refining(self) -> None:
         """Stage 3, starting from stage 2's weights where shapes match."""
-        model = build_denoiser(self.preset, "refining")
+        model = self.fresh("refining")
         state = self.earlier("refining") if self.start_from is not None else None
         if state is None:
             state = self.part("inpainting").state_dict()
@@ -292,12 +330,11 @@ class MiniRun:
 
     def run_all(self, enough: int | None = None) -> None:
         """Everything, in order."""
-        set_seed(self.config.seed)
         renderer = self.render() if self.accelerator.is_main_process else None
         try:
             self.wait_for_people(renderer, enough or self.config.identities)
             self.fit_encoders()
-            if not self.has("inpainting"):
+            if not (self.has("inpainting") and self.has("patch_encoder")):
                 self.train_inpainting()
             self.wait_for_people(renderer, self.config.identities)
             if not self.has("prior"):
@@ -309,12 +346,17 @@ class MiniRun:
                 renderer.terminate()
 
 
+def copy_whole(path: Path, folder: Path) -> None:
+    """Copy a file into a folder, whole or not at all."""
+    write_bytes(folder / path.name, path.read_bytes())
+
+
 def ship(weights: Path, target: Path) -> None:
     """Copy finished parts over the shipped ones, each file whole or not at all."""
     target.mkdir(parents=True, exist_ok=True)
     stale = {p for n in (*TRAINED, "patch_encoder") for p in target.glob(f"{n}*.safetensors*")}
     for path in sorted(weights.glob("*.safetensors*")):
-        write_bytes(target / path.name, path.read_bytes())
+        copy_whole(path, target)
         stale.discard(target / path.name)
     for old in stale:
         old.unlink()
@@ -338,17 +380,18 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         config = load_config(options.config)
-        record_run(options.out, config, ["train-mini", *(arguments or sys.argv[1:])])
-        run = MiniRun(
-            config,
-            options.data,
-            options.out,
-            follow=options.follow is not None,
-            start_from=options.warm_start,
-        )
-        run.run_all(options.follow)
-        if options.ship is not None and run.accelerator.is_main_process:
-            ship(run.weights, options.ship)
+        with locked_run(options.out):
+            record_run(options.out, config, ["train-mini", *(arguments or sys.argv[1:])])
+            run = MiniRun(
+                config,
+                options.data,
+                options.out,
+                follow=options.follow is not None,
+                start_from=options.warm_start,
+            )
+            run.run_all(options.follow)
+            if options.ship is not None and run.accelerator.is_main_process:
+                ship(run.weights, options.ship)
     except (CheckpointError, ValueError, OSError, FloatingPointError) as error:
         print(f"train-mini: {error}", file=sys.stderr)
         return 2

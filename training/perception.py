@@ -22,6 +22,7 @@ from pcdm_core.images import from_planes
 from pcdm_core.pose.keypoints import Keypoints
 
 from .config import PerceptionRun
+from .counter import seed_part
 from .people import People
 
 logger = logging.getLogger(__name__)
@@ -211,7 +212,7 @@ def train_perception(people: People, run: PerceptionRun, seed: int) -> Perceptio
 
     Each step sees two pictures of each of `run.batch_size / 2` people.
     """
-    torch.manual_seed(seed)
+    seed_part(seed, "perception")
     device = people.pictures.device
     generator = torch.Generator("cpu").manual_seed(seed)
     network = PerceptionNetwork().to(device)

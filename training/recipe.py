@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
 from torch import Tensor
 
 from pcdm_core.checkpoint_keys import Component
@@ -25,8 +24,9 @@ from pcdm_core.presets import find_preset
 
 from .cached_features import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
 from .coarse_pairs import chosen_pairs, coarse_of, has_weights, render_training_pairs
-from .components import save_components
+from .components import preset_note, save_components
 from .config import TrainConfig, load_config
+from .counter import seed_part
 from .data import LAYOUTS, ContentIndex, PictureSet, open_pictures
 from .export import export_stage
 from .initialise import (
@@ -41,7 +41,7 @@ from .precision import mixed_precision
 from .sheets import draw_sheet
 from .stages import Frozen, InpaintingStage, PriorStage, RefiningStage, StageModule
 from .train import PairSource, Trainer
-from .watch import record_run
+from .watch import locked_run, record_run
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class RecipeRun:
     def build(self, features: CachedFeatures, base: Path | None, start: Path | None) -> StageModule:
         """The stage, fresh or from base weights (`base`) or earlier ones (`start`)."""
         name, run, seed = self.stage_name, self.config.stage(self.stage_name), self.config.seed
-        set_seed(seed)
+        seed_part(seed, name)
         model = build_denoiser(self.preset, name)
         if base is not None:
             begun = start_from_base(model, base)
@@ -176,7 +176,11 @@ class RecipeRun:
             self.out / name,
             config.compile,
             config.tensorboard,
-            {"preset": self.preset.name, "data": self.pictures.layout, "seed": str(config.seed)},
+            {
+                **preset_note(self.preset),
+                "data": self.pictures.layout,
+                "seed": str(config.seed),
+            },
         )
         if trainer.resume():
             logger.info("%s goes on at step %d of %d", name, trainer.step, trainer.total)
@@ -223,21 +227,22 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         config = load_config(options.config, choice=options.choice)
-        record_run(options.out, config, ["train", *(arguments or sys.argv[1:])])
-        pictures = open_pictures(options.data, options.layout)
-        logger.info("%s", pictures.report())
-        run = RecipeRun(
-            config,
-            options.stage,
-            pictures,
-            options.encoders,
-            options.cache or options.out / "cache",
-            options.out,
-            coarse=options.coarse,
-            coarse_weights=options.coarse_weights,
-            cache_dtype=options.cache_dtype,
-        )
-        weights = run.train(options.base, options.warm_start)
+        with locked_run(options.out):
+            record_run(options.out, config, ["train", *(arguments or sys.argv[1:])])
+            pictures = open_pictures(options.data, options.layout)
+            logger.info("%s", pictures.report())
+            run = RecipeRun(
+                config,
+                options.stage,
+                pictures,
+                options.encoders,
+                options.cache or options.out / "cache",
+                options.out,
+                coarse=options.coarse,
+                coarse_weights=options.coarse_weights,
+                cache_dtype=options.cache_dtype,
+            )
+            weights = run.train(options.base, options.warm_start)
     except (CheckpointError, ValueError, OSError, FloatingPointError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ went in: other weights, people, pairs or settings never meet old pictures.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from pcdm_core.stages import run_prior
 from . import counter
 from .components import Components, load_components
 from .config import CoarseRun, load_config
+from .initialise import sized_preset
 from .pairs import PairOrder, ordered_pairs
 from .people import CoarsePictures, People, load_people
 from .precision import has_fast_bf16
@@ -168,8 +170,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
     config = load_config(options.config)
-    preset = find_preset(config.preset)
+    preset = sized_preset(find_preset(config.preset), config)
     parts = load_components(options.weights, options.device)
+    preset = replace(preset, inpainting=parts.inpainting.config)  # with its skeletons
     people = load_people(options.data, "train", preset, workers=config.render_workers)
     people = people.to(options.device).with_embeds(parts.global_encoder)
     renderer = CoarseRenderer(preset, parts, config.coarse, config.seed)

@@ -12,7 +12,8 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
-from pcdm_core.config import config_to_dict
+from pcdm_core.checkpoint_keys import CONFIGS
+from pcdm_core.config import config_from_dict, config_to_dict
 
 from .checkpoints import CheckpointFolder, ResumeError
 from .config import StageRun
@@ -111,6 +112,7 @@ class RunState:
         if state is None:
             return False
         self._check_settings(state.get("settings"))
+        self._check_components(state.get("components", {}))
         try:
             own = self.stage.state_dict()
             given: Mapping[str, Any] = state["stage"]
@@ -149,6 +151,20 @@ class RunState:
             )
         if changed:
             logger.warning("%s goes on with other settings: %s", self.folder, ", ".join(changed))
+
+    def _check_components(self, before: Mapping[str, Mapping[str, Any]]) -> None:
+        """Refuse what the shapes of tensors do not show: another prediction, other skeletons."""
+        for name, module in self.stage.components.items():
+            if name not in before:
+                continue
+            was = config_to_dict(config_from_dict(CONFIGS[name], before[name]["config"]))
+            now = config_to_dict(module.config)
+            changed = [f"{key} {was[key]} -> {now[key]}" for key in now if now[key] != was[key]]
+            if changed:
+                raise ResumeError(
+                    f"{self.folder}: the run cannot go on with another {name} "
+                    f"({', '.join(changed)}). Set it as it was, or give this run another folder."
+                )
 
     def save(self) -> None:
         """Write the whole state.

@@ -6,9 +6,11 @@ import json
 import logging
 import os
 import platform
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib import metadata
@@ -17,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from pcdm_core.files import atomic_file, write_text
@@ -120,6 +123,50 @@ def _summary_writer(folder: Path, purge_step: int) -> Any:
 
 
 # --- the run folder ------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked_run(folder: Path) -> Generator[None]:
+    """Keep a run's folder for this process; of several that train together the first one does it.
+
+    The system gives the lock back when the process ends, however it ends. What `.lock.json` says
+    is for people; nothing depends on it.
+
+    Raises:
+        BlockingIOError: another process has the folder; it is named.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, record = FileLock(folder / ".lock", timeout=0), folder / ".lock.json"
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BlockingIOError(
+            f"{folder}: {_holder(record)} is at work in this folder, and two would delete each "
+            f"other's checkpoints. Wait until it ends, stop it, or give another --out."
+        ) from None
+    try:
+        holder = {
+            "process": os.getpid(),
+            "host": socket.gethostname(),
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+        write_text(record, json.dumps(holder) + "\n")
+        yield
+        record.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _holder(record: Path) -> str:
+    """Who says to have a folder, in words."""
+    try:
+        holder = json.loads(record.read_text(encoding="utf-8"))
+        return f"process {holder['process']} of {holder['host']}, since {holder['started']},"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
 
 
 def git_revision() -> str | None:

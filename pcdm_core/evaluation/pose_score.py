@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+SIDES = ((2, 5), (8, 11))
+"""Right and left shoulder, right and left hip."""
+IN_PROFILE = 0.05
+"""Shoulders or hips that lie less of the person's height apart are seen from the side."""
+
 
 def correct_keypoints(
     found: np.ndarray, truth: np.ndarray, height: float, share: float = 0.1
@@ -46,6 +51,31 @@ def pck(
     if not counted.any():
         return float("nan")
     return float(correct_keypoints(found[counted], truth[counted], height, share).mean())
+
+
+def sides_swapped(
+    found: np.ndarray, truth: np.ndarray, counted: np.ndarray, height: float
+) -> float:
+    """Whether a picture shows the person's left where the right should be: a front for a back.
+
+    It is 1 if both shoulders and both hips, as far as they are counted, stand in the reverse of
+    their true order across the picture, else 0; NaN where no order can be told: a joint of each
+    is not counted, or the person stands so much in profile that the true order says nothing.
+
+    Args:
+        found: [18, 2] pixels, from the judged picture.
+        truth: [18, 2] pixels.
+        counted: bool [18].
+        height: of the person's box in the true picture, in pixels.
+    """
+    reversed_order = [
+        bool((found[left, 0] - found[right, 0]) * across < 0)
+        for right, left in SIDES
+        if counted[right]
+        and counted[left]
+        and abs(across := float(truth[left, 0] - truth[right, 0])) >= IN_PROFILE * height
+    ]
+    return float(all(reversed_order)) if reversed_order else float("nan")
 
 
 def box_height(mask: np.ndarray) -> float:

@@ -71,7 +71,9 @@ def people_of(keypoints: Keypoints) -> list[Person]:
     return [Person(*row) for row in zip(xy, visible, hands, hands_visible, strict=True)]
 
 
-def render_pose(keypoints: Keypoints, height: int, width: int, draw_hands: bool = True) -> Tensor:
+def render_pose(
+    keypoints: Keypoints, height: int, width: int, draw_hands: bool = True, reduction: int = 1
+) -> Tensor:
     """Skeleton pictures, one person in each.
 
     Args:
@@ -79,6 +81,7 @@ def render_pose(keypoints: Keypoints, height: int, width: int, draw_hands: bool 
         height: of the pictures, in pixels.
         width: of the pictures, in pixels.
         draw_hands: whether visible hands are drawn too (`config.draws_hands`).
+        reduction: see `draw_people` (`config.skeleton_reduction`).
 
     Returns:
         float32 `[B, 3, height, width]`, RGB in [-1, 1], black background, on the key points'
@@ -87,20 +90,30 @@ def render_pose(keypoints: Keypoints, height: int, width: int, draw_hands: bool 
     people = people_of(keypoints if draw_hands else keypoints.without_hands())
     if not people:
         return torch.zeros(0, 3, height, width, device=keypoints.xy.device)
-    pictures = np.stack([draw_people([person], height, width) for person in people])
+    pictures = np.stack([draw_people([person], height, width, reduction) for person in people])
     maps = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(torch.float32)
     return ((maps / 255.0 - 0.5) / 0.5).to(keypoints.xy.device)
 
 
-def draw_people(people: Sequence[Person], height: int, width: int) -> np.ndarray:
+def draw_people(
+    people: Sequence[Person], height: int, width: int, reduction: int = 1
+) -> np.ndarray:
     """One skeleton picture of any number of people.
 
     A limb is drawn if both its joints are visible. Points outside the picture take part and are
     cut off at its border.
 
+    Args:
+        reduction: the picture is drawn at so many times the size and averaged down, which makes
+            lines thinner by this factor and softens their edges; 1 is as published.
+
     Returns:
         uint8 `[height, width, 3]`, RGB on black.
     """
+    if reduction > 1:
+        large = draw_people(people, height * reduction, width * reduction)
+        cells = large.reshape(height, reduction, width, reduction, 3)
+        return np.rint(cells.mean(axis=(1, 3))).astype(np.uint8)
     canvas = np.zeros((height, width, 3), dtype=np.uint8)
     # As published: limb by limb over all people, then one dimming, then the joints on top.
     for (a, b), colour in zip(LIMBS, COLOURS, strict=False):

@@ -1,5 +1,6 @@
 """Weights files: what they are, loading, saving, and converting published ones."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pcdm_core.checkpoint_files import write_state_dict
+from pcdm_core.checkpoint_files import (
+    CheckpointError,
+    read_metadata,
+    read_state_dict,
+    weights_hash,
+    write_state_dict,
+)
 from pcdm_core.checkpoint_keys import CONFIGS, Component
 from pcdm_core.checkpoints import (
     build,
@@ -19,6 +26,8 @@ from pcdm_core.checkpoints import (
     load_model,
     save_model,
 )
+from pcdm_core.components import preset_of
+from pcdm_core.config import Preset
 from tests.core.tiny_pipeline import TEST
 from tests.core.tiny_stages import CASES, x_t
 from tests.core.weights_files import CLIP, KL, UPSTREAM, message, own, same, upstream_state
@@ -148,6 +157,45 @@ def test_a_failed_save_keeps_the_previous_file_and_leaves_no_rest(tmp_path: Path
         write_state_dict(own("prior").state_dict(), path, {"a": 1})  # type: ignore[dict-item]
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.parametrize("limit", [None, 400])
+def test_equal_saves_are_equal_files(limit: int | None, tmp_path: Path) -> None:
+    tensors = {f"layer{n}": torch.full((40,), float(n)) for n in range(8)}
+    # As text that JSON escapes, and enough of it that an order by chance would show.
+    note = {f"name {n} \n\u00e9\u2028": f'"{n}" \\ \t' for n in range(12)}
+    saves: list[list[bytes]] = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        write_state_dict(tensors, folder / "weights.safetensors", note, limit)
+        saves.append([path.read_bytes() for path in sorted(folder.iterdir())])
+    assert saves[0] == saves[1]
+    assert len(saves[0]) > 1 or limit is None
+    file = read_state_dict(tmp_path / "0" / "weights.safetensors")
+    assert file.metadata == note | {"weights_sha256": weights_hash(tensors)}
+    assert read_metadata(tmp_path / "0" / "weights.safetensors") == file.metadata
+    assert all(torch.equal(file.tensors[name], tensor) for name, tensor in tensors.items())
+
+
+def test_weights_know_the_size_that_they_were_trained_at(tmp_path: Path) -> None:
+    path, config = tmp_path / "inpainting.safetensors", TEST.inpainting
+    note = {"preset": "test", "height": "96", "width": "72", "fit": "squash"}
+
+    def preset(**change: str) -> Preset:
+        save_model(own("inpainting"), path, stage="inpainting", metadata={**note, **change})
+        return preset_of("inpainting", config, path)
+
+    assert preset() == replace(TEST, height=96, width=72, fit="squash")
+    for change in ({"height": "98"}, {"width": "-4"}, {"height": "40000"}, {"fit": "stretch"}):
+        with pytest.raises(CheckpointError, match="as picture size and fit"):
+            preset(**change)
+    save_model(own("inpainting"), path, stage="inpainting", metadata={"preset": "test"})
+    assert preset_of("inpainting", config, path) == TEST
+    other = replace(config, draws_hands=True)
+    assert preset_of("inpainting", other, path) == replace(TEST, inpainting=other)
+    save_model(own("inpainting"), path, stage="inpainting")
+    with pytest.raises(CheckpointError, match="that of no preset"):
+        preset_of("inpainting", other, path)
 
 
 def test_a_hash_of_the_weights_is_kept_and_follows_the_values(tmp_path: Path) -> None:

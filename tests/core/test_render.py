@@ -167,6 +167,19 @@ def test_a_hand_point_in_the_first_column_counts_as_missing() -> None:
     assert not draw_people([edge], 32, 32).any()
 
 
+def test_a_reduced_skeleton_is_the_mean_of_a_larger_one_and_thinner() -> None:
+    person = people_of(person_at({1: (0.4, 0.2), 2: (0.3, 0.5), 3: (0.6, 0.9)}))
+    plain, large = draw_people(person, 96, 64), draw_people(person, 288, 192)
+    reduced = draw_people(person, 96, 64, reduction=3)
+    assert reduced.dtype == np.uint8
+    cells = large.reshape(96, 3, 64, 3, 3).astype(np.float64).mean(axis=(1, 3))
+    assert np.abs(reduced - cells).max() <= 0.5
+    assert plain.any(axis=2).sum() > 1.8 * reduced.any(axis=2).sum()
+    maps = render_pose(person_at({1: (0.4, 0.2), 2: (0.3, 0.5)}), 96, 64, reduction=2)
+    assert maps.shape == (1, 3, 96, 64)
+    assert len(maps.unique()) > 10  # edges are soft
+
+
 def test_nobody_is_a_black_picture() -> None:
     assert not draw_people([], 16, 24).any()
     assert render_pose(person_at({}), 16, 24).eq(-1).all()

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from pcdm_core.config import AutoencoderConfig, GlobalEncoderConfig, Preset
 from pcdm_core.encoders import GlobalImageEncoder, PatchImageEncoder
+from pcdm_core.images import pose_canvas
+from pcdm_core.pose.render import render_pose
 from pcdm_core.vae import KLAutoencoder
 from training.cache import CacheError, FeatureTable, fill, table_name
 from training.cached_features import CachedFeatures, FeatureCache, FrozenEncoders
@@ -122,6 +124,27 @@ def test_cached_and_online_features_agree(kind: str, cache: FeatureCache) -> Non
     assert kept.shape == live.shape
     assert float((kept - live).abs().max()) <= 1e-5 * float(live.std())
     assert float(live.std()) > 0
+
+
+@pytest.mark.parametrize("reduction", [1, 2])
+def test_all_ways_to_a_pose_map_draw_the_skeletons_of_the_preset(
+    reduction: int, cache: FeatureCache
+) -> None:
+    drawn = replace(cache.preset.inpainting, skeleton_reduction=reduction)
+    preset = replace(cache.preset, inpainting=drawn)
+    other = FeatureCache(
+        cache.folder, cache.pictures, cache.digests, preset, cache.encoders, coarse=cache.coarse
+    )
+    source, target = cache.pictures.pairs[[3, 8]].unbind(1)
+    kept = CachedFeatures(other, "cpu")
+    maps = kept.pose_maps(source, target)
+    assert torch.equal(maps, online(other).pose_maps(source, target))
+    size = preset.height, preset.width
+    both = [
+        render_pose(kept.poses.select(rows.tolist()), *size, reduction=reduction)
+        for rows in (source, target)
+    ]
+    torch.testing.assert_close(maps, pose_canvas(*both), rtol=0, atol=1e-6)
 
 
 def build(name: str, cache: FeatureCache, features: OnlineFeatures | CachedFeatures) -> StageModule:

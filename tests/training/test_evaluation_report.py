@@ -39,8 +39,8 @@ def report_of(levels: dict[str, tuple[float, ...]], worse: str = "") -> dict[str
                 "ssim": ssim + own, "psnr": psnr + 10 * own, "st_lpips": lpips + own,
                 "ssim_person": ssim + own, "psnr_person": psnr + 10 * own,
                 "st_lpips_person": lpips + own, "pck": pck + own, "pck_05": pck + own,
-                "joints": 0.9, "colour": colour + own, "laplacian": energy * (1 + luck[1]),
-                "band": band + own,
+                "joints": 0.9, "swapped": 0.1, "colour": colour + own,
+                "laplacian": energy * (1 + luck[1]), "band": band + own,
             }  # fmt: skip
         results.append({"pair": pair, "identity": pair, "figures": figures})
     truth = generator.normal(0, 1, (PAIRS, 6))

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
+from PIL import Image
 
+from pcdm_core.checkpoint_files import read_metadata
 from pcdm_core.checkpoints import load_component
+from pcdm_core.components import load_components as read_parts
 from pcdm_core.config import Preset
+from training.checkpoints import ResumeError
 from training.components import Components, load_components
 from training.config import CoarseRun, PerceptionRun, StageRun, TrainConfig, load_config
+from training.export import export_run
 from training.initialise import build_denoiser
 from training.mini import MiniRun, main, ship
 from training.people import People, load_people
@@ -22,6 +29,8 @@ from training.precision import has_fast_bf16
 from training.render_coarse import CoarseRenderer
 from training.stages import PriorStage
 from training.train import PairSource, Trainer, learning_rate_at
+
+from . import workers
 
 ONE = StageRun(steps=2, batch_size=2, checkpoint_minutes=0.0)
 CONFIG = TrainConfig(
@@ -72,6 +81,113 @@ def test_a_finished_recipe_does_nothing_again(finished: Path, people_folder: Pat
     before = {p: p.stat().st_mtime_ns for p in (finished / "weights").iterdir()}
     MiniRun(CONFIG, people_folder, finished).run_all()
     assert {p: p.stat().st_mtime_ns for p in (finished / "weights").iterdir()} == before
+
+
+@workers.posix
+def test_a_recipe_killed_at_random_moments_ends_with_the_files_of_one_that_was_not(
+    people_folder: Path, tmp_path: Path
+) -> None:
+    stage = replace(ONE, steps=3, checkpoint_steps=1)
+    refining = replace(stage, perception=1.0, noised="coarse")
+    stages = dict.fromkeys(("prior", "inpainting"), stage) | {"refining": refining}
+    stages["autoencoder"] = StageRun(steps=2, batch_size=2, fit_pictures=20, checkpoint_steps=1)
+    config = replace(CONFIG, stages=stages, perception=PerceptionRun(steps=3, batch_size=4))
+
+    def start(name: str, kill: tuple[str, int] | None = None) -> int | None:
+        arguments = people_folder, tmp_path / name, config, kill, tmp_path / f"{name}.json"
+        process = workers.start(workers.recipe, *arguments)
+        process.join()
+        return process.exitcode
+
+    def files(name: str) -> dict[str, bytes]:
+        folder = tmp_path / name
+        kinds = "weights/*", "perception.safetensors", "coarse/*/*.npy"
+        paths = [path for kind in kinds for path in folder.glob(kind)]
+        return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+    assert start("whole") == 0
+    counts = json.loads((tmp_path / "whole.json").read_text())
+    draw = random.Random(3)
+    for part in workers.RECIPE_PARTS:
+        kill = part, draw.randint(1, counts[part])
+        assert start("killed", kill) == -signal.SIGKILL, kill
+    assert start("killed") == 0
+    expected, ours = files("whole"), files("killed")
+    assert expected.keys() == ours.keys()
+    assert [name for name, content in ours.items() if content != expected[name]] == []
+    assert len(ours) == 6 + 1 + 2  # parts, perception, chunks of coarse pictures
+
+
+def test_a_part_that_a_killed_process_did_not_write_is_written_by_the_next(
+    finished: Path, people_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    lost = out / "weights" / "patch_encoder.safetensors"  # comes after stage 2's own file
+    before = lost.read_bytes()
+    lost.unlink()
+    MiniRun(CONFIG, people_folder, out).run_all()
+    assert lost.read_bytes() == before
+
+
+def test_a_run_obeys_the_size_of_its_configuration_and_its_weights_know_it(tmp_path: Path) -> None:
+    config = replace(CONFIG, height=48, width=40)
+    run = MiniRun(config, tmp_path / "people", tmp_path / "run")
+    run.run_all()
+    with Image.open(tmp_path / "people" / "train" / "000001" / "03.png") as picture:
+        assert picture.size == (40, 48)
+    preset, _ = read_parts(tmp_path / "run" / "weights")
+    assert (preset.name, preset.height, preset.width) == ("test", 48, 40)
+    exported = export_run(tmp_path / "run" / "refining", tmp_path / "exported")[0]
+    assert read_metadata(exported)["height"] == "48"
+    with pytest.raises(ValueError, match="multiples of 4"):
+        MiniRun(replace(config, width=42), tmp_path / "people", tmp_path / "run")
+
+
+def test_skeletons_are_drawn_as_the_configuration_says_and_the_weights_know(
+    finished: Path, people_folder: Path, tmp_path: Path
+) -> None:
+    thin = replace(CONFIG, skeleton_reduction=2)
+    plain, drawn = (
+        MiniRun(c, people_folder, tmp_path / "n").read_people().skeletons for c in (CONFIG, thin)
+    )
+    assert (drawn > 0).float().mean() < 0.8 * (plain > 0).float().mean()
+    out = tmp_path / "run"
+    MiniRun(thin, people_folder, out).run_all()
+    preset, _ = read_parts(out / "weights")
+    assert preset.inpainting.skeleton_reduction == 2
+    assert read_parts(finished / "weights")[0].inpainting.skeleton_reduction == 1
+    # Neither a stage in training nor one that is finished goes on with other skeletons.
+    (out / "weights" / "inpainting.safetensors").unlink()
+    with pytest.raises(ResumeError, match=r"inpainting \(skeleton_reduction 2 -> 1"):
+        MiniRun(CONFIG, people_folder, out).run_all()
+    run = MiniRun(thin, people_folder, finished)
+    run.read_people()
+    with pytest.raises(ValueError, match="its stage 2 knows skeletons of skeleton_reduction 1"):
+        run.coarse()
+
+
+def test_a_folder_with_all_the_people_is_not_rendered_again(
+    people_folder: Path, tmp_path: Path
+) -> None:
+    run = MiniRun(replace(CONFIG, identities=4), people_folder, tmp_path)
+    assert run.render() is None
+    assert run.read_people().identities.unique().tolist() == [0, 1, 2, 3]  # a fifth is there
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seed": 1}, "people of another seed than 1"),
+        ({"views": 3}, "4 views, not 3"),
+        ({"height": 32, "width": 24}, "pictures of 64x48, not 32x24"),
+    ],
+)
+def test_a_folder_of_other_people_is_refused(
+    change: dict[str, int], words: str, people_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"000000: it holds {words}. Give the size, views and"):
+        MiniRun(replace(CONFIG, **change), people_folder, tmp_path).run_all()
 
 
 def test_a_lost_chunk_of_coarse_pictures_is_made_again_alike(

@@ -1,6 +1,7 @@
 """Which pose a picture shows, by the detector that ships and by any other judge."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ class Says:
 def test_a_judge_that_is_right_gives_one_and_a_shift_of_a_tenth_of_the_height_zero(truth: Shot):
     pictures = truth.picture[None]
     (right,) = keypoint_figures(Says(truth.xy, np.ones(18)), pictures, truth)
-    assert right == {"pck": 1.0, "pck_05": 1.0, "joints": 1.0}
+    assert right == {"pck": 1.0, "pck_05": 1.0, "joints": 1.0, "swapped": 0.0}
     aside = np.array([6.0, 0.0])
     moved = truth.xy + aside
     (near,) = keypoint_figures(Says(moved, np.ones(18)), pictures, truth)
@@ -53,7 +54,29 @@ def test_only_reported_joints_count_and_how_many_they_are_is_told(truth: Shot):
 
 def test_a_picture_without_anybody_has_no_correct_joint(truth: Shot):
     (found,) = keypoint_figures(Says(truth.xy, np.zeros(18)), truth.picture[None], truth)
+    assert np.isnan(found.pop("swapped"))  # no order is read
     assert found == {"pck": 0.0, "pck_05": 0.0, "joints": 0.0}
+
+
+def test_a_back_in_place_of_a_front_swaps_left_and_right(truth: Shot):
+    xy = np.zeros((18, 2))
+    xy[[2, 5, 8, 11], 0] = 20, 44, 26, 38
+    front = replace(truth, xy=xy, seen=np.ones(18, bool))
+
+    def swapped(places: np.ndarray, reported: np.ndarray, shot: Shot = front) -> float:
+        return keypoint_figures(Says(places, reported), truth.picture[None], shot)[0]["swapped"]
+
+    every = np.ones(18)
+    back, shoulders = xy.copy(), xy.copy()
+    back[[2, 5, 8, 11], 0] = 44, 20, 38, 26
+    shoulders[[2, 5], 0] = 44, 20
+    assert [swapped(places, every) for places in (xy, back, shoulders)] == [0.0, 1.0, 0.0]
+    without_hips = every.copy()
+    without_hips[11] = 0
+    assert swapped(shoulders, without_hips) == 1.0
+    profile = xy.copy()
+    profile[[2, 5, 8, 11], 0] = 31, 32, 32, 32
+    assert np.isnan(swapped(back, every, replace(front, xy=profile)))
 
 
 @pytest.mark.skipif(not RUNTIME, reason="ai_edge_litert is an extra (pose)")

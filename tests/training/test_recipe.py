@@ -62,6 +62,15 @@ def test_a_recipe_is_read_at_the_papers_size_and_rate(name: str) -> None:
     assert config.stage("refining").drop_tokens == 0.0
 
 
+def test_a_recipe_of_small_pictures_draws_thin_skeletons() -> None:
+    config = load_config(CONFIGS / "market-128x64.yaml")
+    preset = sized_preset(find_preset(config.preset), config)
+    assert preset.inpainting.skeleton_reduction == 2
+    assert find_preset("published").inpainting.skeleton_reduction == 1
+    with pytest.raises(ValueError, match="skeleton_reduction is 1 to 8; got 0"):
+        sized_preset(PRESETS["test"], TrainConfig(skeleton_reduction=0))
+
+
 def test_the_scripts_settings_stand_beside_the_papers() -> None:
     config = load_config(CONFIGS / "deepfashion-512x352.yaml", choice="script")
     assert (config.height, config.width, config.choice) == (512, 512, "script")

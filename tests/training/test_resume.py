@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,14 +27,12 @@ RUN = StageRun(
     log_steps=5,
 )
 
-posix = pytest.mark.skipif(sys.platform == "win32", reason="kills and limits of POSIX")
-
 
 def read(path: Path) -> dict[str, list[torch.Tensor]]:
     return torch.load(path, weights_only=True)
 
 
-@posix
+@workers.posix
 def test_a_run_killed_at_many_moments_ends_with_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, cases: Callable[[int, int], int]
 ) -> None:
@@ -47,9 +44,9 @@ def test_a_run_killed_at_many_moments_ends_with_the_weights_of_an_uninterrupted_
     draw = random.Random(5)
     # Up to four steps of 48 pass before a kill, so that 20 of them fit into the run; five kills
     # come while a checkpoint is being written, each in another fifth of that.
-    kills = [(draw.randint(1, 4 * counts["step"]), False) for _ in range(15)]
+    kills = [(workers.ALL, draw.randint(1, 4 * counts["step"])) for _ in range(15)]
     fifth = counts["save"] // 5
-    kills += [(n * fifth + draw.randint(1, fifth), True) for n in range(5)]
+    kills += [(workers.SAVE, n * fifth + draw.randint(1, fifth)) for n in range(5)]
     draw.shuffle(kills)
     kills = kills[: cases(7, len(kills))]
     folder, out = tmp_path / "killed", tmp_path / "killed.pt"
@@ -68,7 +65,7 @@ def test_a_run_killed_at_many_moments_ends_with_the_weights_of_an_uninterrupted_
     assert not any(folder.glob(".step_*.part"))
 
 
-@posix
+@workers.posix
 def test_a_full_disk_is_said_and_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:
     out = tmp_path / "message"
     process = workers.start(workers.fill_the_disk, tmp_path / "run", RUN, 20_000, out)

@@ -6,7 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from training.synthetic.dataset import (
     check_generator,
     folder,
     generator_version,
+    missing_identities,
     write_dataset,
     write_identity,
 )
@@ -299,6 +302,34 @@ def test_resuming_skips_whole_folders_and_remakes_partial_ones(tmp_path: Path) -
     shutil.rmtree(tmp_path / "test")
 
 
+def test_two_runs_may_draw_the_same_person_at_the_same_time(tmp_path: Path) -> None:
+    job = Job(tmp_path, "val", 1, SIZE, 0)
+    began: list[str] = []
+
+    def other_run(frame: FrameType, what: str, argument: object) -> None:
+        # At the end of the first one's writing another draws, finishes and clears up.
+        if what == "return" and frame.f_code.co_name == "_write" and not began:
+            began.append("other")
+            assert write_identity(job, 3) == 1
+
+    sys.setprofile(other_run)
+    write_identity(job, 3)
+    sys.setprofile(None)
+    assert began
+    assert [path.name for path in (tmp_path / "val").iterdir()] == ["000003"]
+    assert len(list((tmp_path / "val" / "000003").iterdir())) == 4
+
+
+def test_people_of_other_settings_are_not_added_to(tmp_path: Path) -> None:
+    job = Job(tmp_path, "val", 2, SIZE, 0)
+    write_dataset(job, range(2), workers=1, quiet=True)
+    assert missing_identities(job, range(4)) == [2, 3]
+    for other in (replace(job, seed=1), replace(job, views=1), replace(job, size=(64, 48))):
+        with pytest.raises(ValueError, match="000000: it holds"):
+            write_dataset(other, range(3), workers=1, quiet=True)
+    assert not folder(job, 2).exists()
+
+
 def _age(person: Path, version: int | None) -> None:
     """Rewrite which version of the generator drew a person; None leaves the number out."""
     record = json.loads((person / "identity.json").read_text())
@@ -317,7 +348,7 @@ def test_people_of_two_versions_of_the_generator_are_not_mixed(tmp_path: Path) -
     _age(people[1], GENERATOR + 1)
     with pytest.raises(ValueError, match="000001: drawn by version"):
         check_generator(people)
-    with pytest.raises(ValueError, match="Give --out another folder"):
+    with pytest.raises(ValueError, match="Give another folder"):
         write_identity(job, 1)
 
 

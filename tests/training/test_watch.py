@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from training.config import StageRun, TrainConfig
-from training.watch import RunLog, record_run
+from training.mini import main
+from training.watch import RunLog, locked_run, record_run
+
+from . import workers
+
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
 
 def test_the_lines_of_repeated_steps_are_in_the_log_once(tmp_path: Path) -> None:
@@ -24,6 +31,35 @@ def test_the_lines_of_repeated_steps_are_in_the_log_once(tmp_path: Path) -> None
     again.close()
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [(row["step"], row["loss"]) for row in rows] == [(2, 1.0), (4, 1.0), (6, 2.0)]
+
+
+@workers.posix
+def test_a_second_process_is_told_who_is_at_work_in_a_folder(tmp_path: Path) -> None:
+    run, ready = tmp_path / "run", tmp_path / "ready"
+    process = workers.start(workers.hold, run, ready)
+    while not ready.exists():
+        assert process.is_alive()
+        time.sleep(0.01)
+    command = ["--config", str(CONFIGS / "mini.yaml"), "--out", str(run)]
+    with pytest.raises(BlockingIOError, match=rf"run: process {process.pid} of .+ is at work"):
+        locked_run(run).__enter__()
+    assert main(command) == 2
+    assert [path.name for path in run.iterdir() if not path.name.startswith(".lock")] == []
+    process.kill()
+    process.join()
+    for _ in range(2):  # neither a killed process nor one that ended keeps the folder
+        with locked_run(run):
+            assert str(os.getpid()) in (run / ".lock.json").read_text()
+    assert not (run / ".lock.json").exists()
+
+
+def test_processes_that_train_together_share_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with locked_run(tmp_path):
+        monkeypatch.setenv("RANK", "1")
+        with locked_run(tmp_path):
+            pass
 
 
 def test_a_run_records_configuration_revision_and_environment(

@@ -5,18 +5,20 @@ The processes are forked from one that has imported everything, so that a test c
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
@@ -25,14 +27,23 @@ from torch.distributed.tensor import DTensor
 from pcdm_core.encoders import PatchImageEncoder
 from pcdm_core.presets import PRESETS
 from pcdm_core.vae import PatchAutoencoder
-from training.config import StageRun
+from training.config import StageRun, TrainConfig
 from training.initialise import build_denoiser
+from training.mini import MiniRun
 from training.parallel import whole
 from training.people import People
 from training.stages import Frozen, InpaintingStage, PriorStage, StageModule
 from training.train import PairSource, Trainer
+from training.watch import locked_run
 
 SEED = 3
+ALL = "all"
+SAVE = "checkpoints.save"
+RECIPE_PARTS = (
+    "mini.fit_encoders", "mini.train_inpainting", "components.save_components", "mini.train_prior",
+    "mini.coarse", "perception.train_perception", "mini.train_refining",
+)  # fmt: skip
+posix = pytest.mark.skipif(sys.platform == "win32", reason="kills and limits of POSIX")
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__])
 
@@ -102,57 +113,74 @@ def noise_trainer(
 # --- killed ---------------------------------------------------------------------------------------
 
 
-def die_at(event: int, in_save: bool) -> Callable[[FrameType, str, Any], None]:
-    """A profiler that kills this process with -9 at one of the calls and returns it sees.
+class Events:
+    """A profiler that counts the calls and returns it sees, and kills this process at one of them.
 
-    With `in_save` only those count that lie within `CheckpointFolder.save`.
+    `within` are functions as `module.name`; of each it counts what happens until it returns.
     """
-    seen, depth = 0, 0
 
-    def profile(frame: FrameType, what: str, argument: Any) -> None:
-        nonlocal seen, depth
+    def __init__(self, within: Iterable[str] = (), kill: tuple[str, int] | None = None) -> None:
+        """`kill` is a function (or `all`) and the number of the event in it; its end at last."""
+        self.names = {name.partition(".")[2]: name for name in within}
+        self.counts = dict.fromkeys((ALL, *within), 0)
+        self.depth = dict.fromkeys((ALL, *within), 0)
+        self.active = [ALL]
+        self.where, self.event = kill or (ALL, 0)
+
+    def __call__(self, frame: FrameType, what: str, argument: Any) -> None:
         code = frame.f_code
-        is_save = code.co_name == "save" and code.co_filename.endswith("checkpoints.py")
-        if is_save and what in ("call", "return"):
-            depth += 1 if what == "call" else -1
-        seen += depth > 0 or not in_save
-        if seen == event:
+        name = self.names.get(code.co_name)
+        if name and code.co_filename.endswith(f"/{name.partition('.')[0]}.py"):
+            self.depth[name] += {"call": 1, "return": -1}.get(what, 0)
+            self.active = [ALL, *(name for name, depth in self.depth.items() if depth)]
+            if name == self.where and self.event and not self.depth[name]:
+                os.kill(os.getpid(), signal.SIGKILL)
+        for name in self.active:
+            self.counts[name] += 1
+        if self.counts[self.where] == self.event:
             os.kill(os.getpid(), signal.SIGKILL)
-
-    return profile
 
 
 def count_events(folder: Path, run: StageRun, out: Path) -> None:
     """Train to the end; writes how many events a step has, and a save."""
-    counts = {"all": 0, "save": 0}
-    depth = 0
-
-    def profile(frame: FrameType, what: str, argument: Any) -> None:
-        nonlocal depth
-        code = frame.f_code
-        if code.co_name == "save" and code.co_filename.endswith("checkpoints.py"):
-            depth += {"call": 1, "return": -1}.get(what, 0)
-        counts["save"] += depth > 0
-        counts["all"] += 1
-
     trainer, source = noise_trainer("prior", run, folder)
-    sys.setprofile(profile)
+    events = Events([SAVE])
+    sys.setprofile(events)
     trainer.run_all(source)
     sys.setprofile(None)
     saves = run.steps // (run.checkpoint_steps or 1)
-    counts = {"step": counts["all"] // run.steps, "save": counts["save"] // saves}
+    counts = {"step": events.counts[ALL] // run.steps, "save": events.counts[SAVE] // saves}
     torch.save({"weights": trainer.parameters, "counts": counts}, out)
 
 
-def go_on(folder: Path, run: StageRun, out: Path, kill: tuple[int, bool] | None) -> None:
-    """Resume and train; killed at `kill` (see `die_at`), else to the end."""
+def go_on(folder: Path, run: StageRun, out: Path, kill: tuple[str, int] | None) -> None:
+    """Resume and train; killed at `kill` (see `Events`), else to the end."""
     trainer, source = noise_trainer("prior", run, folder)
     trainer.resume()
-    if kill is not None:
-        sys.setprofile(die_at(*kill))
+    sys.setprofile(Events([SAVE], kill))
     trainer.run_all(source)
     sys.setprofile(None)
     torch.save({"weights": trainer.parameters}, out)
+
+
+def recipe(
+    data: Path, out: Path, config: TrainConfig, kill: tuple[str, int] | None, counts: Path
+) -> None:
+    """The whole recipe of rendered people, killed at `kill`; writes the events of its parts."""
+    torch.set_num_threads(1)
+    run = MiniRun(config, data, out)
+    events = Events(RECIPE_PARTS, kill)
+    sys.setprofile(events)
+    run.run_all()
+    sys.setprofile(None)
+    counts.write_text(json.dumps(events.counts), encoding="utf-8")
+
+
+def hold(folder: Path, ready: Path) -> None:
+    """Keep a run's folder until somebody ends this process."""
+    with locked_run(folder):
+        ready.touch()
+        signal.pause()
 
 
 def train_in(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pcdm_core.evaluation import backbone, perceptual
-from pcdm_core.evaluation.pose_score import box_height, pck
+from pcdm_core.evaluation.pose_score import box_height, pck, sides_swapped
 from pcdm_core.images import from_uint8
 
 from .cases import Shot
@@ -90,7 +90,8 @@ class Judges:
 
 
 def keypoint_figures(judge: PoseJudge, pictures: np.ndarray, truth: Shot) -> list[dict[str, float]]:
-    """PCK over joints that the truth shows and the judge reports, and how many it reports.
+    """PCK over joints that the truth shows and the judge reports, how many it reports, and whether
+    it reads left for right.
 
     A picture without any of them shows the pose to nobody: its PCK is 0, not left out.
     """
@@ -105,6 +106,7 @@ def keypoint_figures(judge: PoseJudge, pictures: np.ndarray, truth: Shot) -> lis
                 "pck": 0.0 if lost else pck(places, truth.xy, counted, height, 0.1),
                 "pck_05": 0.0 if lost else pck(places, truth.xy, counted, height, 0.05),
                 "joints": float(counted.sum() / max(truth.seen.sum(), 1)),
+                "swapped": sides_swapped(places, truth.xy, counted, height),
             }
         )
     return figures

@@ -29,6 +29,7 @@ PICTURE_COLUMNS = {
 PERSON_COLUMNS = {
     "pck": ("PCK@0.1 %", 1, 100.0),
     "joints": ("joints reported %", 1, 100.0),
+    "swapped": ("left and right swapped %", 1, 100.0),
     "colour": ("colour", 2, 1.0),
     "laplacian_ratio": ("Laplacian %", 0, 100.0),
     "band": ("band correlation", 3, 1.0),
@@ -37,7 +38,7 @@ PERSON_COLUMNS = {
 }
 AVERAGED = (
     "ssim", "psnr", "st_lpips", "ssim_person", "psnr_person", "st_lpips_person", "pck", "pck_05",
-    "joints", "colour", "band",
+    "joints", "swapped", "colour", "band",
 )  # fmt: skip
 DIFFERENCES = (
     ("coarse", "copy"),
@@ -265,7 +266,9 @@ def heading(report: Mapping[str, Any]) -> str:
     if "PCK" in judges:
         lines.append(
             f"PCK: by {judges['PCK']}; within .1 of the height of the person's box, over joints "
-            "that the truth shows and the judge reports."
+            "that the truth shows and the judge reports. Left and right swapped: pairs of which "
+            "the judge reads shoulders and hips in the reverse of their true order, of those where "
+            "it reads an order and the person is not in profile."
         )
     if "FD and KD" in judges:
         lines.append(

@@ -37,7 +37,7 @@ from .pictures import (
     save_pictures,
 )
 from .regression import fit_or_read
-from .report import card, summarise
+from .report import AVERAGED, card, summarise
 from .required import verdicts
 
 
@@ -239,7 +239,8 @@ def measure(
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """A record a pair, and backbone features [pairs, D] of the methods that every pair has."""
     lines = report.with_suffix(".jsonl")
-    done = read_results(lines, {"settings": dict(settings), "judges": judges.names})
+    head = {"settings": dict(settings), "judges": judges.names, "figures": list(AVERAGED)}
+    done = read_results(lines, head)
     todo = [pair for pair in pairs if pair.number not in done]
     with lines.open("a", encoding="utf-8") as file:
         for pair in tqdm(todo, desc="figures", unit="pair", file=sys.stderr):
@@ -267,7 +268,7 @@ def measure(
 
 
 def read_results(path: Path, head: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """Results of earlier runs by pair; those of other judges or settings are dropped."""
+    """Results of earlier runs by pair; those of other judges, settings or figures are dropped."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     whole = text[: text.rfind("\n") + 1]  # an interrupted run may have left half a line
     records = [json.loads(line) for line in whole.splitlines()]

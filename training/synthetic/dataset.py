@@ -67,30 +67,81 @@ def check_generator(people: Iterable[Path]) -> None:
             )
 
 
+def check_identity(job: Job, number: int) -> None:
+    """Refuse a finished identity whose pictures are not those that the job asks for.
+
+    Raises:
+        ValueError: another version of the generator drew it, or its seed, views or size differ.
+    """
+    person = folder(job, number)
+    record = json.loads((person / "identity.json").read_text(encoding="utf-8"))
+    version = int(record.get("generator", 1))
+    if version != GENERATOR:
+        raise ValueError(
+            f"{person}: drawn by version {version} of the generator of people, this is version "
+            f"{GENERATOR}. Give another folder, or remove {person.parent} first."
+        )
+    with np.load(person / "people.npz") as table:
+        height, width = map(int, table["size"])
+    differences: list[str] = []
+    if (height, width) != job.size:
+        differences.append(f"pictures of {height}x{width}, not {job.size[0]}x{job.size[1]}")
+    if len(record["views"]) != job.views:
+        differences.append(f"{len(record['views'])} views, not {job.views}")
+    if record["seed"] != identity_seed(job.seed, job.split, number):
+        differences.append(f"people of another seed than {job.seed}")
+    if differences:
+        raise ValueError(
+            f"{person}: it holds {', '.join(differences)}. Give the size, views and seed that this "
+            f"folder was rendered with, or another folder."
+        )
+
+
+def missing_identities(job: Job, numbers: Iterable[int]) -> list[int]:
+    """Which of the identities are still to be written.
+
+    Raises:
+        ValueError: as `check_identity`, for one that is there.
+    """
+    missing: list[int] = []
+    for number in numbers:
+        if folder(job, number).exists():
+            check_identity(job, number)
+        else:
+            missing.append(number)
+    return missing
+
+
 def write_identity(job: Job, number: int) -> int:
     """Draw and write one identity; returns the number of new pictures (0 when it exists).
 
-    Raises ``ValueError`` when it exists and another version of the generator drew it.
+    Raises ``ValueError`` when it exists and is not what the job asks for (`check_identity`).
 
-    The folder is filled under a temporary name and renamed when it is whole. Runs that write into
-    one split at the same time must have ranges of identities that do not overlap.
+    The folder is filled under a temporary name and renamed when it is whole. Of two runs that draw
+    the same identity at the same time the first keeps its folder; both would be the same.
     """
     final = folder(job, number)
     if final.exists():
-        version = generator_version(final)
-        if version != GENERATOR:
-            raise ValueError(
-                f"{final}: drawn by version {version} of the generator of people, this is version "
-                f"{GENERATOR}. Give --out another folder, or remove {final.parent} first."
-            )
+        check_identity(job, number)
         return 0
-    seed = identity_seed(job.seed, job.split, number)
-    identity = make_identity(seed)
-    part = final.with_name(f".{final.name}.{os.getpid()}.part")
-    for stale in final.parent.glob(f".{final.name}.*.part"):  # of an interrupted run
-        shutil.rmtree(stale)
-    part.mkdir(parents=True)
+    identity = make_identity(identity_seed(job.seed, job.split, number))
     views = [render_view(identity, view, *job.size) for view in range(job.views)]
+    part = final.with_name(f".{final.name}.{os.getpid()}.part")
+    try:
+        _write(part, job, number, identity, views)
+        replace_file(part, final)
+    except OSError:
+        # Another run was first: it has put its own folder there, and cleared this one away.
+        if not final.exists():
+            raise
+    for other in final.parent.glob(f".{final.name}.*.part"):  # of an interrupted or slower run
+        shutil.rmtree(other, ignore_errors=True)
+    return len(views)
+
+
+def _write(part: Path, job: Job, number: int, identity: Identity, views: list[View]) -> None:
+    shutil.rmtree(part, ignore_errors=True)  # of a killed process with the same number
+    part.mkdir(parents=True)
     for index, view in enumerate(views):
         Image.fromarray(view.picture).save(part / f"{index:02d}.png", compress_level=1)
         Image.fromarray(view.mask).save(part / f"{index:02d}_mask.png", compress_level=1)
@@ -102,14 +153,12 @@ def write_identity(job: Job, number: int) -> int:
     )
     record = {
         "identity": number,
-        "seed": seed,
+        "seed": identity.seed,
         "generator": GENERATOR,
         "attributes": identity.attributes,
         "views": [view.info for view in views],
     }
     (part / "identity.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    replace_file(part, final)
-    return len(views)
 
 
 def _task(task: tuple[Job, int]) -> int:
