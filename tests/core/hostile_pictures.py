@@ -106,7 +106,6 @@ TOO_LARGE: dict[str, Callable[[Path], None]] = {
     "strip.tif": _write(lambda: tiff(60_000, 60_000, bytes(100), {278: 60_000})),
     "screen.gif": _write(lambda: gif(65_535, 65_535, (8, 8))),
     "frame.gif": _write(lambda: gif(8, 8, (65_535, 65_535))),
-    "canvas.webp": _write(lambda: webp(16_384, 16_384, small("WEBP")[12:])),
     "frame.jpg": _write(lambda: jpeg(65_500, 65_500)),
     "rows.bmp": _write(lambda: bmp(60_000, 60_000)),
 }
@@ -121,6 +120,7 @@ DAMAGED: dict[str, Callable[[Path], None]] = {
     "tile.tif": _write(
         lambda: tiff(64, 64, zeros(400 * MEGABYTE), {259: 8, 322: 20_000, 323: 20_000})
     ),
+    "canvas.webp": _write(lambda: webp(16_384, 16_384, small("WEBP")[12:])),
     "tail.webp": _webp_with_a_tail,
     "half.png": _write(lambda: png(7_000, 7_000, chunk(b"IDAT", zeros(140 * MEGABYTE)))[:-12]),
     "half.jpg": _write(lambda: small("JPEG")[:-200]),
