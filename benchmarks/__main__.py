@@ -22,6 +22,7 @@ import torch
 from pcdm_core.cli import pick_device, run
 from pcdm_core.fast import FAST_PRESETS, STUDENT
 from pcdm_core.files import write_text
+from pcdm_core.ranges import COUNT
 
 from .arms import make_arms, ratios, run_arms
 from .inputs import load, random_components, sized
@@ -57,10 +58,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--size", default="512x352", help="HEIGHTxWIDTH of the published size (default %(default)s)"
     )
     parser.add_argument(
-        "--poses", type=int, nargs="+", help="of a source (default: mini 1 4 16 64, else 1 4 16)"
+        "--poses",
+        type=COUNT.parse,
+        nargs="+",
+        help="of a source (default: mini 1 4 16 64, else 1 4 16)",
     )
     parser.add_argument(
-        "--samples", type=int, nargs="+", default=[1, 4], help="of a pose (default 1 4)"
+        "--samples", type=COUNT.parse, nargs="+", default=[1, 4], help="of a pose (default 1 4)"
     )
     parser.add_argument(
         "--fast",
@@ -69,8 +73,10 @@ def build_parser() -> argparse.ArgumentParser:
         default=["10-steps", "4-steps", "fast"],
         help="presets that change the pictures, at one pose (default: %(default)s)",
     )
-    parser.add_argument("--steps", type=int, default=20, help="of every stage (default 20)")
-    parser.add_argument("--rounds", type=int, default=5, help="timed runs of every arm (default 5)")
+    parser.add_argument("--steps", type=COUNT.parse, default=20, help="of every stage (default 20)")
+    parser.add_argument(
+        "--rounds", type=COUNT.parse, default=5, help="timed runs of every arm (default 5)"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument(
         "--dtype",
@@ -88,7 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="measure one pose with compiled networks as well; compiling takes minutes",
     )
     parser.add_argument(
-        "--threads", type=int, help="on a CPU (default: one a core)", default=os.cpu_count()
+        "--threads", type=COUNT.parse, help="on a CPU (default: one a core)", default=os.cpu_count()
     )
     return parser
 

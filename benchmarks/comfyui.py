@@ -32,6 +32,7 @@ from pcdm_core.files import write_text
 from pcdm_core.images import load_picture
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.formats import read_pose
+from pcdm_core.ranges import COUNT
 
 from .measuring import machine, spread
 from .readme import write_readme
@@ -173,9 +174,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="where the figures go")
     parser.add_argument("--readme", action="store_true", help="renew the figures in README.md")
     parser.add_argument("--workflows", nargs="+", choices=WORKFLOWS, default=list(WORKFLOWS))
-    parser.add_argument("--steps", type=int, default=20, help="of every stage (default 20)")
-    parser.add_argument("--rounds", type=int, default=7, help="timed runs of every way")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of both processes")
+    parser.add_argument("--steps", type=COUNT.parse, default=20, help="of every stage (default 20)")
+    parser.add_argument("--rounds", type=COUNT.parse, default=7, help="timed runs of every way")
+    parser.add_argument(
+        "--threads", type=COUNT.parse, default=os.cpu_count(), help="of both processes"
+    )
     parser.add_argument("--host-options", default="", help="further arguments of ComfyUI's")
     options = parser.parse_args(arguments)
     comfyui = Path(os.environ.get(COMFYUI) or "nowhere").resolve()

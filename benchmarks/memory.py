@@ -31,6 +31,7 @@ from pcdm_core.checkpoints import build
 from pcdm_core.conditioning import PriorConditioning
 from pcdm_core.config import Preset
 from pcdm_core.files import write_text
+from pcdm_core.ranges import COUNT
 
 from .inputs import sized
 
@@ -201,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="published")
     parser.add_argument("--size", default="512x512", help="height x width")
     parser.add_argument("--dtype", default="float16", choices=("float16", "bfloat16", "float32"))
-    parser.add_argument("--poses", type=int, default=1, help="rows that go through at once")
+    parser.add_argument("--poses", type=COUNT.parse, default=1, help="rows that go through at once")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     preset = sized(options.preset, options.size)

@@ -33,6 +33,7 @@ from pcdm_core.files import write_text
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.ranges import COUNT, GUIDANCE_SCALE
 
 from .inputs import Components, load
 from .measuring import machine
@@ -255,11 +256,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, help="a folder in place of the shipped weights")
     parser.add_argument("--types", nargs="+", choices=("bfloat16", "float16"),
                         default=["bfloat16", "float16"])  # fmt: skip
-    parser.add_argument("--people", type=int, default=4, help="of those that ship (default 4)")
-    parser.add_argument("--steps", type=int, default=20, help="of every stage (default 20)")
-    parser.add_argument("--guidance-scale", type=float, help="of stages 2 and 3")
+    parser.add_argument(
+        "--people", type=COUNT.parse, default=4, help="of those that ship (default 4)"
+    )
+    parser.add_argument("--steps", type=COUNT.parse, default=20, help="of every stage (default 20)")
+    parser.add_argument("--guidance-scale", type=GUIDANCE_SCALE.parse, help="of stages 2 and 3")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="on a CPU")
+    parser.add_argument("--threads", type=COUNT.parse, default=os.cpu_count(), help="on a CPU")
     return parser
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from pcdm_core.pipeline import PCDMsPipeline
+from pcdm_core.ranges import COUNT, GUIDANCE_SCALE
 
 from .inputs import noise_case
 from .measuring import flops, interleaved
@@ -96,10 +97,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, help="folder (default: the weights that ship)")
-    parser.add_argument("--poses", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance-scale", type=float, default=2.0)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--poses", type=COUNT.parse, default=1)
+    parser.add_argument("--steps", type=COUNT.parse, default=20)
+    parser.add_argument("--guidance-scale", type=GUIDANCE_SCALE.parse, default=2.0)
+    parser.add_argument("--rounds", type=COUNT.parse, default=7)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -29,6 +29,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 
+from pcdm_core.ranges import COUNT, parse_size  # noqa: E402
 from training.synthetic import view  # noqa: E402
 from training.synthetic.body import load_asset, transform, vertex_normals  # noqa: E402
 from training.synthetic.dataset import Job, write_identity  # noqa: E402
@@ -123,17 +124,12 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     }
 
 
-def _size(text: str) -> tuple[int, int]:
-    height, width = map(int, text.split("x"))
-    return height, width
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--identities", type=int, default=6)
-    parser.add_argument("--views", type=int, default=8)
-    parser.add_argument("--size", type=_size, default=(256, 176), help="height x width")
+    parser.add_argument("--identities", type=COUNT.parse, default=6)
+    parser.add_argument("--views", type=COUNT.parse, default=8)
+    parser.add_argument("--size", type=parse_size, default=(256, 176), help="height x width")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         sys.stdout.write(json.dumps(measure(options, Path(folder))) + "\n")

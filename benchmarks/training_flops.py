@@ -23,6 +23,7 @@ from pcdm_core.config import Preset
 from pcdm_core.encoders import PatchImageEncoder, build_global_encoder
 from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
 from pcdm_core.presets import find_preset
+from pcdm_core.ranges import COUNT
 from pcdm_core.vae import build_autoencoder
 
 from .measuring import flops
@@ -102,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="published")
     parser.add_argument("--size", default="512x352", help="height x width")
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--batch", type=COUNT.parse, default=1)
     options = parser.parse_args(arguments)
     height, width = map(int, options.size.split("x"))
     preset = replace(find_preset(options.preset), height=height, width=width)

@@ -27,6 +27,7 @@ from PIL import Image
 from pcdm_core.config import Preset
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
 from pcdm_core.presets import find_preset
+from pcdm_core.ranges import COUNT
 from pcdm_core.vae import build_autoencoder
 from training.cached_features import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
 from training.config import StageRun
@@ -142,8 +143,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--size", help="height x width, for example 256x176 (default: the preset's)"
     )
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--batch", type=COUNT.parse, default=8)
+    parser.add_argument("--rounds", type=COUNT.parse, default=10)
     parser.add_argument("--precision", default="no", choices=["no", "fp16", "bf16"])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)

@@ -25,7 +25,8 @@ import comfy.model_sampling
 import comfy.supported_models_base
 import torch
 
-from ..pcdm_core.config import AutoencoderConfig, InpaintingConfig, Preset
+from ..pcdm_core.config import AutoencoderConfig, InpaintingConfig, Preset, ScheduleConfig
+from ..pcdm_core.finite import check_finite
 from ..pcdm_core.schedules import alphas_cumprod
 from .memory import Resident
 from .network import PoseUNet, native_state_dict, unet_config
@@ -65,6 +66,18 @@ class _HostConfig(comfy.supported_models_base.BASE):
     memory_usage_factor = 1.0
 
 
+def sampling_settings(schedule: ScheduleConfig) -> dict[str, Any]:
+    """The noise table in the host's words, for nodes that make a new one for a MODEL of ours."""
+    # What the libraries call linear differs: in the host it is the square root that grows evenly.
+    names = {"scaled_linear": "linear", "linear": "sqrt_linear"}
+    return {
+        "beta_schedule": names.get(schedule.beta_schedule, schedule.beta_schedule),
+        "linear_start": schedule.beta_start,
+        "linear_end": schedule.beta_end,
+        "timesteps": schedule.num_train_timesteps,
+    }
+
+
 class _SampleTable(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.X0):
     """A discrete noise table for a network that predicts x0."""
 
@@ -84,6 +97,7 @@ class PCDMModel(comfy.model_base.BaseModel, StageModel):
         schedule = core.config.schedule
         host_config = _HostConfig(unet_config(core.config))
         host_config.latent_format = latents
+        host_config.sampling_settings = sampling_settings(schedule)
         host_config.set_inference_dtype(dtype, manual_cast_dtype)
         kinds = comfy.model_base.ModelType
         kind = kinds.V_PREDICTION if schedule.prediction_type == "v_prediction" else kinds.EPS
@@ -91,16 +105,20 @@ class PCDMModel(comfy.model_base.BaseModel, StageModel):
         if schedule.prediction_type == "sample":
             self.model_sampling = _SampleTable(host_config)
         table = alphas_cumprod(schedule).double()
-        self.model_sampling.set_sigmas(((1 - table) / table).sqrt())
+        self.sigma_table = ((1 - table) / table).sqrt()  # stays where a node replaces the other
+        self.model_sampling.set_sigmas(self.sigma_table)
         self.core_config = core.config
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """What the host hands to the network for one CONDITIONING entry.
 
         Raises:
-            ValueError: the entry is not of this stage, or of another picture size.
+            ValueError: the entry is not of this stage, or of another picture size, or has a
+                ControlNet; or a node has replaced the noise table by one that the network was not
+                trained with.
         """
         self._check(kwargs)
+        check_sampling(self.model_sampling, self.sigma_table, self.core_config.schedule)
         conds = super().extra_conds(**kwargs)
         if self.adm_channels:
             conds["y"] = comfy.conds.CONDRegular(kwargs["pooled_output"])
@@ -108,10 +126,27 @@ class PCDMModel(comfy.model_base.BaseModel, StageModel):
             conds["pcdm_pose"] = comfy.conds.CONDNoiseShape(kwargs["pcdm_pose"])
         return conds
 
+    def process_latent_out(self, latent: torch.Tensor) -> torch.Tensor:
+        """As the host's; it is called once, with what a sampler gives.
+
+        Raises:
+            FloatingPointError: that is not finite.
+        """
+        return super().process_latent_out(check_finite(latent, f"The {self.stage} stage's latent"))
+
+    @property
+    def stage(self) -> str:
+        """The name of the stage."""
+        return "inpainting" if isinstance(self.core_config, InpaintingConfig) else "refining"
+
     def _check(self, entry: dict[str, Any]) -> None:
         concat, pose = entry.get("noise_concat"), entry.get("pcdm_pose")
-        config = self.core_config
-        stage = "Inpainting" if isinstance(config, InpaintingConfig) else "Refining"
+        config, stage = self.core_config, self.stage.capitalize()
+        if entry.get("control") is not None:
+            raise ValueError(
+                f"A ControlNet does not fit a PCDM model, whose pose comes from target_pose: take "
+                f"Apply ControlNet away between PCDM {stage} Conditioning and the sampler."
+            )
         channels = config.in_channels - config.latent_channels
         fits = concat is not None and concat.shape[1] == channels
         fits &= (pose is not None) == (stage == "Inpainting")
@@ -128,6 +163,51 @@ class PCDMModel(comfy.model_base.BaseModel, StageModel):
                 f"for {concat.shape[-2]}x{concat.shape[-1]}. Connect the latent output of "
                 f"PCDM {stage} Conditioning to the sampler."
             )
+
+
+_SAMPLING = comfy.model_sampling
+_KINDS = {  # of the prediction, the derived ones first
+    "sample": _SAMPLING.X0,
+    "v_prediction": _SAMPLING.V_PREDICTION,
+    "epsilon": _SAMPLING.EPS,
+}
+_CHOICES = {"sample": "x0", "v_prediction": "v_prediction", "epsilon": "eps (or lcm)"}
+
+
+def check_sampling(sampling: Any, table: torch.Tensor, schedule: ScheduleConfig) -> None:
+    """Refuse a noise table or a reading of the prediction that the network was not trained with.
+
+    Nodes such as ModelSamplingDiscrete put another `model_sampling` into a MODEL. It fits if it
+    reads the same prediction and tells the network, for every noise level of its own, a timestep of
+    that level. Of a table it may have a part alone (LCM's has 50 timesteps).
+
+    Args:
+        sampling: what the MODEL samples with.
+        table: noise levels (sigma) by timestep that the network was trained with.
+        schedule: of the network.
+
+    Raises:
+        ValueError: what differs, and what to choose.
+    """
+    kind = next((name for name, c in _KINDS.items() if isinstance(sampling, c)), None)
+    scaled = getattr(type(sampling), "calculate_input", None) is _SAMPLING.EPS.calculate_input
+    if kind != schedule.prediction_type or not scaled:
+        wrong = f"reads the network's output as something else than {schedule.prediction_type}"
+    elif not _fits(sampling, table):
+        wrong = "has another noise table (zsnr and continuous tables among them)"
+    else:
+        return
+    raise ValueError(
+        f"A node before the sampler has replaced this MODEL's sampling by one that {wrong}, which "
+        f"the network was not trained with. Take that node away, or choose "
+        f"{_CHOICES[schedule.prediction_type]} without zsnr in ModelSamplingDiscrete."
+    )
+
+
+def _fits(sampling: Any, table: torch.Tensor) -> bool:
+    sigmas = sampling.sigmas
+    timesteps = sampling.timestep(sigmas).round().long().clamp(0, len(table) - 1).cpu()
+    return torch.allclose(table[timesteps], sigmas.double().cpu(), rtol=1e-3, atol=0)
 
 
 def make_model(

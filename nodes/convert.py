@@ -9,6 +9,7 @@ import comfy.model_management
 from torch import Tensor
 
 from ..pcdm_core.conditioning import Conditioning
+from ..pcdm_core.finite import check_finite
 from ..pcdm_core.images import right_half
 
 
@@ -21,7 +22,7 @@ def picture_of(image: Tensor) -> Tensor:
         raise ValueError(
             f"An IMAGE is [B, H, W, C] with 1, 3 or 4 channels, got {list(image.shape)}."
         )
-    pixels = image.float().clamp(0, 1)
+    pixels = check_finite(image, "The picture that was connected").float().clamp(0, 1)
     if image.shape[-1] == 4:
         alpha = pixels[..., 3:]
         pixels = pixels[..., :3] * alpha + (1 - alpha)
@@ -41,7 +42,7 @@ def mask_of(mask: Tensor) -> Tensor:
 
 def target_of(canvas: Tensor) -> Tensor:
     """The right half of a canvas IMAGE [B, H, 2W, C], as a picture [B, 3, H, W] in [-1, 1]."""
-    return right_half(picture_of(canvas))
+    return right_half(picture_of(check_finite(canvas, "The inpainting stage's picture")))
 
 
 def conditioning_of(cond: Conditioning) -> list[list[Any]]:

@@ -10,13 +10,14 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..pcdm_core.config import InpaintingConfig
+from ..pcdm_core.finite import check_finite
 from ..pcdm_core.images import Fit, source_canvas
-from ..pcdm_core.inputs import check_poses, repeat_rows
+from ..pcdm_core.inputs import check_poses, note_hands, repeat_rows
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.stages import condition_inpainting
 from .checks import check_embedding, check_encoders, check_rows
 from .convert import conditioning_of, image_of, latent_of, mask_of, target_of
-from .notes import note_hands, tell
+from .notes import tell
 from .output import check_size, every, pictures_input, size_inputs, sized
 from .samplers import run_sampler, sampling_inputs
 from .stages import stage_model
@@ -48,7 +49,15 @@ class Prepared:
 
 def encode(model: Any, encoders: LoadedEncoders, picture: Tensor) -> Tensor:
     """Pictures [S, 3, H, W] in [-1, 1] -> latents as the model sees them."""
-    return model.process_latent_in(encoders.vae.encode(image_of(picture)))
+    latents = check_finite(encoders.vae.encode(image_of(picture)), "The VAE's latent of a picture")
+    return model.process_latent_in(latents)
+
+
+def patch_tokens(encoders: LoadedEncoders, picture: Tensor) -> Tensor:
+    """Fitted source pictures [S, 3, H, W] in [-1, 1] -> tokens [S, L, P]."""
+    return check_finite(
+        encoders.patch_encoder(picture), "What the patch encoder sees of the source"
+    )
 
 
 @torch.no_grad()
@@ -68,13 +77,13 @@ def prepare(
     check_embedding(preset, target_embedding, pictures)
     check_poses(source_pose, target_pose)
     check_rows("source pictures", len(source), len(target_pose))
-    note = note_hands(preset, source_pose, target_pose)
+    note = note_hands(preset, preset.inpainting.draws_hands, source_pose, target_pose)
     rows, noises = repeat_rows(len(target_pose), pictures)
     batch, target_pose = len(rows), target_pose.select(rows)
     if len(source_pose) > 1:
         source_pose = source_pose.select(rows)
     picture, fit = fitted(every(source, rows), preset)
-    tokens = encoders.patch_encoder(picture)
+    tokens = patch_tokens(encoders, picture)
     known = encode(inner, encoders, source_canvas(picture))
     embeds = None if target_embedding is None else target_embedding.embeds
     if embeds is not None:
@@ -232,7 +241,7 @@ class PCDMInpaintingSampler(io.ComfyNode):
             latent["samples"] = _start(encoders, made, start)
             latent["noise_mask"] = None if start is None else start.get("noise_mask")
         samples = run_sampler(model, made.positive, made.negative, latent, **sampling)
-        canvas = encoders.vae.decode(samples)
+        canvas = check_finite(encoders.vae.decode(samples), "The inpainting stage's picture")
         picture, area = sized(
             target_of(canvas),
             made.target_pose,

@@ -8,18 +8,49 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..pcdm_core.config import Preset
-
 REPORT_TOOLTIP = "What was recognised and what was guessed, in sentences; the node shows it too."
+
+_INPAINTING = ("PCDMInpaintingSampler", "PCDMInpaintingConditioning")
 
 _told: set[str] = set()  # nodes that show a note
 
 
-def note_hands(preset: Preset, *poses: Any) -> str:
-    """What to tell a user whose hands are left out."""
-    if preset.inpainting.draws_hands or not any(pose.has_hands for pose in poses):
-        return ""
-    return f"The {preset.name} preset does not draw hands: hand key points were left out."
+def note_pictures(node: type[io.ComfyNode], pictures: int, batch: int) -> str:
+    """What to tell where the inpainting stage before a node's `coarse` has other `pictures`.
+
+    The node's schema must have `io.Hidden.prompt`: the graph says what a batch does not.
+
+    Args:
+        pictures: of the node itself.
+        batch: of the coarse pictures. Where it is no multiple of the stage's number, somebody has
+            chosen among them, and the numbers may differ.
+    """
+    for other in _pictures_before(node):
+        if isinstance(other, int) and other != pictures and batch % other == 0:  # or it is a link
+            return (
+                f"pictures is {pictures} here and {other} in the inpainting stage, so the pictures "
+                f"of a pose do not get the noises of their numbers here. Set it to {other}."
+            )
+    return ""
+
+
+def _pictures_before(node: type[io.ComfyNode]) -> list[Any]:
+    """`pictures` of the nearest inpainting stages along the links before the input `coarse`."""
+    prompt = getattr(node.hidden, "prompt", None) or {}
+    own = prompt.get(str(getattr(node.hidden, "unique_id", None)), {})
+    links, seen, values = [own.get("inputs", {}).get("coarse")], set[str](), list[Any]()
+    while links:
+        link = links.pop()
+        number = link[0] if isinstance(link, list) and len(link) == 2 else None
+        if not isinstance(number, str) or number in seen or number not in prompt:
+            continue
+        seen.add(number)
+        inputs = prompt[number].get("inputs", {})
+        if prompt[number].get("class_type") in _INPAINTING:
+            values.append(inputs.get("pictures"))
+        else:
+            links += inputs.values()
+    return values
 
 
 def tell(node: type[io.ComfyNode], note: str) -> dict[str, Any] | None:

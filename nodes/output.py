@@ -11,6 +11,7 @@ from torch import Tensor
 from ..pcdm_core.config import Preset
 from ..pcdm_core.images import Fit, body_mask, fit
 from ..pcdm_core.pose.keypoints import Keypoints
+from ..pcdm_core.ranges import PICTURES
 
 
 def pictures_input() -> io.Input:
@@ -18,8 +19,7 @@ def pictures_input() -> io.Input:
     return io.Int.Input(
         "pictures",
         default=1,
-        min=1,
-        max=64,
+        **PICTURES.bounds,
         tooltip="Pictures of each pose, each with other noise; set the same number on all stages. "
         "The first is the one that 1 gives.",
     )

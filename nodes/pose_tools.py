@@ -19,6 +19,7 @@ from ..pcdm_core.pose.interpolate import interpolate_poses
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.overlay import overlay, overlays
 from ..pcdm_core.pose.retarget import Framing, retarget
+from ..pcdm_core.ranges import POSES
 from .convert import image_of, picture_of
 from .notes import REPORT_TOOLTIP, show
 from .pose import CATEGORY
@@ -213,8 +214,7 @@ class PCDMInterpolatePoses(io.ComfyNode):
                 io.Int.Input(
                     "count",
                     default=8,
-                    min=1,
-                    max=1024,
+                    **POSES.bounds,
                     tooltip="How many poses to give, the key poses among them.",
                 ),
                 io.Boolean.Input(

@@ -10,11 +10,14 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..pcdm_core.finite import check_finite
 from ..pcdm_core.inputs import check_poses, repeat_rows
 from ..pcdm_core.pose.keypoints import Keypoints
+from ..pcdm_core.ranges import GUIDANCE_SCALE, SEED
 from ..pcdm_core.stages import predict_embedding
 from .checks import check_encoders, check_rows
 from .output import every, pictures_input
+from .samplers import MOST_STEPS
 from .types import (
     EmbeddingSocket,
     EncodersSocket,
@@ -50,17 +53,15 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
                 io.Int.Input(
                     "seed",
                     default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
+                    **SEED.bounds,
                     control_after_generate=True,
                     tooltip="Another seed, another prediction; the mini prior gives one for all.",
                 ),
-                io.Int.Input("steps", default=20, min=2, max=1000, tooltip="How many steps."),
+                io.Int.Input("steps", default=20, min=2, max=MOST_STEPS, tooltip="How many steps."),
                 io.Float.Input(
                     "guidance_scale",
                     default=0.0,
-                    min=0.0,
-                    max=100.0,
+                    **GUIDANCE_SCALE.bounds,
                     step=0.1,
                     round=0.01,
                     tooltip="0, as published, and 1 are without guidance.",
@@ -123,7 +124,8 @@ def embed(encoders: LoadedEncoders, picture: Tensor) -> Tensor:
             "connect clip_vision or choose global_encoder, or put global_encoder.safetensors "
             "beside the patch encoder."
         )
-    return encoders.global_encoder(picture)
+    embeds = encoders.global_encoder(picture)
+    return check_finite(embeds, "The global encoder's embedding of the source")
 
 
 def _progress(steps: int) -> Any:

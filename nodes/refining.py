@@ -9,12 +9,14 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..pcdm_core.config import RefiningConfig
+from ..pcdm_core.finite import check_finite
 from ..pcdm_core.images import fit as fit_picture
 from ..pcdm_core.inputs import repeat_rows
 from ..pcdm_core.pose.keypoints import Keypoints
 from .checks import check_encoders
 from .convert import conditioning_of, image_of, latent_of, mask_of, picture_of
-from .inpainting import Prepared, encode
+from .inpainting import Prepared, encode, patch_tokens
+from .notes import note_pictures, tell
 from .output import check_size, every, pictures_input, size_inputs, sized
 from .samplers import run_sampler, sampling_inputs
 from .stages import stage_model
@@ -44,7 +46,7 @@ def prepare(
         )
     rows, noises = repeat_rows(batch // pictures, pictures)
     picture, fit = fitted(source if len(source) == batch else every(source, rows), preset)
-    tokens = encoders.patch_encoder(picture)
+    tokens = patch_tokens(encoders, picture)
     draft, _ = fit_picture(picture_of(coarse), preset.height, preset.width, preset.fit)
     latents = encode(inner, encoders, draft)
     core, device = inner.conditioner.load(), inner.conditioner.device
@@ -80,6 +82,7 @@ class PCDMRefiningConditioning(io.ComfyNode):
             description="Stage 3 for the stock samplers: connect the same MODEL, positive, "
             "negative and latent to a KSampler, then VAE Decode.",
             inputs=[*_inputs(), pictures_input()],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             outputs=[
                 io.Conditioning.Output(
                     "positive", display_name="positive", tooltip="For the sampler."
@@ -104,7 +107,8 @@ class PCDMRefiningConditioning(io.ComfyNode):
     ) -> io.NodeOutput:
         made, draft = prepare(model, encoders, source, coarse, pictures)
         latent = {**made.latent, "samples": draft}
-        return io.NodeOutput(made.positive, made.negative, latent)
+        shown = tell(cls, note_pictures(cls, pictures, len(coarse)))
+        return io.NodeOutput(made.positive, made.negative, latent, ui=shown)
 
 
 class PCDMRefiningSampler(io.ComfyNode):
@@ -129,6 +133,7 @@ class PCDMRefiningSampler(io.ComfyNode):
                 pictures_input(),
                 *size_inputs(),
             ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The refined pictures."),
                 io.Latent.Output(
@@ -160,6 +165,7 @@ class PCDMRefiningSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         check_size(width, height, restore_size=restore_size)
         made, draft = prepare(model, encoders, source, coarse, pictures)
+        shown = tell(cls, note_pictures(cls, pictures, len(coarse)))
         if target_pose is not None:
             target_pose = _for_pictures(target_pose, len(coarse), pictures)
         latent = dict(made.latent)
@@ -167,7 +173,7 @@ class PCDMRefiningSampler(io.ComfyNode):
             latent["samples"] = draft
         samples = run_sampler(model, made.positive, made.negative, latent, **sampling)
         picture, area = sized(
-            picture_of(encoders.vae.decode(samples)),
+            picture_of(check_finite(encoders.vae.decode(samples), "The refining stage's picture")),
             target_pose,
             made.fit,
             model.model.preset,
@@ -176,7 +182,7 @@ class PCDMRefiningSampler(io.ComfyNode):
             restore_size=restore_size,
         )
         latent = {**made.latent, "samples": samples}
-        return io.NodeOutput(image_of(picture), latent, mask_of(area))
+        return io.NodeOutput(image_of(picture), latent, mask_of(area), ui=shown)
 
 
 def _for_pictures(pose: Keypoints, batch: int, pictures: int) -> Keypoints:

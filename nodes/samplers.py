@@ -20,11 +20,15 @@ from torch import Tensor
 from tqdm.auto import trange
 
 from ..pcdm_core.config import InpaintingConfig, RefiningConfig, ScheduleConfig
+from ..pcdm_core.ranges import GUIDANCE_RESCALE, GUIDANCE_SCALE, SEED, SHARE
 from ..pcdm_core.sampling import guide
 from ..pcdm_core.schedules import (
     LinearSteps,
     alphas_cumprod,
+    check_steps,
     make_scheduler,
+    most_steps,
+    set_last_timesteps,
     unipc_steps,
     whole_run,
 )
@@ -33,6 +37,7 @@ from .widgets import checked
 
 CATEGORY = "PCDM/sampling"
 PUBLISHED = "published"
+MOST_STEPS = ScheduleConfig.num_train_timesteps  # of all presets
 
 
 def sigmas_of(config: ScheduleConfig, steps: int, denoise: float = 1.0) -> Tensor:
@@ -45,7 +50,9 @@ def sigmas_of(config: ScheduleConfig, steps: int, denoise: float = 1.0) -> Tenso
     if denoise <= 0.0:
         return torch.zeros(0)
     scheduler = make_scheduler(config)
-    scheduler.set_timesteps(whole_run(steps, denoise, config.num_train_timesteps))
+    check_steps(scheduler, steps)
+    whole = whole_run(steps, denoise, most_steps(scheduler))
+    set_last_timesteps(scheduler, whole, whole)
     table = alphas_cumprod(config).double()
     # As published a run ends at the noise of timestep 0; some schedulers know another end.
     end = torch.as_tensor(getattr(scheduler, "final_alpha_cumprod", table[0])).double()
@@ -87,8 +94,13 @@ def _sample_unipc(
     steps = len(sigmas) - 1
     if steps < 1:
         return x
-    rows = x.new_ones(len(x))
     levels = sigmas.cpu().double()  # Apple's device has no float64
+    if bool((levels[:-1] == levels[1:]).any()):
+        raise ValueError(
+            f"Two of the {steps + 1} SIGMAS in a row are the same, and between them the published "
+            f"sampler has no step. Give fewer steps, or another scheduler."
+        )
+    rows = x.new_ones(len(x))
     shrink = (1 + levels**2).rsqrt().float().to(x)
     table = unipc_steps(config, tuple(levels.float().tolist()))
     linear = LinearSteps(table, x * shrink[0])
@@ -220,19 +232,21 @@ def sampling_inputs(steps: int = 20, guidance: float = 1.0) -> list[io.Input]:
         io.Int.Input(
             "seed",
             default=0,
-            min=0,
-            max=0xFFFFFFFFFFFFFFFF,
+            **SEED.bounds,
             control_after_generate=True,
             tooltip="Another seed gives another picture. All poses of a batch share its noise.",
         ),
         io.Int.Input(
-            "steps", default=steps, min=1, max=1000, tooltip="How many times the model is called."
+            "steps",
+            default=steps,
+            min=1,
+            max=MOST_STEPS,
+            tooltip="How many times the model is called.",
         ),
         io.Float.Input(
             "guidance_scale",
             default=guidance,
-            min=0.0,
-            max=100.0,
+            **GUIDANCE_SCALE.bounds,
             step=0.1,
             round=0.01,
             tooltip="How strongly source and pose are followed; 1 is without guidance. The "
@@ -253,8 +267,7 @@ def sampling_inputs(steps: int = 20, guidance: float = 1.0) -> list[io.Input]:
         io.Float.Input(
             "denoise",
             default=1.0,
-            min=0.0,
-            max=1.0,
+            **SHARE.bounds,
             step=0.01,
             tooltip="1 starts from noise. Less keeps more of the picture that the run starts from; "
             "stage 3 of the shipped weights takes 0.05.",
@@ -262,8 +275,7 @@ def sampling_inputs(steps: int = 20, guidance: float = 1.0) -> list[io.Input]:
         io.Float.Input(
             "guidance_rescale",
             default=0.0,
-            min=0.0,
-            max=4.0,
+            **GUIDANCE_RESCALE.bounds,
             step=0.05,
             tooltip="Brings the contrast of guided pictures back; 0 is off. The published script "
             "of stage 3 uses 2.",
@@ -306,12 +318,11 @@ class PCDMPublishedSigmas(io.ComfyNode):
             description="The steps that a stage was published with, for SamplerCustomAdvanced.",
             inputs=[
                 io.Model.Input("model", tooltip="A PCDM inpainting or refining model."),
-                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="How many steps."),
+                io.Int.Input("steps", default=20, min=1, max=MOST_STEPS, tooltip="How many steps."),
                 io.Float.Input(
                     "denoise",
                     default=1.0,
-                    min=0.0,
-                    max=1.0,
+                    **SHARE.bounds,
                     step=0.01,
                     tooltip="Below 1: the last steps of a longer run.",
                 ),

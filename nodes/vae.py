@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..pcdm_core.finite import check_finite
 from .convert import image_of, picture_of
 from .memory import Resident
 
@@ -47,14 +48,19 @@ class PatchVAE:
 
     @torch.no_grad()
     def decode(self, samples: Tensor, vae_options: dict[str, Any] | None = None) -> Tensor:
-        """LATENT samples -> IMAGE [B, H, W, 3]."""
+        """LATENT samples -> IMAGE [B, H, W, 3].
+
+        Raises:
+            ValueError: latents of another model.
+            FloatingPointError: the pictures are not finite.
+        """
         if samples.ndim != 4 or samples.shape[1] != self.latent_channels:
             raise ValueError(
                 f"This VAE decodes latents [B, {self.latent_channels}, h, w], got "
                 f"{list(samples.shape)}. Connect the VAE of the same model."
             )
         latents = samples.to(self.device, torch.float32) * self.config.scaling_factor
-        return image_of(self.resident.load().decode(latents))
+        return image_of(check_finite(self.resident.load().decode(latents), "The decoded picture"))
 
     def encode_tiled(self, pixels: Tensor, **tiles: Any) -> Tensor:
         """As `encode`."""

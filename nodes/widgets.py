@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
-from numbers import Real
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..pcdm_core.quoting import short
+from ..pcdm_core.ranges import Range
 
 _LISTED = 12  # options that an error names
 
@@ -57,15 +57,8 @@ def check_widget(item: io.Input, value: Any) -> Any:
         raise ValueError(f"{item.id} is {short(value)}. Connect a text, or type one.")
     if isinstance(item, (io.Int.Input, io.Float.Input)):
         whole = isinstance(item, io.Int.Input)
-        # NaN is neither above nor below anything.
-        if not (isinstance(value, Real) and item.min <= value <= item.max):
-            raise ValueError(_out_of_range(item, value, whole))
-        if whole and value != int(value):
-            raise ValueError(_out_of_range(item, value, whole))
+        if whole and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        Range(item.min, item.max, whole).check(item.id, value)
         return int(value) if whole else float(value)
     return value
-
-
-def _out_of_range(item: Any, value: Any, whole: bool) -> str:
-    kind = "whole number" if whole else "number"
-    return f"{item.id} is {short(value)}. Give a {kind} from {item.min} to {item.max}."

@@ -9,6 +9,7 @@ from typing import Any
 
 from .inputs import Seed, SourceFeatures
 from .pose.keypoints import Keypoints
+from .ranges import check_settings
 
 Progress = Callable[[str, int, int], None]
 """Called after each step with the stage's name, the steps done and the steps there are."""
@@ -43,7 +44,7 @@ def parts_of(
             source_pose if len(source_pose) == 1 else source_pose.select(part),
             target_pose.select(part),
             {
-                "seed": seed if isinstance(seed, int) else list(seed)[part],
+                "seed": list(seed)[part] if isinstance(seed, Sequence) else seed,
                 "batch_index": None if batch_index is None else list(batch_index)[part],
                 "callback": _of_chunk(callback, index, len(rows)),
                 **run,
@@ -59,8 +60,7 @@ def chunks_of(count: int, size: int) -> list[slice]:
     Raises:
         ValueError: a size below 1.
     """
-    if size < 1:
-        raise ValueError(f"chunk is {size}; give at least 1.")
+    check_settings(chunk=size)
     chunks = -(-count // size)
     bounds = [count * index // chunks for index in range(chunks + 1)]
     return [slice(a, b) for a, b in pairwise(bounds)]

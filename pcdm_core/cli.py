@@ -14,6 +14,7 @@ from .cli_evaluation import add_evaluation_commands
 from .fast import add_fast_options, find_fast
 from .files import check_name, distinct_names, print_any_name
 from .picture_files import add_picture_options
+from .ranges import COUNT, GUIDANCE_SCALE, NUMBER, PICTURES, SEED, STEPS, parse_size
 from .residence import add_memory_options
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
@@ -41,7 +42,7 @@ def run(command: Callable[[], None], program: str) -> int:
     print_any_name()
     try:
         command()
-    except (CheckpointError, ValueError, OSError, ImportError) as error:
+    except (CheckpointError, ValueError, FloatingPointError, OSError, ImportError) as error:
         return _fail(program, str(error))
     except RuntimeError as error:
         if "out of memory" not in str(error).lower():
@@ -83,14 +84,17 @@ def build_parser() -> argparse.ArgumentParser:
         help="size of the results: the source picture's (default) or the one the models work at",
     )
     generate.add_argument(
-        "--pictures", type=_positive, default=1, help="of each pose, with other noise (default 1)"
+        "--pictures",
+        type=PICTURES.parse,
+        default=1,
+        help="of each pose, with other noise (default 1)",
     )
     generate.add_argument(
         "--no-savings",
         action="store_true",
         help="compute in every step what does not change between them (to compare; slower)",
     )
-    generate.add_argument("--chunk", type=_positive, default=16, help="made at once (default 16)")
+    generate.add_argument("--chunk", type=COUNT.parse, default=16, help="made at once (default 16)")
     add_sampling_options(generate)
     generate.set_defaults(command=generate_pictures)
 
@@ -117,7 +121,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     pose.add_argument("--frame", type=_frame, help="of several frames this one: number or name")
     pose.add_argument(
-        "--size", type=_size, help="HEIGHTxWIDTH of the picture, for pixels in files without it"
+        "--size",
+        type=parse_size,
+        help="HEIGHTxWIDTH of the picture, for pixels in files without it",
     )
     pose.add_argument(
         "--units",
@@ -132,7 +138,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_evaluation_commands(
         commands,
-        size=_size,
+        size=parse_size,
         add_sampling_options=add_sampling_options,
         pick_device=pick_device,
         load_pipeline=load_pipeline,
@@ -146,10 +152,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     """Options that `generate` and the demo share."""
-    parser.add_argument("--seed", type=_natural, default=0, help="of the noise (default 0)")
-    parser.add_argument("--steps", type=_positive, default=DEFAULT_STEPS, help="of every stage")
+    parser.add_argument("--seed", type=SEED.parse, default=0, help="of the noise (default 0)")
+    parser.add_argument("--steps", type=STEPS.parse, default=DEFAULT_STEPS, help="of every stage")
     parser.add_argument(
-        "--guidance-scale", type=float, help="of stages 2 and 3 (default: the preset's; 1 is off)"
+        "--guidance-scale",
+        type=GUIDANCE_SCALE.parse,
+        help="of stages 2 and 3 (default: the preset's; 1 is off)",
     )
     add_fast_options(parser)
     parser.add_argument(
@@ -409,33 +417,12 @@ class StageBars:
             self._bar = None
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
-    return value
-
-
-def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is negative")
-    return value
-
-
 def _person(text: str) -> int | str:
-    return text if text == "largest" else _natural(text)
+    return text if text == "largest" else NUMBER.parse(text)
 
 
 def _frame(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no HEIGHTxWIDTH, such as 768x512")
-    return _positive(height), _positive(width)
 
 
 if __name__ == "__main__":

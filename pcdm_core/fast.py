@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .ranges import check_settings
+
 
 @dataclass(frozen=True)
 class FastPreset:
@@ -26,6 +28,9 @@ class FastPreset:
             code of single patches gives the same.
         hand_over_latents: give stage 2's latents to stage 3 without decoding and encoding them.
             There is no coarse picture then.
+
+    Raises:
+        ValueError: a setting that is no number of its range, see `ranges`.
     """
 
     about: str
@@ -34,6 +39,13 @@ class FastPreset:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     target_half_decode: bool = False
     hand_over_latents: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(
+            steps=self.steps,
+            guidance_scale=self.guidance_scale,
+            guidance_interval=self.guidance_interval,
+        )
 
     def check_coarse(self) -> None:
         """Refuse to be asked for coarse pictures where there are none.

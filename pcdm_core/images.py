@@ -18,9 +18,11 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from .files import atomic_file
+from .finite import check_finite
 from .picture_files import MAX_PIXELS, open_picture
 from .pose.body_mask import body_mask
 from .pose.keypoints import Keypoints
+from .ranges import COUNT, SIDE, check_settings
 
 __all__ = [
     "CLIP_MEAN", "CLIP_STD", "Fit", "FitMode", "as_picture", "background_colour", "body_mask",
@@ -113,6 +115,7 @@ def save_picture(picture: Tensor, path: str | os.PathLike[str]) -> Path:
         raise ValueError(f"{path}: one file holds one picture, got a batch of {len(batch)}")
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path}: pictures are written as PNG; name it {path.stem}.png")
+    check_finite(batch, f"{path}: the picture")
     with atomic_file(path) as file:
         to_pil(batch)[0].save(file, format="PNG")
     return path
@@ -161,8 +164,7 @@ def resize(picture: Tensor, height: int, width: int) -> Tensor:
     """
     if picture.shape[-2:] == (height, width):
         return picture
-    if height <= 0 or width <= 0:
-        raise ValueError(f"cannot resize to {height}x{width}; both must be positive")
+    check_settings(height=height, width=width)
     images = (image.resize((width, height), Image.Resampling.BICUBIC) for image in to_pil(picture))
     return from_uint8(np.stack([np.asarray(image) for image in images])).to(picture.device)
 
@@ -191,10 +193,11 @@ class Fit:
         """The fit of a size into a size, without any pixels (for poses of another picture)."""
         if mode not in get_args(FitMode):
             raise ValueError(f"fit mode {mode!r}: choose one of {', '.join(get_args(FitMode))}")
-        if min(source_height, source_width, height, width) <= 0:
+        sizes = source_height in COUNT, source_width in COUNT, height in SIDE, width in SIDE
+        if not all(sizes):
             raise ValueError(
                 f"cannot fit {source_height}x{source_width} into {height}x{width}; "
-                "sizes must be positive"
+                f"each side is {SIDE}"
             )
         if mode == "squash":
             return cls(source_height, source_width, height, width, 0, 0, height, width)

@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .config import Preset
+from .finite import check_finite
 from .images import Fit
 from .pose.keypoints import Keypoints
+from .ranges import check_settings
 from .sampling import draw_noise
 
 Seed = int | Sequence[int]
@@ -27,6 +30,18 @@ class SourceFeatures:
 
     def __len__(self) -> int:
         return len(self.patch_tokens)
+
+    def finite(self) -> SourceFeatures:
+        """Itself.
+
+        Raises:
+            FloatingPointError: an encoder gave something that is not finite.
+        """
+        check_finite(self.patch_tokens, "What the patch encoder sees of the source")
+        check_finite(self.canvas_latents, "The source's latent")
+        if self.image_embeds is not None:
+            check_finite(self.image_embeds, "The global encoder's embedding of the source")
+        return self
 
     def select(self, rows: slice) -> SourceFeatures:
         """Some of the sources."""
@@ -74,12 +89,13 @@ def draw_rows(
     """Noise [draws, B, *shape] of `batch` rows, see `draw_noise`; without indices all rows are 0.
 
     Raises:
-        ValueError: not as many indices or seeds as rows.
+        ValueError: not as many indices or seeds as rows, or one that is none (see `ranges`).
     """
+    check_settings(seed=seed, batch_index=batch_index)
     indices = [0] * batch if batch_index is None else list(batch_index)
     if len(indices) != batch:
         raise ValueError(f"batch_index has {len(indices)} entries for {batch} target poses.")
-    if isinstance(seed, int):
+    if not isinstance(seed, Sequence):
         return draw_noise(shape, seed, indices, draws)
     if len(seed) != batch:
         raise ValueError(f"There are {len(seed)} seeds for {batch} target poses.")
@@ -91,7 +107,11 @@ def repeat_rows(poses: int, pictures: int) -> tuple[list[int], list[int]]:
     """The rows of `pictures` pictures of each pose: which pose a row shows, and its `batch_index`.
 
     Two poses and three pictures: (0, 0, 0, 1, 1, 1) and (0, 1, 2, 0, 1, 2).
+
+    Raises:
+        ValueError: a number of pictures outside its range.
     """
+    check_settings(pictures=pictures)
     shown = [pose for pose in range(poses) for _ in range(pictures)]
     return shown, list(range(pictures)) * poses
 
@@ -118,3 +138,10 @@ def check_poses(source_pose: Keypoints, target_pose: Keypoints) -> None:
                 f"The {name} pose{which} has no visible joint inside the picture. Give the key "
                 f"points of at least some of the 18 body joints."
             )
+
+
+def note_hands(preset: Preset, draws_hands: bool, *poses: Keypoints) -> str:
+    """What to tell a user whose hands are left out; empty where nobody's are."""
+    if draws_hands or not any(pose.has_hands for pose in poses):
+        return ""
+    return f"The {preset.name} preset does not draw hands: hand key points were left out."

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from .quoting import one_line
+from .ranges import COUNT
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 8192 * 6144  # what phones take (50 megapixels), and decoded below 200 MB
@@ -72,7 +73,7 @@ def add_picture_options(*parsers: argparse.ArgumentParser) -> None:
     for parser in parsers:
         parser.add_argument(
             "--max-pixels",
-            type=int,
+            type=COUNT.parse,
             default=MAX_PIXELS,
             help="height times width of a picture that is still read (default %(default)s)",
         )
@@ -80,6 +81,7 @@ def add_picture_options(*parsers: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def _picture_in(file: BinaryIO, name: str, max_pixels: int) -> Generator[Image.Image]:
+    COUNT.check("max_pixels", max_pixels)
     limited = _LimitedFile(file)
     # WebP's reader takes the whole file before it knows the size.
     whole = limited.size if _is_webp(file) and limited.size <= max_pixels else 0

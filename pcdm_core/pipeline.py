@@ -19,9 +19,11 @@ from .components import PathLike, load_components
 from .conditioning import Conditioning
 from .config import Preset
 from .fast import FastPreset, find_fast
-from .inputs import Seed, SourceFeatures, check_poses, draw_rows
+from .finite import check_finite
+from .inputs import Seed, SourceFeatures, check_poses, draw_rows, note_hands
 from .output import PCDMsOutput
 from .pose.keypoints import Keypoints
+from .ranges import check_settings
 from .residence import Keep, Residence
 from .sampling import sample
 from .schedules import make_scheduler
@@ -137,7 +139,7 @@ class PCDMsPipeline:
             tokens = self.patch_encoder(self.patch_encoder.pixels(fitted).to(self.dtype))
         with using("autoencoder", self.autoencoder):
             canvas = self.autoencoder.encode(images.source_canvas(fitted).to(self.dtype))
-        return SourceFeatures(tokens, embeds, canvas, fit)
+        return SourceFeatures(tokens, embeds, canvas, fit).finite()
 
     def predict_embedding(
         self,
@@ -166,7 +168,7 @@ class PCDMsPipeline:
         embeds = features.expand(batch).image_embeds
         if embeds is None:
             raise ValueError("These source features were made without the prior's image encoder.")
-        steps = max(steps, 2)  # as the stage does, for the callback's count
+        check_settings(steps=steps)
         with self.residence.using("prior", self.prior):
             return stages.predict_embedding(
                 self.prior,
@@ -177,7 +179,7 @@ class PCDMsPipeline:
                 steps=steps,
                 guidance_scale=guidance_scale,
                 batch_index=batch_index,
-                callback=report(callback, "prior", steps),
+                callback=report(callback, "prior", max(steps, 2)),  # so many does the stage take
                 savings=savings,
                 denoiser=self.compiled.get("prior"),
             )
@@ -259,9 +261,9 @@ class PCDMsPipeline:
         """Canvas latents [B, C, h, 2w] -> the target's pictures [B, 3, H, W] in [-1, 1]."""
         with self.residence.using("autoencoder", self.autoencoder):
             if find_fast(fast).target_half_decode:
-                return self.autoencoder.decode(images.right_half(latents)).float().clamp(-1, 1)
+                return stages.decode(self.autoencoder, images.right_half(latents), "inpainting")
             # The whole canvas is decoded, because a decoder may look across the seam.
-            return images.right_half(self.autoencoder.decode(latents)).float().clamp(-1, 1)
+            return images.right_half(stages.decode(self.autoencoder, latents, "inpainting"))
 
     def _sample(
         self,
@@ -279,7 +281,7 @@ class PCDMsPipeline:
         """The loop of stages 2 and 3; what the fast preset says stands above the arguments."""
         steps = fast.steps or steps
         given = (fast.guidance_scale, guidance_scale, self.preset.guidance_scale)
-        return sample(
+        latents = sample(
             self.compiled.get(stage) or model,
             make_scheduler(model.config.schedule),
             noise,
@@ -291,6 +293,7 @@ class PCDMsPipeline:
             callback=report(callback, stage, steps),
             **options,
         )
+        return check_finite(latents, f"The {stage} stage's latent")
 
     @torch.no_grad()
     def refine(
@@ -352,7 +355,7 @@ class PCDMsPipeline:
                 savings=savings,
             )
         with self.residence.using("autoencoder", self.autoencoder):
-            return self.autoencoder.decode(latents).float().clamp(-1, 1)
+            return stages.decode(self.autoencoder, latents, "refining")
 
     def __call__(
         self,
@@ -398,28 +401,28 @@ class PCDMsPipeline:
                 needs no more for many poses than for one chunk.
 
         Raises:
-            ValueError: an unknown fast preset, a pose without a visible joint inside the picture,
-                or batches that differ.
+            ValueError: an unknown fast preset, a setting outside its range (see `ranges`), more
+                steps than a noise table has, a pose without a visible joint inside the picture, or
+                batches that differ.
+            FloatingPointError: what a stage gives is not finite.
         """
-        notes: list[str] = []
         preset = find_fast(fast)
+        refines = with_refining and self.refining is not None
+        models = (self.prior, self.inpainting, self.refining if refines else None)
+        check_settings(seed=seed, batch_index=batch_index, chunk=chunk, steps=steps)
+        check_settings(guidance_scale=guidance_scale, guidance_rescale=guidance_rescale)
+        stages.check_steps_of(models, preset.steps or steps)
         check_poses(source_pose, target_pose)
-        if not self.inpainting.config.draws_hands and (
-            source_pose.has_hands or target_pose.has_hands
-        ):
-            notes.append(
-                f"The {self.preset.name} preset does not draw hands: hand key points were left out."
-            )
+        note = note_hands(self.preset, self.inpainting.config.draws_hands, source_pose, target_pose)
         features = self.encode_source(source) if isinstance(source, Tensor) else source
         run: dict[str, Any] = {"steps": preset.steps or steps, "savings": savings}
         rows: dict[str, Any] = {"seed": seed, "batch_index": batch_index, "callback": callback}
         parts = parts_of(features, source_pose, target_pose, size=chunk, run=run, **rows)
         home = self.device if len(parts) == 1 else torch.device("cpu")
         predicted = [self.predict_embedding(p.features, p.source, p.target, **p.run) for p in parts]
+        hands_over = refines and preset.hand_over_latents
         guided: dict[str, Any] = {"guidance_scale": guidance_scale, "fast": preset}
         guided |= {"guidance_rescale": guidance_rescale}
-        refines = with_refining and self.refining is not None
-        hands_over = refines and preset.hand_over_latents
         made: list[Tensor] = []  # the coarse pictures, or what stage 3 takes in their place
         for p, embeds in zip(parts, predicted, strict=True):
             given = (p.features, p.source, p.target, embeds)
@@ -432,18 +435,15 @@ class PCDMsPipeline:
             key = "coarse_latents" if hands_over else "coarse"
             refined: list[Tensor] = []
             for p, stage2 in zip(parts, made, strict=True):
-                coarse_rows: dict[str, Any] = {key: stage2.to(self.device)}
-                refined.append(self.refine(p.features, **coarse_rows, **p.run, **guided).to(home))
+                inputs: dict[str, Any] = {key: stage2.to(self.device)}
+                refined.append(self.refine(p.features, **inputs, **p.run, **guided).to(home))
             image = torch.cat(refined)
         assert image is not None
         known = [embeds for embeds in predicted if embeds is not None]
         embeds = torch.cat(known) if known else None
-        height, width = self.preset.height, self.preset.width
         masked = features.fit.apply(target_pose)
         if restore:
-            height, width = features.fit.source_height, features.fit.source_width
-            masked = target_pose
-            image = features.fit.undo(image)
+            masked, image = target_pose, features.fit.undo(image)
             coarse = None if coarse is None else features.fit.undo(coarse)
-        mask = images.body_mask(masked, height, width).to(image.device)
-        return PCDMsOutput(image, coarse, embeds, mask, tuple(notes))
+        mask = images.body_mask(masked, *image.shape[-2:]).to(image.device)
+        return PCDMsOutput(image, coarse, embeds, mask, (note,) if note else ())

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from .conditioning import Rows, Step
+from .ranges import check_settings
 from .schedules import (
     LinearSteps,
+    check_steps,
     linear_steps,
+    most_steps,
     noised,
     set_last_timesteps,
     whole_run,
@@ -44,8 +47,12 @@ def draw_noise(
 
     Returns:
         [draws, B, *shape] fp32 on the CPU.
+
+    Raises:
+        ValueError: a seed, an index or a number of draws that is none, see `ranges`.
     """
-    generator = torch.Generator("cpu").manual_seed(seed)
+    check_settings(seed=seed, batch_index=batch_index, draws=draws)
+    generator = torch.Generator("cpu").manual_seed(int(seed))
     wanted = set(batch_index)
     table: dict[int, Tensor] = {}
     for index in range(max(wanted) + 1):
@@ -107,12 +114,19 @@ def sample(
 
     Returns:
         The sample [B, ...].
+
+    Raises:
+        ValueError: a setting that is no number of its range (see `ranges`), or more steps than the
+            noise table has; something that the sampler needs is missing.
     """
-    if steps < 1:
-        raise ValueError(f"steps is {steps}; sampling needs at least 1.")
-    if not 0.0 < denoise <= 1.0:
-        raise ValueError(f"denoise is {denoise}; it lies above 0 and is 1 at most.")
-    whole = whole_run(steps, denoise, scheduler.config.num_train_timesteps)
+    check_settings(steps=steps, denoise=denoise, guidance_interval=guidance_interval)
+    check_settings(guidance_scale=guidance_scale, guidance_rescale=guidance_rescale)
+    if guidance_interval[0] > guidance_interval[1]:
+        raise ValueError(
+            f"guidance_interval is {guidance_interval}; give its begin before its end."
+        )
+    check_steps(scheduler, steps)
+    whole = whole_run(steps, denoise, most_steps(scheduler))
     set_last_timesteps(scheduler, steps, whole)
     guided = uncond is not None and guidance_scale != 1.0
     cond = cond.expand(len(noise))

@@ -106,18 +106,45 @@ class LinearSteps:
         return summed.view(known.shape[1:]).to(self.dtype)
 
 
-def whole_run(steps: int, denoise: float, timesteps: int) -> int:
+def most_steps(scheduler: Any) -> int:
+    """How many steps a sampler of `make_scheduler` can take.
+
+    One from each timestep of its noise table; UniPC and DDIM end at the first one, from where none
+    is taken. With more, some step would go from a timestep to itself, which is not a number.
+    """
+    config = scheduler.config
+    ends_at_first = config.get("timestep_spacing") in ("linspace", "leading")
+    return config.num_train_timesteps - ends_at_first
+
+
+def check_steps(scheduler: Any, steps: int) -> None:
+    """Refuse more steps than the sampler can take.
+
+    Raises:
+        ValueError: how many there can be, and the number of timesteps in the noise table.
+    """
+    most = most_steps(scheduler)
+    if steps > most:
+        raise ValueError(
+            f"steps is {steps}; give {most} at most, because the model's noise table has "
+            f"{scheduler.config.num_train_timesteps} timesteps."
+        )
+
+
+def whole_run(steps: int, denoise: float, most: int) -> int:
     """Steps of the run whose last `steps` are that share of it, as ComfyUI's samplers count.
 
-    A run has no more steps than the noise table has timesteps, because a step from a timestep to
-    itself is not a number: a smaller share is taken for the smallest that there is.
+    A run has no more steps than `most_steps`: a smaller share is taken for the smallest that there
+    is.
     """
-    return max(min(int(steps / denoise), timesteps), steps)
+    return max(min(int(steps / denoise), most), steps)
 
 
 def set_last_timesteps(scheduler: Any, steps: int, whole: int) -> None:
     """Prepare `scheduler` for the last `steps` steps of a run of `whole` steps."""
     scheduler.set_timesteps(whole)
+    # The library counts down by a fraction, and rounding leaves some runs one timestep too many.
+    scheduler.timesteps = scheduler.timesteps[:whole]
     if hasattr(scheduler, "set_begin_index"):  # of samplers that count their steps
         scheduler.set_begin_index(whole - steps)
 

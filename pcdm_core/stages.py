@@ -6,7 +6,7 @@ calls them one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -14,14 +14,41 @@ from torch import Tensor
 from . import images
 from .compiled import CompiledSteps
 from .conditioning import Conditioning, PriorConditioning
+from .finite import check_finite
 from .inputs import Seed, draw_rows
 from .pose.keypoints import Keypoints
 from .pose.render import render_pose
+from .ranges import check_settings
 from .sampling import sample
-from .schedules import make_scheduler
+from .schedules import check_steps, make_scheduler
 
 if TYPE_CHECKING:
-    from .models import InpaintingModel, PosePrior
+    from .models import InpaintingModel, PosePrior, RefiningModel
+    from .vae import Autoencoder
+
+
+def check_steps_of(
+    models: Iterable[PosePrior | InpaintingModel | RefiningModel | None], steps: int
+) -> None:
+    """Refuse, before a run begins, more steps than one of its stages can take.
+
+    Raises:
+        ValueError: see `check_steps`.
+    """
+    for model in models:
+        if model is not None:
+            check_steps(make_scheduler(model.config.schedule), steps)
+
+
+def decode(autoencoder: Autoencoder, latents: Tensor, stage: str) -> Tensor:
+    """A stage's latents -> its pictures, float32 [B, 3, H, W] in [-1, 1].
+
+    Raises:
+        FloatingPointError: they are not finite.
+    """
+    # Before values are cut off: infinity would become black or white.
+    pictures = check_finite(autoencoder.decode(latents), f"The {stage} stage's picture")
+    return pictures.float().clamp(-1, 1)
 
 
 def predict_embedding(
@@ -47,13 +74,20 @@ def predict_embedding(
         callback: called after each step with its index and the sample.
         savings: see `sample`.
         denoiser: what the loop calls in place of the prior itself.
+
+    Raises:
+        ValueError: a setting that is no number of its range (see `ranges`), or more steps than the
+            noise table has.
+        FloatingPointError: the result is not finite.
     """
+    check_settings(steps=steps, guidance_scale=guidance_scale)
+    check_steps(make_scheduler(prior.config.schedule), steps)
     batch = len(target_pose)
     cond = prior.condition(image_embeds, source_pose.expand(batch), target_pose)
     steps = max(steps, 2)  # the first and the last timestep; the sampler cannot do with one
     guided = guidance_scale not in (0.0, 1.0)
     shape = image_embeds.shape[1:]
-    return run_prior(
+    embeds = run_prior(
         prior,
         cond,
         draw_rows(shape, seed, batch, batch_index, draws=steps).to(image_embeds),
@@ -63,6 +97,7 @@ def predict_embedding(
         savings=savings,
         denoiser=denoiser,
     )
+    return check_finite(embeds, "The prior stage's embedding")
 
 
 def run_prior(

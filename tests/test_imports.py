@@ -24,6 +24,8 @@ ORDER = (
         "picture_files",
         "file_names",
         "quoting",
+        "ranges",
+        "finite",
     },
     {"conditioning"},
     {"models", "encoders", "encoder_inputs", "vae", "schedules", "unclip"},

@@ -27,6 +27,7 @@ from pcdm_core.components import STUDENT_STEPS, preset_of
 from pcdm_core.difference import SUFFIX, save_difference
 from pcdm_core.models import RefiningModel
 from pcdm_core.pipeline import PCDMsPipeline
+from pcdm_core.ranges import COUNT, NUMBER
 
 from .components import preset_note, save_components
 from .config import TrainConfig, load_config
@@ -226,9 +227,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/student"), help="the run's folder")
     parser.add_argument("--teacher", type=Path, help="folder of weights (default: those that ship)")
     parser.add_argument(
-        "--pairs", type=int, default=200, help="of unseen people to compare on; 0 trains only"
+        "--pairs",
+        type=NUMBER.parse,
+        default=200,
+        help="of unseen people to compare on; 0 trains only",
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes that render and measure")
+    parser.add_argument(
+        "--workers", type=COUNT.parse, default=1, help="processes that render and measure"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:

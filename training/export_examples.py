@@ -19,6 +19,7 @@ from pcdm_core.images import from_uint8, save_picture
 from pcdm_core.pose.formats import write_openpose
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.presets import find_preset
+from pcdm_core.ranges import COUNT, NUMBER
 
 from .synthetic import View, identity_seed, make_identity, render_view
 from .synthetic.camera import FACE, OUTSIDE, VISIBLE
@@ -32,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the folder; returns the exit status."""
     parser = argparse.ArgumentParser(prog="export_examples", description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--people", type=int, default=12)
-    parser.add_argument("--first", type=int, default=0, help="number of the first person")
-    parser.add_argument("--views", type=int, default=9)
+    parser.add_argument("--people", type=COUNT.parse, default=12)
+    parser.add_argument("--first", type=NUMBER.parse, default=0, help="number of the first person")
+    parser.add_argument("--views", type=COUNT.parse, default=9)
     parser.add_argument("--preset", default="mini", help="whose picture size they get")
     options = parser.parse_args(argv)
     preset = find_preset(options.preset)

@@ -26,6 +26,7 @@ from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_glob
 from pcdm_core.files import write_bytes
 from pcdm_core.images import from_planes
 from pcdm_core.presets import find_preset
+from pcdm_core.ranges import COUNT
 from pcdm_core.vae import PatchAutoencoder, build_autoencoder
 
 from .components import load_components, preset_note, save_components
@@ -372,7 +373,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ship", type=Path, help="copy the finished weights to this folder")
     parser.add_argument(
         "--follow",
-        type=int,
+        type=COUNT.parse,
         metavar="N",
         help="start training at N rendered people and take in the others as they come",
     )

@@ -20,6 +20,7 @@ from diffusers.models.embeddings import Timesteps
 from torch import Tensor, nn
 
 from pcdm_core.checkpoints import CheckpointError, inspect, load_model, save_model
+from pcdm_core.ranges import NUMBER
 
 NOTE = "timestep_shift"
 
@@ -77,7 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit status: 0, or 2 with one sentence on standard error."""
     parser = argparse.ArgumentParser(prog="time_shift", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("file", type=Path, help="weights of stage 2 or 3, changed in place")
-    parser.add_argument("--timesteps", type=int, required=True, help="how many later; 20 is much")
+    parser.add_argument(
+        "--timesteps", type=NUMBER.parse, required=True, help="how many later; 20 is much"
+    )
     options = parser.parse_args(arguments)
     try:
         now = shift_file(options.file, options.timesteps)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import write_text
+from ..ranges import COUNT
 
 if TYPE_CHECKING:
     from ..pipeline import PCDMsPipeline
@@ -84,12 +85,12 @@ def add_run_benchmark(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, help="folder; it goes on there")
     parser.add_argument(
         "--best-of",
-        type=int,
+        type=COUNT.parse,
         default=1,
         help="as published: draw so many and keep the nearest to the truth, apart from the singles",
     )
     parser.add_argument("--no-refining", action="store_true", help="stop after stage 2")
-    parser.add_argument("--batch", type=int, default=8, help="pairs at once (default 8)")
+    parser.add_argument("--batch", type=COUNT.parse, default=8, help="pairs at once (default 8)")
     return parser
 
 

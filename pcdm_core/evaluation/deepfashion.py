@@ -23,6 +23,7 @@ from ..files import folded, write_text
 from ..images import fit, load_picture, save_picture, to_uint8
 from ..pipeline import PCDMsPipeline
 from ..pose.keypoints import Keypoints
+from ..ranges import COUNT, check_settings
 from .protocols import PROTOCOLS, reconstruction
 
 RECORD = "rendering.json"
@@ -48,8 +49,8 @@ class Rendering:
     refining: bool = True
 
     def __post_init__(self) -> None:
-        if self.best_of < 1:
-            raise ValueError(f"best_of is at least 1, got {self.best_of}.")
+        check_settings(seed=self.seed, steps=self.steps, guidance_scale=self.guidance_scale)
+        COUNT.check("best_of", self.best_of)
 
     @property
     def folders(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..ranges import check_settings
 from .keypoints import Keypoints
 from .skeleton import KINDS, PARENT
 
@@ -41,7 +42,11 @@ def body_mask(keypoints: Keypoints, height: int, width: int) -> Tensor:
     Returns:
         float32 `[B, 1, height, width]` in [0, 1], 1 inside, with a soft edge, on the key points'
         device.
+
+    Raises:
+        ValueError: a size outside its range.
     """
+    check_settings(height=height, width=width)
     device = keypoints.xy.device
     rows = torch.arange(height, device=device, dtype=torch.float32) + 0.5
     columns = torch.arange(width, device=device, dtype=torch.float32) + 0.5

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..ranges import check_settings
 from .keypoints import Keypoints
 from .skeleton import KINDS, PARENT, TREE, Bools, Floats, trunk_length
 
@@ -48,12 +49,11 @@ def interpolate_poses(
         nearer of them shows is visible too.
 
     Raises:
-        ValueError: no key pose, or a count below 1.
+        ValueError: no key pose, or a count or a size outside its range.
     """
     if not len(poses):
         raise ValueError("There is no pose to begin with; give at least one.")
-    if count < 1:
-        raise ValueError(f"A movement has at least 1 pose, got {count}.")
+    check_settings(count=count, height=size[0], width=size[1])
     if len(poses) == 1 or count == 1:
         return poses.select(0).expand(count)
     stops = len(poses) if loop else len(poses) - 1

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..ranges import check_settings
+
 BODY_JOINTS = (
     "nose", "neck",
     "right_shoulder", "right_elbow", "right_wrist",
@@ -93,8 +95,7 @@ class Keypoints:
             hands_xy: `[B, 2, 21, 2]` or `[2, 21, 2]`, left hand first.
             hands_visible: `[B, 2, 21]` or `[2, 21]`.
         """
-        if height <= 0 or width <= 0:
-            raise ValueError(f"the picture's size must be positive, got {height}x{width}")
+        check_settings(height=height, width=width)
         widest = _widest(xy.device)
         size = torch.tensor([width, height], dtype=widest, device=xy.device)
         single = xy.ndim == 2

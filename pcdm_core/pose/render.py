@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..ranges import check_settings
 from .drawing import draw_line, ellipse_polygon, fill_circle, fill_convex_polygon
 from .keypoints import Keypoints
 
@@ -86,7 +87,11 @@ def render_pose(
     Returns:
         float32 `[B, 3, height, width]`, RGB in [-1, 1], black background, on the key points'
         device.
+
+    Raises:
+        ValueError: a size outside its range.
     """
+    check_settings(height=height, width=width)
     people = people_of(keypoints if draw_hands else keypoints.without_hands())
     if not people:
         return torch.zeros(0, 3, height, width, device=keypoints.xy.device)

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
+from ..ranges import check_settings
 from .editing import fit_pose, inside
 from .keypoints import Keypoints
 from .skeleton import (
@@ -86,7 +87,11 @@ def retarget(
 
     Returns:
         Key points in the source's frame.
+
+    Raises:
+        ValueError: an unknown framing, or a size outside its range.
     """
+    check_settings(height=size[0], width=size[1])
     if framing not in get_args(Framing):
         raise ValueError(f"framing {framing!r}: choose one of {', '.join(get_args(Framing))}")
     # One unit for both: the target's picture as it is seen whole in the source's frame.

@@ -143,5 +143,5 @@ def test_one_key_pose_is_repeated_and_none_is_refused() -> None:
     assert len(interpolate_poses(STANDING, 8, SIZE)) == 8
     with pytest.raises(ValueError, match="no pose to begin with"):
         interpolate_poses(STANDING.select([]), 8, SIZE)
-    with pytest.raises(ValueError, match="at least 1 pose"):
+    with pytest.raises(ValueError, match="count is 0; give a whole number from 1"):
         interpolate_poses(STANDING, 0, SIZE)

@@ -190,7 +190,7 @@ def test_a_cancelled_run_stops_within_a_second_and_the_next_one_works(
     server: Server, record_property: Callable[[str, object], None]
 ) -> None:
     path = ROOT / "workflows" / "api" / "pcdm_three_stage.json"
-    long = prompt(path, steps=1000, seed=5)
+    long = prompt(path, steps=999, seed=5)
     inpainting, _ = only(long, "PCDMInpaintingSampler")
     run = asyncio.run(cancel(server, long, inpainting))
     assert run.end == "execution_interrupted"
@@ -293,4 +293,30 @@ def test_what_cannot_run_is_said_before_or_in_one_sentence(server: Server) -> No
     wrong = prompt(path, steps=2)
     only(wrong, "PCDMInpaintingSampler")[1]["model"] = [only(wrong, "PCDMLoadRefining")[0], 0]
     assert "Connect PCDM Load Inpainting Model" in server.failure(wrong)
+    unsaid = prompt(path, steps=2)
+    only(unsaid, "PCDMRefiningSampler")[1]["guidance_scale"] = math.nan
+    assert "guidance_scale is nan; give a number from 0 to 100" in server.failure(unsaid)
+    many = prompt(path)
+    many["99"] = {"class_type": "PrimitiveInt", "inputs": {"value": 5000}}
+    only(many, "PCDMInpaintingSampler")[1]["steps"] = ["99", 0]
+    assert "steps is 5000; give a whole number from 1 to 1000" in server.failure(many)
     assert server.run(prompt(path, steps=2, seed=8))
+
+
+def test_other_pictures_than_in_the_inpainting_stage_are_shown_on_the_refining_node(
+    server: Server,
+) -> None:
+    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", steps=2, seed=10)
+    key, refining = only(graph, "PCDMRefiningSampler")
+    for node in graph.values():
+        if "pictures" in node["inputs"]:
+            node["inputs"]["pictures"] = 2
+    texts = []
+    for pictures in (1, 2):
+        refining["pictures"] = pictures
+        shown, outputs = asyncio.run(run_and_read_texts(server, graph))
+        texts.append((shown.get(key), outputs.get(key, {}).get("text")))
+    (told, listed), (after, later) = texts
+    assert "pictures is 1 here and 2 in the inpainting stage" in told
+    assert listed == [told]
+    assert (after, later) == ("", None)

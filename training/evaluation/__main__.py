@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pcdm_core.ranges import COUNT, NUMBER
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 2 with one sentence on standard error."""
@@ -22,7 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_options(parser, pairs=64)
     parser.add_argument(
-        "--oracle-pairs", type=int, default=100, help="first pairs with four seeds (default 100)"
+        "--oracle-pairs",
+        type=NUMBER.parse,
+        default=100,
+        help="first pairs with four seeds (default 100)",
     )
     parser.add_argument(
         "--train-data",
@@ -51,12 +56,18 @@ def add_options(parser: argparse.ArgumentParser, *, pairs: int) -> None:
     """Options that the evaluation shares with the tables of choices."""
     from .keypoint_judge import DEFAULT_FILE
 
-    parser.add_argument("--pairs", type=int, default=pairs, help="how many (default %(default)s)")
+    parser.add_argument(
+        "--pairs", type=COUNT.parse, default=pairs, help="how many (default %(default)s)"
+    )
     parser.add_argument("--json", type=Path, required=True, help="where the figures go")
     parser.add_argument("--data", type=Path, help="rendered people to use in place of new ones")
     parser.add_argument("--split", default="test", help="of the people (default test)")
-    parser.add_argument("--batch", type=int, default=8, help="pairs sampled at once (default 8)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that render and measure")
+    parser.add_argument(
+        "--batch", type=COUNT.parse, default=8, help="pairs sampled at once (default 8)"
+    )
+    parser.add_argument(
+        "--workers", type=COUNT.parse, default=1, help="processes that render and measure"
+    )
     parser.add_argument(
         "--pose-judge",
         choices=("auto", "blazepose", "regressor"),

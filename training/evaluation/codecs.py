@@ -24,6 +24,7 @@ from pcdm_core.config import AutoencoderConfig
 from pcdm_core.files import write_text
 from pcdm_core.images import from_planes, from_uint8, to_uint8
 from pcdm_core.presets import find_preset
+from pcdm_core.ranges import COUNT, SEED
 from pcdm_core.vae import PatchAutoencoder
 
 from ..people import load_people
@@ -111,9 +112,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="codecs", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--train-data", type=Path, required=True, help="rendered people to fit to")
     parser.add_argument("--json", type=Path, required=True, help="where the figures go")
-    parser.add_argument("--pairs", type=int, default=128, help="unseen pictures (default 128)")
-    parser.add_argument("--seed", type=int, default=0, help="which unseen people")
-    parser.add_argument("--steps", type=int, default=1000, help="of the learned code")
+    parser.add_argument(
+        "--pairs", type=COUNT.parse, default=128, help="unseen pictures (default 128)"
+    )
+    parser.add_argument("--seed", type=SEED.parse, default=0, help="which unseen people")
+    parser.add_argument("--steps", type=COUNT.parse, default=1000, help="of the learned code")
     parser.add_argument("--preset", default="mini", help="whose picture size and code")
     options = parser.parse_args(argv)
     try:

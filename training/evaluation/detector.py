@@ -25,6 +25,7 @@ from pcdm_core.pose.detect import DetectionError, NoPersonError, detect_people
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.keypoints import MIRROR, Keypoints
 from pcdm_core.pose.views import FACE, view_of
+from pcdm_core.ranges import COUNT
 
 from ..people import identity_folders
 from ..synthetic.camera import OUTSIDE, VISIBLE
@@ -174,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="detector", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, help="rendered people; without it the examples")
     parser.add_argument("--split", default="test", help="of --data (default test)")
-    parser.add_argument("--limit", type=int, help="take the first so many pictures")
+    parser.add_argument("--limit", type=COUNT.parse, help="take the first so many pictures")
     parser.add_argument("--json", type=Path, help="where the figures go")
     options = parser.parse_args(argv)
     try:

@@ -28,6 +28,7 @@ from pcdm_core.files import write_bytes
 from pcdm_core.images import from_uint8
 from pcdm_core.picture_files import open_picture
 from pcdm_core.pose.keypoints import MIRROR
+from pcdm_core.ranges import COUNT, SEED
 
 from ..people import identity_folders
 from ..perception import place_entropy
@@ -271,10 +272,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=Path("data/people"), help="rendered people")
     parser.add_argument("--split", default="train")
     parser.add_argument("--out", type=Path, default=DEFAULT_FILE)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--views", type=int, help="pictures of each person (default all)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=COUNT.parse, default=2000)
+    parser.add_argument("--batch", type=COUNT.parse, default=32)
+    parser.add_argument("--views", type=COUNT.parse, help="pictures of each person (default all)")
+    parser.add_argument("--seed", type=SEED.parse, default=0)
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     return run(lambda: _write(options), "keypoint_judge")

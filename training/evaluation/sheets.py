@@ -19,6 +19,7 @@ from PIL import Image
 from pcdm_core import images
 from pcdm_core.files import atomic_file
 from pcdm_core.pose.render import render_pose
+from pcdm_core.ranges import NUMBER
 from pcdm_core.sheet import contact_sheet
 
 from .pictures import pictures_file, read_pictures, target_pose
@@ -37,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sheets", description="Contact sheets of an evaluation.")
     parser.add_argument("--json", type=Path, required=True, help="the report that evaluate wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder of the two sheets")
-    parser.add_argument("--people", type=int, default=PEOPLE, help="how many chosen by seed")
-    parser.add_argument("--worst", type=int, default=WORST, help="how many of the worst")
+    parser.add_argument(
+        "--people", type=NUMBER.parse, default=PEOPLE, help="how many chosen by seed"
+    )
+    parser.add_argument("--worst", type=NUMBER.parse, default=WORST, help="how many of the worst")
     options = parser.parse_args(argv)
     return run(lambda: write_sheets(options), "sheets")
 

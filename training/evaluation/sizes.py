@@ -23,6 +23,7 @@ from pcdm_core.config import AutoencoderConfig
 from pcdm_core.files import write_text
 from pcdm_core.images import from_uint8, to_uint8
 from pcdm_core.presets import find_preset
+from pcdm_core.ranges import COUNT, SEED
 
 from .cases import Shot, choose_pairs, shots_of
 from .codecs import fitted, round_trip
@@ -85,9 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sizes", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--json", type=Path, required=True, help="where the figures go")
     parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="HEIGHTxWIDTH")
-    parser.add_argument("--pictures", type=int, default=200, help="of unseen people")
-    parser.add_argument("--fit", type=int, default=300, help="pictures that the code is fitted to")
-    parser.add_argument("--seed", type=int, default=0, help="which people")
+    parser.add_argument("--pictures", type=COUNT.parse, default=200, help="of unseen people")
+    parser.add_argument(
+        "--fit", type=COUNT.parse, default=300, help="pictures that the code is fitted to"
+    )
+    parser.add_argument("--seed", type=SEED.parse, default=0, help="which people")
     parser.add_argument("--preset", default="mini", help="whose code")
     options = parser.parse_args(argv)
     report: dict[str, Any] = {}

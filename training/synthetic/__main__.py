@@ -17,15 +17,10 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # before numpy loads: workers are the parallelism
 
+from pcdm_core.ranges import COUNT, NUMBER, SEED, parse_size  # noqa: E402
+
 from .dataset import Job, contact_sheet, write_dataset  # noqa: E402
 from .identity import SPLITS, identity_seed, make_identity  # noqa: E402
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, cross, width = text.partition("x")
-    if not (cross and height.isdigit() and width.isdigit()):
-        raise argparse.ArgumentTypeError(f"size must be HEIGHTxWIDTH, such as 256x176: {text!r}")
-    return int(height), int(width)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,13 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="folder of the data set")
     parser.add_argument("--split", choices=SPLITS, default="train")
-    parser.add_argument("--identities", type=int, default=8, help="how many people")
-    parser.add_argument("--first", type=int, default=0, help="number of the first person")
-    parser.add_argument("--views", type=int, default=8, help="pictures of each person")
-    parser.add_argument("--size", type=_size, default=(256, 176), help="HEIGHTxWIDTH")
+    parser.add_argument("--identities", type=COUNT.parse, default=8, help="how many people")
+    parser.add_argument("--first", type=NUMBER.parse, default=0, help="number of the first person")
+    parser.add_argument("--views", type=COUNT.parse, default=8, help="pictures of each person")
+    parser.add_argument("--size", type=parse_size, default=(256, 176), help="HEIGHTxWIDTH")
     # A pool on Windows holds 61 processes at most.
-    parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 61))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=COUNT.parse, default=min(os.cpu_count() or 1, 61))
+    parser.add_argument("--seed", type=SEED.parse, default=0)
     parser.add_argument("--sheet", type=Path, help="write one contact sheet instead of a data set")
     parser.add_argument("--no-keypoints", action="store_true", help="sheet without key points")
     args = parser.parse_args(arguments)

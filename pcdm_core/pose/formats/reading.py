@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, TypeGuard, get_args
 
 import torch
 
+from ...ranges import SHARE, SIDE
 from ..keypoints import BODY_JOINTS, HAND_SIDES, Keypoints
 from .deepfashion import frames_of_table, looks_like_table
 from .documents import frames_of
 from .frame import Findings, Frame, Report, Settings, Units
 from .limits import LARGEST_FILE, PoseError, brief, check_length, parse_json
-from .points import is_number
 from .text import frame_of_text
 
 Document = Mapping[str, Any] | Sequence[Any]
@@ -159,7 +160,7 @@ def choose_person(
         )
     if person == "largest":
         return int(_areas(people).argmax())
-    if not is_number(person):
+    if isinstance(person, bool) or not isinstance(person, Integral):
         raise PoseError(f"{where}: person is a number or 'largest', got {brief(person)}")
     if not 0 <= person < len(people):
         raise PoseError(
@@ -183,8 +184,10 @@ def _frames(
     only: int | str | None,
 ) -> list[Frame]:
     size = settings.size
-    if size is not None and min(size) <= 0:
-        raise PoseError(f"{where}: size is (height, width) and positive, got {size}")
+    if size is not None and not all(side in SIDE for side in size):
+        raise PoseError(f"{where}: size is (height, width), each {SIDE}; got {size}")
+    if settings.threshold is not None and settings.threshold not in SHARE:
+        raise PoseError(f"{where}: threshold is {SHARE}; got {settings.threshold}")
     if settings.units not in get_args(Units):
         raise PoseError(
             f"{where}: units is one of {', '.join(get_args(Units))}; got {brief(settings.units)}"

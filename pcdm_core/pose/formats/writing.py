@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from ...files import write_text
+from ...ranges import check_settings
 from ..keypoints import HAND_POINTS, HAND_SIDES, Keypoints
 from .people import is_missing
 
@@ -31,8 +32,7 @@ def to_openpose(keypoints: Keypoints, height: int, width: int) -> list[dict[str,
     Missing joints are 0, 0, 0. A visible joint beyond the left or upper border keeps its negative
     coordinate.
     """
-    if height <= 0 or width <= 0:
-        raise ValueError(f"the canvas's size must be positive, got {height}x{width}")
+    check_settings(height=height, width=width)
     documents = []
     for row in range(len(keypoints)):
         person: dict[str, Any] = {
