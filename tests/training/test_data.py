@@ -107,7 +107,7 @@ def test_missing_and_broken_files_are_listed_and_the_rest_is_used(
     pose = pcdms / "normalized_pose_txt" / f"{STEMS[2]}.txt"
     pose.write_text("0.5 0.5\n")
     (problem,) = open_pictures(pcdms).problems
-    assert "1 lines; expected 18" in problem.what
+    assert "1 line; expected 18" in problem.what
     pose.write_text("-1 -1\n" * 18)
     (problem,) = open_pictures(pcdms).problems
     assert "all 18 joints are missing" in problem.what
