@@ -41,16 +41,35 @@ COMMANDS = {
     ),
     "test": Command("tests", "lint, types and tests, then a table of what ran"),
     "parity": Command("tests.parity", "compare with a folder of reference tensors: parity DIR"),
-    "train-mini": Command("training.mini", "make the shipped weights again, from nothing"),
-    "distill": Command("training.distill", "a few-step student, measured against its teacher"),
+    "train-mini": Command(
+        "training.commands.train_mini", "make the shipped weights again, from nothing"
+    ),
+    "distill": Command(
+        "training.distillation.run", "a few-step student, measured against its teacher"
+    ),
     "data": Command("training.data", "what a data set holds, and which of its files are broken"),
-    "train": Command("training.recipe", "train one stage of the paper's recipe on your data set"),
-    "export": Command("training.export", "a trained run as files that nodes and pcdm load"),
-    "evaluate": Command("training.evaluation", "measure weights on pairs that training never saw"),
+    "train": Command(
+        "training.commands.train_stage", "train one stage of the paper's recipe on your data set"
+    ),
+    "export": Command(
+        "training.commands.export", "a trained run as files that nodes and pcdm load"
+    ),
+    "evaluate": Command(
+        "training.evaluation",
+        "weights of our own on held-out rendered people (measure: any pictures)",
+    ),
+    "run-benchmark": Command(
+        "training.commands.run_benchmark", "draw the test pairs of a data set, for measure"
+    ),
+    "measure": Command(
+        "training.commands.measure", "a folder of pictures against its truths, by a protocol"
+    ),
     "bench": Command(
         "benchmarks", "time and memory of a picture, against the published scripts' way"
     ),
-    "sheets": Command("training.evaluation.sheets", "contact sheets of a finished evaluation"),
+    "sheets": Command(
+        "training.evaluation.contact_sheets", "contact sheets of a finished evaluation"
+    ),
 }
 
 

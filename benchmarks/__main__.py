@@ -20,17 +20,17 @@ from typing import Any
 import torch
 
 from pcdm_core.cli import pick_device, run
-from pcdm_core.fast import FAST_PRESETS, STUDENT
 from pcdm_core.files import write_text
 from pcdm_core.ranges import COUNT
+from pcdm_core.speed import FAST_PRESETS, STUDENT
 
-from .arms import make_arms, ratios, run_arms
 from .inputs import load, random_components, sized
-from .measuring import machine
 from .one_step import measure_steps
 from .plot import drawing
 from .readme import write_readme
 from .report import markdown
+from .timing import machine
+from .variants import make_arms, ratios, run_arms
 
 MODELS = ("mini", "published")
 

@@ -34,10 +34,10 @@ from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.ranges import COUNT
 
-from .measuring import machine, spread
 from .readme import write_readme
 from .report import host_table
 from .server import ROOT, Server, running
+from .timing import machine, spread
 
 COMFYUI = "COMFYUI_PATH"
 PYTHON = "Python pipeline"

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcdm_core.checkpoint_keys import CONFIGS
 from pcdm_core.checkpoints import build
-from pcdm_core.components import load_components
+from pcdm_core.checkpoints.components import load_components
+from pcdm_core.checkpoints.signatures import CONFIGS
 from pcdm_core.config import Preset
 from pcdm_core.encoders import LinearImageEncoder
 from pcdm_core.pose.keypoints import Keypoints

@@ -26,8 +26,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pcdm_core.checkpoint_keys import CONFIGS
 from pcdm_core.checkpoints import build
+from pcdm_core.checkpoints.signatures import CONFIGS
 from pcdm_core.conditioning import PriorConditioning
 from pcdm_core.config import Preset
 from pcdm_core.files import write_text

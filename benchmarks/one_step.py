@@ -22,8 +22,8 @@ from pcdm_core.sampling import sample
 from pcdm_core.schedules import make_scheduler
 
 from .inputs import noise_case, random_component
-from .measuring import peak_bytes, spread
-from .plain import GUIDANCE
+from .published_baseline import GUIDANCE
+from .timing import peak_bytes, spread
 
 
 def draw(*shape: int) -> Tensor:

@@ -27,17 +27,17 @@ from pcdm_core import images
 from pcdm_core.cli import pick_device, run
 from pcdm_core.config import Preset
 from pcdm_core.demo import EXAMPLES
-from pcdm_core.evaluation.metrics import ssim
-from pcdm_core.evaluation.perceptual import STLPIPS
 from pcdm_core.files import write_text
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.ranges import COUNT, GUIDANCE_SCALE
+from training.evaluation.metrics import ssim
+from training.evaluation.st_lpips import STLPIPS
 
 from .inputs import Components, load
-from .measuring import machine
-from .mixed import HalfProducts, Stages, cast, in_type, variants, whole
+from .mixed_dtypes import HalfProducts, Stages, cast, in_type, variants, whole
+from .timing import machine
 
 SEED = 0
 Figures = dict[str, float]

@@ -25,7 +25,7 @@ from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.ranges import COUNT, GUIDANCE_SCALE
 
 from .inputs import noise_case
-from .measuring import flops, interleaved
+from .timing import flops, interleaved
 
 
 def stages_of(

@@ -26,7 +26,7 @@ from pcdm_core.presets import find_preset
 from pcdm_core.ranges import COUNT
 from pcdm_core.vae import build_autoencoder
 
-from .measuring import flops
+from .timing import flops
 
 META = torch.device("meta")
 

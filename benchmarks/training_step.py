@@ -29,16 +29,16 @@ from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_glob
 from pcdm_core.presets import find_preset
 from pcdm_core.ranges import COUNT
 from pcdm_core.vae import build_autoencoder
-from training.cached_features import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
 from training.config import StageRun
 from training.data import ContentIndex, open_pictures
-from training.features import Features, OnlineFeatures
-from training.initialise import build_denoiser
-from training.people import CoarsePictures, people_of_pictures
+from training.data.in_memory import CoarsePictures, people_of_pictures
+from training.features.cached import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
+from training.features.protocol import Features, OnlineFeatures
+from training.loop.trainer import PairSource, Trainer
 from training.stages import Frozen, InpaintingStage, PriorStage, RefiningStage, StageModule
-from training.train import PairSource, Trainer
+from training.stages.initialise import build_denoiser
 
-from .measuring import flops, interleaved
+from .timing import flops, interleaved
 
 
 def write_pictures(root: Path, preset: Preset, people: int) -> None:

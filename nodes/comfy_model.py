@@ -28,9 +28,9 @@ import torch
 from ..pcdm_core.config import AutoencoderConfig, InpaintingConfig, Preset, ScheduleConfig
 from ..pcdm_core.finite import check_finite
 from ..pcdm_core.schedules import alphas_cumprod
-from .memory import Resident
+from .managed import Resident
 from .network import PoseUNet, native_state_dict, unet_config
-from .stages import StageModel
+from .stage_model import StageModel
 
 if TYPE_CHECKING:
     from ..pcdm_core.models import InpaintingModel, RefiningModel

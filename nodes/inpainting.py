@@ -18,9 +18,9 @@ from ..pcdm_core.stages import condition_inpainting
 from .checks import check_embedding, check_encoders, check_rows
 from .convert import conditioning_of, image_of, latent_of, mask_of, target_of
 from .notes import tell
-from .output import check_size, every, pictures_input, size_inputs, sized
 from .samplers import run_sampler, sampling_inputs
-from .stages import stage_model
+from .sizes import check_size, every, pictures_input, size_inputs, sized
+from .stage_model import stage_model
 from .types import (
     EmbeddingSocket,
     EncodersSocket,

@@ -9,12 +9,12 @@ import comfy.sd
 from comfy_api.latest import io
 
 from ..pcdm_core.checkpoints import CheckpointError, Component, load_model
-from ..pcdm_core.components import preset_of
+from ..pcdm_core.checkpoints.components import preset_of
 from ..pcdm_core.config import Preset
 from ..pcdm_core.presets import PRESETS
 from . import weights
 from .checks import check_global_encoder, check_vae
-from .memory import Resident, resident_dtype
+from .managed import Resident, resident_dtype
 from .types import EncodersSocket, LoadedEncoders, LoadedPrior, PriorSocket
 from .vae import PatchVAE
 from .vision import Encoder, OwnEncoder, host_global_encoder, host_patch_encoder

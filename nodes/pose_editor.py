@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..pcdm_core.images import resize, save_picture
-from ..pcdm_core.pose.editing import fit_pose, inside, read_edited, to_edited
+from ..pcdm_core.pose.editor import fit_pose, inside, read_edited, to_edited
 from ..pcdm_core.pose.formats import PoseError
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.render import render_pose

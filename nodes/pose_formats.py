@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..pcdm_core.pose.formats import to_openpose, to_pose_keypoint
 from ..pcdm_core.pose.keypoints import Keypoints
-from ..pcdm_core.pose.sources import read_skeletons
+from ..pcdm_core.pose.read_any import read_skeletons
 from .convert import picture_of
 from .notes import REPORT_TOOLTIP, show
 from .pose import CATEGORY

@@ -9,12 +9,8 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..pcdm_core.pose.detect import (
-    DetectionError,
-    describe_people,
-    detect_people,
-)
-from ..pcdm_core.pose.editing import fit_pose
+from ..pcdm_core.pose.detect import DetectionError, describe_people, detect_people
+from ..pcdm_core.pose.editor import fit_pose
 from ..pcdm_core.pose.interpolate import interpolate_poses
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.overlay import overlay, overlays

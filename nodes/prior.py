@@ -16,8 +16,8 @@ from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.ranges import GUIDANCE_SCALE, SEED
 from ..pcdm_core.stages import predict_embedding
 from .checks import check_encoders, check_rows
-from .output import every, pictures_input
 from .samplers import MOST_STEPS
+from .sizes import every, pictures_input
 from .types import (
     EmbeddingSocket,
     EncodersSocket,

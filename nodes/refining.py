@@ -17,9 +17,9 @@ from .checks import check_encoders
 from .convert import conditioning_of, image_of, latent_of, mask_of, picture_of
 from .inpainting import Prepared, encode, patch_tokens
 from .notes import note_pictures, tell
-from .output import check_size, every, pictures_input, size_inputs, sized
 from .samplers import run_sampler, sampling_inputs
-from .stages import stage_model
+from .sizes import check_size, every, pictures_input, size_inputs, sized
+from .stage_model import stage_model
 from .types import EncodersSocket, LoadedEncoders, PoseSocket, fitted
 from .widgets import checked
 

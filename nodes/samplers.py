@@ -32,7 +32,7 @@ from ..pcdm_core.schedules import (
     unipc_steps,
     whole_run,
 )
-from .stages import StageModel, stage_model
+from .stage_model import StageModel, stage_model
 from .widgets import checked
 
 CATEGORY = "PCDM/sampling"

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..pcdm_core.config import Preset
 from ..pcdm_core.images import Fit, fit
 from .convert import picture_of
-from .memory import Resident
+from .managed import Resident
 from .vision import Encoder
 
 PoseSocket = io.Custom("PCDM_POSE")  # carries the core's `Keypoints`

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..pcdm_core.finite import check_finite
 from .convert import image_of, picture_of
-from .memory import Resident
+from .managed import Resident
 
 if TYPE_CHECKING:
     from ..pcdm_core.vae import PatchAutoencoder

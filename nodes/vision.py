@@ -14,12 +14,12 @@ import comfy.model_management
 import torch
 from torch import Tensor, nn
 
-from ..pcdm_core.checkpoint_detection import facts_of, recognise
 from ..pcdm_core.checkpoints import CheckpointError
+from ..pcdm_core.checkpoints.detect import facts_of, recognise
 from ..pcdm_core.config import GlobalEncoderConfig, PatchEncoderConfig
 from ..pcdm_core.encoder_inputs import resample_positions, square_pixels
 from ..pcdm_core.presets import PRESETS
-from .memory import Resident, resident_dtype
+from .managed import Resident, resident_dtype
 
 Encoder = Callable[[Tensor], Tensor]
 """Fitted pictures [S, 3, H, W] in [-1, 1] -> patch tokens [S, L, P] or embeddings [S, E]."""

@@ -11,7 +11,7 @@ from typing import Any
 import folder_paths
 
 from ..pcdm_core.checkpoints import CheckpointError, Component, shipped_weights
-from ..pcdm_core.components import apply_student, find_student
+from ..pcdm_core.checkpoints.components import apply_student, find_student
 from ..pcdm_core.quoting import one_line, short
 from .requirements import unmet
 

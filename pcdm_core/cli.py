@@ -1,4 +1,4 @@
-"""The command `pcdm`: generate pictures, read poses, measure, convert and inspect weights."""
+"""The command `pcdm`: generate pictures, read poses, convert and inspect weights."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .cli_evaluation import add_evaluation_commands
-from .fast import add_fast_options, find_fast
 from .files import check_name, distinct_names, print_any_name
+from .offload import add_memory_options
 from .picture_files import add_picture_options
 from .ranges import COUNT, GUIDANCE_SCALE, NUMBER, PICTURES, SEED, STEPS, parse_size
-from .residence import add_memory_options
+from .speed import add_fast_options, find_fast
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
     from torch import Tensor
@@ -25,6 +24,7 @@ if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none
     from .pose.keypoints import Keypoints
 
 DEFAULT_STEPS = 20
+MOVED = {"evaluate": "measure", "run-benchmark": "run-benchmark"}  # out of this package
 COARSE = "_coarse.png"  # ends the name of stage 2's picture
 DEFAULT_POSE_SIZE = (512, 512)  # height and width, where a pose says neither
 
@@ -136,18 +136,25 @@ def build_parser() -> argparse.ArgumentParser:
     add_picture_options(generate, pose)
     pose.set_defaults(command=convert_pose)
 
-    add_evaluation_commands(
-        commands,
-        size=parse_size,
-        add_sampling_options=add_sampling_options,
-        pick_device=pick_device,
-        load_pipeline=load_pipeline,
-    )
+    for name, successor in MOVED.items():
+        # Nothing starts an option here, so that any arguments get the sentence and no usage error.
+        moved = commands.add_parser(
+            name, help=f"is now python run.py {successor}", prefix_chars="\0", add_help=False
+        )
+        moved.add_argument("arguments", nargs="*")
+        moved.set_defaults(command=_refuse, name=name, successor=successor)
 
     inspect = commands.add_parser("inspect", help="say what a weights file is")
     inspect.add_argument("file", type=Path)
     inspect.set_defaults(command=inspect_weights)
     return parser
+
+
+def _refuse(options: argparse.Namespace) -> None:
+    raise ValueError(
+        f"`{options.name}` is not a command of pcdm: it is `python run.py {options.successor}` in "
+        f"the project's repository, which README.md names."
+    )
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
@@ -219,8 +226,8 @@ def convert_pose(options: argparse.Namespace) -> None:
     """`pcdm pose`: the report on standard output, then the names of what was written."""
     from .images import save_picture
     from .pose.formats import write_openpose
+    from .pose.read_any import read_pose_file
     from .pose.render import render_pose
-    from .pose.sources import read_pose_file
 
     reading = read_pose_file(
         options.file,
@@ -284,7 +291,7 @@ def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
     """The pipeline of `--weights` on `--device` in `--dtype`."""
     import torch
 
-    from .components import chosen_student
+    from .checkpoints.components import chosen_student
     from .pipeline import PCDMsPipeline
 
     return PCDMsPipeline.from_folder(

@@ -13,20 +13,20 @@ import torch
 from torch import Tensor
 
 from . import images, stages
+from .checkpoints.components import PathLike, load_components
 from .chunks import Progress, parts_of, report
-from .compiled import Backend, compiled_steps
-from .components import PathLike, load_components
 from .conditioning import Conditioning
 from .config import Preset
-from .fast import FastPreset, find_fast
 from .finite import check_finite
 from .inputs import Seed, SourceFeatures, check_poses, draw_rows, note_hands
+from .offload import Keep, Residence
 from .output import PCDMsOutput
 from .pose.keypoints import Keypoints
 from .ranges import check_settings
-from .residence import Keep, Residence
 from .sampling import sample
 from .schedules import make_scheduler
+from .speed import FastPreset, find_fast
+from .torch_compile import Backend, compiled_steps
 
 if TYPE_CHECKING:
     from .encoders import GlobalEncoder, PatchImageEncoder
@@ -225,7 +225,7 @@ class PCDMsPipeline:
             target_embeds: [B, E] from `predict_embedding`, or of the true target picture; None for
                 a preset without a prior.
             guidance_scale: None takes the preset's; 1 is unguided.
-            fast: see `pcdm_core.fast`.
+            fast: see `pcdm_core.speed`.
         """
         preset, model = self.preset, self.inpainting
         batch = len(target_pose)
@@ -394,7 +394,7 @@ class PCDMsPipeline:
             savings: compute what does not change from step to step once; the pictures are the same
                 but for rounding. False computes everything in every step, with the layers' own
                 weights.
-            fast: a preset of `pcdm_core.fast` or its name, which changes the pictures and stands
+            fast: a preset of `pcdm_core.speed` or its name, which changes the pictures and stands
                 above `steps` and `guidance_scale`.
             chunk: so many rows go through a stage at once; every stage makes all rows before the
                 next one begins. More rows' pictures wait in the host's memory, so that the device

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from . import images
-from .compiled import CompiledSteps
 from .conditioning import Conditioning, PriorConditioning
 from .finite import check_finite
 from .inputs import Seed, draw_rows
@@ -21,6 +20,7 @@ from .pose.render import render_pose
 from .ranges import check_settings
 from .sampling import sample
 from .schedules import check_steps, make_scheduler
+from .torch_compile import CompiledSteps
 
 if TYPE_CHECKING:
     from .models import InpaintingModel, PosePrior, RefiningModel

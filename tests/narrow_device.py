@@ -117,9 +117,9 @@ def register() -> Narrow:
 def facts() -> dict[str, Any]:
     """The largest difference of each case's pictures from the CPU's; what the device refuses."""
     mode = register()
-    from pcdm_core.fast import FAST_PRESETS
     from pcdm_core.pipeline import PCDMsPipeline
     from pcdm_core.pose.keypoints import Keypoints
+    from pcdm_core.speed import FAST_PRESETS
     from tests.core.tiny_pipeline import TEST, components, picture, poses
 
     cases: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from pcdm_core.checkpoint_keys import Component
+from pcdm_core.checkpoints.signatures import Component
 
 TRAINED: tuple[Component, ...] = (
     "autoencoder",

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ..ranges import check_settings
+from .bones import KINDS, PARENT
 from .keypoints import Keypoints
-from .skeleton import KINDS, PARENT
 
 # Capsules as (joint, joint, radius, how far it reaches past the second joint), in trunks. The last
 # bones reach on over the hands and the feet.

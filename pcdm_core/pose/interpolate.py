@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from ..ranges import check_settings
+from .bones import KINDS, PARENT, TREE, Bools, Floats, trunk_length
 from .keypoints import Keypoints
-from .skeleton import KINDS, PARENT, TREE, Bools, Floats, trunk_length
 
 _LIMBS = (3, 4, 6, 7, 9, 10, 12, 13)  # what turns in the picture; the rest moves with the trunk
 _WRISTS = (7, 4)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ..ranges import check_settings
-from .drawing import draw_line, ellipse_polygon, fill_circle, fill_convex_polygon
 from .keypoints import Keypoints
+from .raster import draw_line, ellipse_polygon, fill_circle, fill_convex_polygon
 
 # As published: the 17 limbs that are drawn, as pairs of joints, in this order.
 LIMBS = (

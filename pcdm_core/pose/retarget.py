@@ -15,9 +15,7 @@ import numpy as np
 import torch
 
 from ..ranges import check_settings
-from .editing import fit_pose, inside
-from .keypoints import Keypoints
-from .skeleton import (
+from .bones import (
     FACE,
     HEAD_KIND,
     KIND_OF,
@@ -29,6 +27,8 @@ from .skeleton import (
     rebuild,
     trunk_length,
 )
+from .editor import fit_pose, inside
+from .keypoints import Keypoints
 
 Framing = Literal["as source", "whole"]
 

@@ -12,18 +12,18 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from benchmarks import measuring
+from benchmarks import timing as measuring
 from benchmarks.__main__ import main
-from benchmarks.arms import Arm, make_arms, ratios, run_arms, run_pack
 from benchmarks.inputs import copies, noise_case, weight_bytes
-from benchmarks.measuring import StageClock, interleaved, peak_bytes
 from benchmarks.one_step import measure_steps
-from benchmarks.plain import AS_PUBLISHED, PlainPath, Types, plain_sample
 from benchmarks.plot import curve_of, drawing
+from benchmarks.published_baseline import AS_PUBLISHED, PlainPath, Types, plain_sample
 from benchmarks.readme import PLOT, marks, was_busy, write_readme
 from benchmarks.report import markdown
-from pcdm_core.fast import find_fast
+from benchmarks.timing import StageClock, interleaved, peak_bytes
+from benchmarks.variants import Arm, make_arms, ratios, run_arms, run_pack
 from pcdm_core.pipeline import PCDMsPipeline
+from pcdm_core.speed import find_fast
 from tests.core.tiny_pipeline import TEST, components, save_tiny_weights
 from tests.parity import stages as parity_stages
 from tests.parity.__main__ import compare
@@ -338,7 +338,7 @@ def test_the_machine_is_described_without_its_name() -> None:
 
 
 def test_an_arm_takes_the_rows_in_the_chunks_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.arms.CHUNK", 2)
+    monkeypatch.setattr("benchmarks.variants.CHUNK", 2)
     pipeline = PCDMsPipeline(TEST, **components())
     rows: list[int] = []
     counted = pipeline.inpaint_latents

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.mixed import HalfProducts, in_type, norms, variants
+from benchmarks.mixed_dtypes import HalfProducts, in_type, norms, variants
 from benchmarks.precision import example_people, main, make, relative
 from pcdm_core.config import Preset
 from tests.core.tiny_pipeline import TEST, components, save_tiny_weights

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pcdm_core.pose.editing import library, to_edited
+from pcdm_core.pose.editor import library, to_edited
 from pcdm_core.pose.formats.limits import LONGEST_TEXT
 from tests.browser.conftest import Editor
 from tests.browser.test_dropped_workflows import DROP

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcdm_core.pose.editing import library
+from pcdm_core.pose.editor import library
 from pcdm_core.pose.keypoints import BODY_JOINTS, MIRROR
 from tests.browser.chromium import CONTROL, SHIFT
 from tests.browser.conftest import Editor

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pcdm_core.pose.editing import library
+from pcdm_core.pose.editor import library
 from tests.browser.conftest import Editor
 
 LEFT_ELBOW, RIGHT_WRIST = 6, 4

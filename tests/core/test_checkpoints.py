@@ -9,14 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pcdm_core.checkpoint_files import (
-    CheckpointError,
-    read_metadata,
-    read_state_dict,
-    weights_hash,
-    write_state_dict,
-)
-from pcdm_core.checkpoint_keys import CONFIGS, Component
 from pcdm_core.checkpoints import (
     build,
     convert,
@@ -26,7 +18,15 @@ from pcdm_core.checkpoints import (
     load_model,
     save_model,
 )
-from pcdm_core.components import preset_of
+from pcdm_core.checkpoints.components import preset_of
+from pcdm_core.checkpoints.files import (
+    CheckpointError,
+    read_metadata,
+    read_state_dict,
+    weights_hash,
+    write_state_dict,
+)
+from pcdm_core.checkpoints.signatures import CONFIGS, Component
 from pcdm_core.config import Preset
 from tests.core.tiny_pipeline import TEST
 from tests.core.tiny_stages import CASES, x_t

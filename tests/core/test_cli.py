@@ -214,7 +214,7 @@ def test_a_missing_default_folder_of_weights_is_said(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    monkeypatch.setattr("pcdm_core.checkpoints.WEIGHTS_FOLDER", tmp_path / "weights")
+    monkeypatch.setattr("pcdm_core.checkpoints.load.WEIGHTS_FOLDER", tmp_path / "weights")
     arguments = ["generate", "--image", str(person / "00.png"), "--device", "cpu"]
     arguments += ["--source-pose", str(person / "00.json"), "--pose", str(person / "01.json")]
     assert main([*arguments, "--output", str(tmp_path / "out.png")]) == 2

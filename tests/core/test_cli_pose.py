@@ -12,11 +12,11 @@ from pcdm_core.checkpoints import WEIGHTS_FOLDER
 from pcdm_core.cli import main
 from pcdm_core.images import load_picture, save_picture
 from pcdm_core.pose.detect import has_blazepose
-from pcdm_core.pose.editing import library
+from pcdm_core.pose.editor import library
 from pcdm_core.pose.formats import read_pose, write_openpose
 from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.pose.read_any import read_pose_file, read_skeletons
 from pcdm_core.pose.render import render_pose
-from pcdm_core.pose.sources import read_pose_file, read_skeletons
 from tests.core.pose_dialects import DIALECTS, HEIGHT, MISSING, WIDTH, patn_csv, source_of
 
 STANDING = library()[0].keypoints

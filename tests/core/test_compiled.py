@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from pcdm_core.compiled import CompiledNetwork, CompiledSteps
+from pcdm_core.offload import Keep, Residence
 from pcdm_core.pipeline import PCDMsPipeline
-from pcdm_core.residence import Keep, Residence
+from pcdm_core.torch_compile import CompiledNetwork, CompiledSteps
 from tests.core.runs import difference, tiny
 from tests.core.tiny_pipeline import TEST, components, picture, poses
 
@@ -74,10 +74,10 @@ def test_a_step_that_cannot_be_compiled_is_taken_plainly_and_said_once(
         raise OSError("there is no compiler in this test")
 
     pipeline = pipeline_of(broken)
-    with caplog.at_level(logging.WARNING, logger="pcdm_core.compiled"):
+    with caplog.at_level(logging.WARNING, logger="pcdm_core.torch_compile"):
         first, again = draw(pipeline), draw(pipeline)
     assert len(tried) == NETWORKS
-    told = [r.message for r in caplog.records if r.name == "pcdm_core.compiled"]
+    told = [r.message for r in caplog.records if r.name == "pcdm_core.torch_compile"]
     assert len(told) == 1
     assert "there is no compiler in this test" in told[0]
     pipeline.compiled.clear()
@@ -92,7 +92,7 @@ def test_a_machine_without_a_cpp_compiler_takes_the_plain_step(
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     network = CompiledNetwork(lambda x: torch.relu(x) + 1)
     x = torch.linspace(-1, 1, 5)
-    with torch.no_grad(), caplog.at_level(logging.WARNING, logger="pcdm_core.compiled"):
+    with torch.no_grad(), caplog.at_level(logging.WARNING, logger="pcdm_core.torch_compile"):
         assert torch.equal(network(x), torch.relu(x) + 1)
     assert network.failed
     assert len(caplog.records) == 1

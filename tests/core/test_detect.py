@@ -11,8 +11,7 @@ import torch
 
 from pcdm_core.checkpoints import WEIGHTS_FOLDER
 from pcdm_core.images import as_picture, load_picture
-from pcdm_core.pose import detect
-from pcdm_core.pose.blazepose import FOLDER, BlazePose, Crop
+from pcdm_core.pose.describe import part_of, view_of
 from pcdm_core.pose.detect import (
     DetectorMissingError,
     NoPersonError,
@@ -21,9 +20,10 @@ from pcdm_core.pose.detect import (
     face_seen,
     head_turn,
 )
+from pcdm_core.pose.detect import people as detect
+from pcdm_core.pose.detect.blazepose import FOLDER, BlazePose, Crop
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.keypoints import Keypoints
-from pcdm_core.pose.views import part_of, view_of
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(path for path in (WEIGHTS_FOLDER / "examples").glob("*") if path.is_dir())

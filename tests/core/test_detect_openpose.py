@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from pcdm_core.pose import detect
 from pcdm_core.pose.detect import NoPersonError, detect_people
+from pcdm_core.pose.detect import people as detect
 from pcdm_core.pose.keypoints import Keypoints
 
 #: Where the joints of a person are, as fractions of the picture.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pcdm_core.checkpoint_keys import dinov2_current, dinov2_published
+from pcdm_core.checkpoints.signatures import dinov2_current, dinov2_published
 from pcdm_core.config import GlobalEncoderConfig, PatchEncoderConfig
 from pcdm_core.encoders import (
     GlobalImageEncoder,

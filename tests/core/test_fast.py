@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pcdm_core.checkpoints.components import find_student, load_components
 from pcdm_core.cli import main
-from pcdm_core.components import find_student, load_components
-from pcdm_core.fast import EXACT, FAST_PRESETS, FastPreset, find_fast
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.presets import PRESETS
 from pcdm_core.sampling import sample
 from pcdm_core.schedules import make_scheduler
+from pcdm_core.speed import EXACT, FAST_PRESETS, FastPreset, find_fast
 from tests.core.tiny_pipeline import TEST, components, picture, poses, randomise, tiny_pipeline
 from tests.core.tiny_stages import CASES, x_t
 

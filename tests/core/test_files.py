@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pcdm_core import files
-from pcdm_core.checkpoint_files import read_state_dict, write_state_dict
+from pcdm_core.checkpoints.files import read_state_dict, write_state_dict
 from pcdm_core.cli import output_files
 from pcdm_core.files import atomic_file, check_name, distinct_names, file_hash, safe_name
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pcdm_core.images import Fit, FitMode, fit, from_uint8, to_uint8
-from pcdm_core.pose.editing import library
+from pcdm_core.pose.editor import library
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.pose.render import COLOURS
 from pcdm_core.pose.retarget import retarget

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from pcdm_core.checkpoint_files import CheckpointError, read_state_dict
-from pcdm_core.checkpoint_keys import CONFIGS, Component
 from pcdm_core.checkpoints import inspect, load_component, save_model
+from pcdm_core.checkpoints.files import CheckpointError, read_state_dict
+from pcdm_core.checkpoints.signatures import CONFIGS, Component
 from pcdm_core.config import config_from_dict, config_to_dict
 from pcdm_core.presets import PRESETS
 from tests.bounds import USED, bounded

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pcdm_core.pose.editing import library
+from pcdm_core.pose.bones import PARENT
+from pcdm_core.pose.editor import library
 from pcdm_core.pose.interpolate import between, interpolate_poses
 from pcdm_core.pose.keypoints import Keypoints
-from pcdm_core.pose.skeleton import PARENT
 
 SIZE = (768, 512)
 POSES = {entry.name: entry.keypoints for entry in library()}

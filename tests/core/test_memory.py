@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from pcdm_core.chunks import chunks_of
 from pcdm_core.config import AutoencoderConfig
+from pcdm_core.offload import Residence
 from pcdm_core.output import PCDMsOutput
 from pcdm_core.pipeline import PCDMsPipeline
-from pcdm_core.residence import Residence
 from pcdm_core.vae import TILE, KLAutoencoder
 from tests.core.tiny_pipeline import (
     TEST,

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from pcdm_core.cli import main
-from pcdm_core.data import open_pictures
-from pcdm_core.evaluation.folders import read_pixels
 from pcdm_core.images import load_picture
 from pcdm_core.picture_files import FORMATS, MAX_PIXELS, open_picture, picture_size
 from tests.core.hostile_pictures import DAMAGED, MEGABYTE, TOO_LARGE, png, small
+from training.data import open_pictures
+from training.evaluation.folders import read_pixels
 
 ROOT = Path(__file__).resolve().parents[2]
 COST_MAX = 200 * MEGABYTE

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pcdm_core.pose.editing import (
+from pcdm_core.pose.editor import (
     LIBRARY_FILE,
     editor_tables,
     fit_pose,
@@ -175,7 +175,7 @@ def test_a_pose_seen_from_behind_has_no_face() -> None:
 def test_the_scripts_tables_are_those_of_the_renderer_and_the_library(root: Path) -> None:
     shipped = json.loads((root / "web" / "pose_editor.json").read_text(encoding="utf-8"))
     made = json.loads(json.dumps(editor_tables()))
-    assert shipped == made, "run `python -m training.pose_library`"
+    assert shipped == made, "run `python -m training.tools.make_pose_library`"
     assert shipped["colours"] == [list(colour) for colour in COLOURS]
     assert shipped["limbs"] == [list(limb) for limb in LIMBS]
     assert shipped["poses"] == json.loads(LIBRARY_FILE.read_text(encoding="utf-8"))["poses"]

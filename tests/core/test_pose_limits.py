@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pcdm_core.pose.editing import editor_tables, read_edited
+from pcdm_core.pose.editor import editor_tables, read_edited
 from pcdm_core.pose.formats import PoseError, read_pose, read_pose_with_report
 from pcdm_core.pose.formats.limits import LONGEST_TEXT, MOST_PEOPLE, brief
 from pcdm_core.pose.keypoints import FARTHEST

@@ -14,8 +14,6 @@ import torch
 from pcdm_core.chunks import chunks_of
 from pcdm_core.cli import build_parser, main
 from pcdm_core.config import ScheduleConfig
-from pcdm_core.evaluation.deepfashion import Rendering
-from pcdm_core.fast import FastPreset
 from pcdm_core.images import Fit, resize
 from pcdm_core.inputs import draw_rows, repeat_rows
 from pcdm_core.pipeline import PCDMsPipeline
@@ -28,9 +26,11 @@ from pcdm_core.pose.retarget import retarget
 from pcdm_core.ranges import DENOISE, GUIDANCE_SCALE, SEED, Range
 from pcdm_core.sampling import draw_noise, sample
 from pcdm_core.schedules import linear_steps, make_scheduler, most_steps
+from pcdm_core.speed import FastPreset
 from pcdm_core.stages import predict_embedding
 from tests.core.runs import tiny
 from tests.core.tiny_pipeline import picture, poses, tiny_pipeline
+from training.evaluation.render_pairs import Rendering
 
 NO_NUMBERS = (math.nan, math.inf, -math.inf)
 NO_COUNTS = (*NO_NUMBERS, -1, 1.5, "2", True)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pcdm_core.pose.drawing import draw_line, ellipse_polygon, fill_circle, fill_convex_polygon
 from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.pose.raster import draw_line, ellipse_polygon, fill_circle, fill_convex_polygon
 from pcdm_core.pose.render import COLOURS, Person, draw_people, people_of, render_pose
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "skeleton"

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from pcdm_core.checkpoints import WEIGHTS_FOLDER
-from pcdm_core.pose.editing import library
+from pcdm_core.pose.bones import KINDS, PARENT, bone_lengths, trunk_length
+from pcdm_core.pose.editor import library
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.pose.retarget import Framing, retarget
-from pcdm_core.pose.skeleton import KINDS, PARENT, bone_lengths, trunk_length
 
 SIZE = (96, 64)
 FACE = (14, 15, 16, 17)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pcdm_core.conditioning import Conditioning
 from pcdm_core.config import ScheduleConfig
-from pcdm_core.losses import add_noise
 from pcdm_core.models import InpaintingModel, PosePrior
 from pcdm_core.presets import PRESETS
 from pcdm_core.sampling import draw_noise, guide, sample
@@ -17,6 +16,7 @@ from pcdm_core.schedules import alphas_cumprod, make_scheduler
 from pcdm_core.unclip import UnCLIPWithNoise
 from tests.core.tiny_pipeline import TEST, randomise
 from tests.core.tiny_stages import CASES, draw, inpainting_inputs, x_t
+from training.stages.losses import add_noise
 
 PUBLISHED, SIMPLIFIED = PRESETS["published"], PRESETS["simplified"]
 STEPS = 4

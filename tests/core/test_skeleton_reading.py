@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from pcdm_core.images import from_uint8, load_picture, resize, to_uint8
-from pcdm_core.pose.drawing import draw_line, fill_circle
-from pcdm_core.pose.editing import library
+from pcdm_core.pose.editor import library
 from pcdm_core.pose.keypoints import BODY_JOINTS, Keypoints
+from pcdm_core.pose.raster import draw_line, fill_circle
+from pcdm_core.pose.read_any import read_pose_of_picture
 from pcdm_core.pose.render import COLOURS, LIMBS, draw_people, people_of, render_pose
-from pcdm_core.pose.skeleton_reading import SkeletonError, SkeletonReading, read_skeleton
-from pcdm_core.pose.sources import read_pose_of_picture
+from pcdm_core.pose.skeleton_image.read import SkeletonError, SkeletonReading, read_skeleton
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "skeleton"

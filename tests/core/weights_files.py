@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pcdm_core.checkpoint_keys import Component
 from pcdm_core.checkpoints import CheckpointError, build
+from pcdm_core.checkpoints.signatures import Component
 from pcdm_core.config import AutoencoderConfig, GlobalEncoderConfig
 from tests.core.tiny_pipeline import TEST, randomise
 from tests.parity.fixtures import drawn_state

@@ -24,7 +24,7 @@ def test_weights_of_the_models_folder_and_the_shipped_set_are_offered(graph: Gra
 
 
 def test_a_wrong_or_missing_weights_file_gives_a_sentence(graph: Graph) -> None:
-    error = graph.host.pack("pcdm_core.checkpoints").CheckpointError
+    error = graph.host.pack("pcdm_core.checkpoints.load").CheckpointError
     with pytest.raises(error, match="is a stage-1 model"):
         graph.run("PCDMLoadInpainting", weights="test/prior.safetensors")
     with pytest.raises(error, match=r"gone\.safetensors is not in .*pcdm.*Put the file there"):

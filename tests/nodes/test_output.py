@@ -138,7 +138,7 @@ def test_the_result_has_the_size_asked_for_and_its_mask_with_it(
 
 def test_a_squashed_picture_gets_its_aspect_back_by_width_and_height(graph: Graph) -> None:
     """What the published preset does: 512x512 as trained, 512x352 on request."""
-    images, output = graph.host.pack("pcdm_core.images"), graph.host.pack("nodes.output")
+    images, output = graph.host.pack("pcdm_core.images"), graph.host.pack("nodes.sizes")
     preset = replace(graph.host.pack("pcdm_core.presets").PRESETS["published"], name="squashing")
     how = images.Fit.of(1101, 750, 512, 512, "squash")
     squashed = torch.rand(1, 3, 512, 512) * 2 - 1

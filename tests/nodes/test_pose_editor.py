@@ -23,14 +23,14 @@ def edit(graph: Graph, pose_json: str = "", **inputs: Any) -> Any:
 
 
 def library_text(graph: Graph, number: int) -> str:
-    core = graph.host.pack("pcdm_core.pose.editing")
+    core = graph.host.pack("pcdm_core.pose.editor")
     document = core.to_edited(core.library()[number].keypoints, HEIGHT, WIDTH)
     return json.dumps(document)
 
 
 def test_a_text_gives_its_pose_and_the_cores_skeleton(graph: Graph) -> None:
     pose, skeleton = edit(graph, library_text(graph, 7)).result
-    expected = graph.host.pack("pcdm_core.pose.editing").library()[7].keypoints
+    expected = graph.host.pack("pcdm_core.pose.editor").library()[7].keypoints
     assert type(pose) is type(expected)
     assert torch.equal(pose.visible, expected.visible)
     torch.testing.assert_close(pose.xy[expected.visible], expected.xy[expected.visible])

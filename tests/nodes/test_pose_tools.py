@@ -62,7 +62,7 @@ def test_a_pose_of_a_wide_picture_is_fitted_into_the_sources_frame_unsquashed(gr
 @needs_runtime
 def test_what_is_not_in_a_picture_is_said_with_the_pictures_number(graph: Graph) -> None:
     image, _ = person(graph, "000000")
-    errors = graph.host.pack("pcdm_core.pose.detect")
+    errors = graph.host.pack("pcdm_core.pose.detect.people")
     with pytest.raises(errors.NoPersonError, match=r"^picture 2: No person was found"):
         detect(graph, torch.cat([image, torch.full_like(image, 0.5)]))
     with pytest.raises(errors.DetectionError, match="person 1 was asked for; there is 1 person"):
@@ -72,7 +72,7 @@ def test_what_is_not_in_a_picture_is_said_with_the_pictures_number(graph: Graph)
 def test_a_detector_that_is_not_installed_names_the_package(
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detection = graph.host.pack("pcdm_core.pose.detect")
+    detection = graph.host.pack("pcdm_core.pose.detect.people")
     for module in ("ai_edge_litert", "ai_edge_litert.interpreter"):
         monkeypatch.setitem(sys.modules, module, None)
     detection._blazepose.cache_clear()

@@ -24,7 +24,7 @@ def test_the_published_autoencoder_becomes_a_stock_vae_with_the_cores_latents(
     for parameter in core.parameters():
         parameter.mul_(0.7)  # keeps untrained activations small
     path = graph.folder / "kl" / "autoencoder.safetensors"
-    host.pack("pcdm_core.checkpoints").save_model(core, path, stage="autoencoder")
+    host.pack("pcdm_core.checkpoints.load").save_model(core, path, stage="autoencoder")
     vae = host.pack("nodes.loaders")._load_vae(path.with_name("patch_encoder.safetensors"), preset)
     picture = image(0, 64, 64)
     formats = host.pack("nodes.comfy_model").latent_format(preset.autoencoder)

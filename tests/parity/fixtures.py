@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pcdm_core.checkpoint_files import SUFFIXES
-from pcdm_core.checkpoint_keys import SIGNATURES, Component, dinov2_published
 from pcdm_core.checkpoints import build, load_model
+from pcdm_core.checkpoints.files import SUFFIXES
+from pcdm_core.checkpoints.signatures import SIGNATURES, Component, dinov2_published
 
 
 class BadFolderError(Exception):

@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from pcdm_core.checkpoint_files import read_state_dict
+from pcdm_core.checkpoints.files import read_state_dict
 
 from . import configs
 from .__main__ import kind_of

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from pcdm_core.checkpoint_keys import Component
 from pcdm_core.checkpoints import build
+from pcdm_core.checkpoints.signatures import Component
 from pcdm_core.conditioning import Conditioning
 from pcdm_core.config import InpaintingConfig, RefiningConfig
 

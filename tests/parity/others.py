@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pcdm_core.checkpoint_files import SUFFIXES
 from pcdm_core.checkpoints import CheckpointError, load_model
-from pcdm_core.evaluation.folders import read_pixels
-from pcdm_core.evaluation.protocols import PROTOCOLS, reconstruction
+from pcdm_core.checkpoints.files import SUFFIXES
 from pcdm_core.images import encoder_pixels, load_picture, to_uint8
 from pcdm_core.pose.keypoints import HAND_POINTS, HAND_SIDES, Keypoints
 from pcdm_core.pose.render import draw_people, people_of, render_pose
+from training.evaluation.folders import read_pixels
+from training.evaluation.protocols import PROTOCOLS, reconstruction
 
 from . import configs
 from .fixtures import BadFolderError, Fixture, load_stated

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pcdm_core.checkpoint_files import read_state_dict
-from pcdm_core.checkpoint_keys import Component
 from pcdm_core.checkpoints import load_model
+from pcdm_core.checkpoints.files import read_state_dict
+from pcdm_core.checkpoints.signatures import Component
 from pcdm_core.conditioning import Conditioning
 from pcdm_core.config import InpaintingConfig, RefiningConfig, ScheduleConfig
 from pcdm_core.models import InpaintingModel, RefiningModel

@@ -32,7 +32,7 @@ USERS = {
     "README.md": "the registry's page",
     "pyproject.toml": "ComfyUI and the Manager",
     "requirements.txt": "the Manager",
-    "pcdm_core/pose/library.json": "pcdm_core/pose/editing.py",
+    "pcdm_core/pose/library.json": "pcdm_core/pose/editor.py",
     "pcdm_core/weights/examples/origin.json": "the law: what the examples are made of",
     "pcdm_core/weights/examples/*/*.json": "PCDMExamplePerson",
     "pcdm_core/weights/examples/*/*.png": "PCDMExamplePerson",

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 
 from pcdm_core.config import Preset
 from pcdm_core.presets import PRESETS
-from training.people import People, load_people
+from training.data.in_memory import People, load_people
 from training.synthetic.__main__ import main as render
 
 

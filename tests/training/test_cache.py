@@ -14,14 +14,14 @@ from pcdm_core.encoders import GlobalImageEncoder, PatchImageEncoder
 from pcdm_core.images import pose_canvas
 from pcdm_core.pose.render import render_pose
 from pcdm_core.vae import KLAutoencoder
-from training.cache import CacheError, FeatureTable, fill, table_name
-from training.cached_features import CachedFeatures, FeatureCache, FrozenEncoders
 from training.config import StageRun
 from training.data import ContentIndex, open_pictures
-from training.features import OnlineFeatures
-from training.initialise import build_denoiser
-from training.people import people_of_pictures
+from training.data.in_memory import people_of_pictures
+from training.features.cached import CachedFeatures, FeatureCache, FrozenEncoders
+from training.features.protocol import OnlineFeatures
+from training.features.store import CacheError, FeatureTable, fill, table_name
 from training.stages import Frozen, InpaintingStage, PriorStage, RefiningStage, StageModule
+from training.stages.initialise import build_denoiser
 
 PUBLISHED = StageRun(
     drop_tokens=0.3,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from training import counter
+from training.loop import sample_rng as counter
 
 
 def test_a_sample_draws_the_same_noise_in_any_batch() -> None:

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from pcdm_core.config import Preset
-from pcdm_core.data.layouts import flat_name
 from training.data import ContentIndex, PictureSet, open_pictures
 from training.data.__main__ import main
+from training.data.layouts import flat_name
 
 # One body in pixels of 256x176; the left ear is missing in every format.
 XY = np.stack([np.linspace(20, 150, 18), np.linspace(10, 250, 18)], axis=1).round()

@@ -8,7 +8,7 @@ import pytest
 
 from pcdm_core.pose.detect import has_blazepose
 from pcdm_core.pose.keypoints import MIRROR
-from training.evaluation.detector import Reading, cases, main, sides_swapped, summarise
+from training.evaluation.detector_study import Reading, cases, main, sides_swapped, summarise
 
 JOINTS = np.random.default_rng(0).uniform(0, 100, (18, 2))
 ALL = np.ones(18, bool)

@@ -14,14 +14,15 @@ from PIL import Image
 from pcdm_core import demo
 from pcdm_core.pose.formats import read_pose
 from tests.core.tiny_pipeline import TEST, save_tiny_weights
-from training import export_examples
 from training.evaluation import __main__ as evaluate
-from training.evaluation import choices, sheets
-from training.evaluation.cases import choose_pairs, clothed_regions, shots_of
-from training.evaluation.figures import figures_of
+from training.evaluation import compare_settings as choices
+from training.evaluation import contact_sheets as sheets
+from training.evaluation.held_out_pairs import choose_pairs, clothed_regions, shots_of
+from training.evaluation.pair_figures import figures_of
 from training.evaluation.pictures import METHODS, pictures_file, read_pictures
 from training.evaluation.run import pictures_folder
 from training.synthetic.dataset import Job, write_dataset
+from training.tools import export_examples
 
 SIZE = (TEST.height, TEST.width)
 

@@ -9,10 +9,10 @@ import torch
 from pcdm_core.config import Preset
 from pcdm_core.encoders import GlobalEncoder, build_global_encoder
 from pcdm_core.pose.keypoints import MIRROR
+from training.data.in_memory import identity_folders
 from training.evaluation import keypoint_judge
+from training.evaluation.embedding_baseline import fit, fit_or_read
 from training.evaluation.keypoint_judge import SIZE, KeypointJudge, expected_place, vary
-from training.evaluation.regression import fit, fit_or_read
-from training.people import identity_folders
 from training.synthetic.__main__ import main as render
 
 

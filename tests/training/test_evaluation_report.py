@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from training.evaluation.acceptance import verdicts
 from training.evaluation.report import card, cell, summarise
-from training.evaluation.required import verdicts
 
 PAIRS = 40
 SETTINGS = {

@@ -14,21 +14,21 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
-from pcdm_core.checkpoint_files import read_metadata
 from pcdm_core.checkpoints import load_component
-from pcdm_core.components import load_components as read_parts
+from pcdm_core.checkpoints.components import load_components as read_parts
+from pcdm_core.checkpoints.files import read_metadata
 from pcdm_core.config import Preset
-from training.checkpoints import ResumeError
-from training.components import Components, load_components
+from training.coarse.render import CoarseRenderer
+from training.commands.components import Components, load_components
+from training.commands.export import export_run
+from training.commands.train_mini import MiniRun, main, ship
 from training.config import CoarseRun, PerceptionRun, StageRun, TrainConfig, load_config
-from training.export import export_run
-from training.initialise import build_denoiser
-from training.mini import MiniRun, main, ship
-from training.people import People, load_people
-from training.precision import has_fast_bf16
-from training.render_coarse import CoarseRenderer
+from training.data.in_memory import People, load_people
+from training.loop.checkpoints import ResumeError
+from training.loop.precision import has_fast_bf16
+from training.loop.trainer import PairSource, Trainer, learning_rate_at
 from training.stages import PriorStage
-from training.train import PairSource, Trainer, learning_rate_at
+from training.stages.initialise import build_denoiser
 
 from . import workers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.pairs import PairOrder, batch_samples, ordered_pairs
+from training.data.pairs import PairOrder, batch_samples, ordered_pairs
 
 
 def test_pairs_join_different_pictures_of_one_person_only() -> None:

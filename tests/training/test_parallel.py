@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.checkpoints import CheckpointFolder
 from training.config import StageRun
+from training.loop.checkpoints import CheckpointFolder
 
 from . import workers
 

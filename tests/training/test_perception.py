@@ -15,8 +15,10 @@ from pcdm_core.config import Preset
 from pcdm_core.images import from_planes
 from pcdm_core.pose.keypoints import Keypoints
 from training.config import PerceptionRun
-from training.people import People
-from training.perception import (
+from training.data.in_memory import People
+from training.loop.trainer import PairSource, Trainer
+from training.stages import RefiningStage
+from training.stages.perception import (
     PerceptionNetwork,
     PerceptualLoss,
     joint_loss,
@@ -27,8 +29,6 @@ from training.perception import (
     varied,
     weighted_mean,
 )
-from training.stages import RefiningStage
-from training.train import PairSource, Trainer
 
 from .test_stages import RUN, build
 

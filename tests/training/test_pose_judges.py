@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.evaluation.cases import Shot, choose_pairs, shots_of
+from training.evaluation.held_out_pairs import Shot, choose_pairs, shots_of
 from training.evaluation.judges import keypoint_figures
 from training.evaluation.pose_judges import BlazePoseJudge, load_pose_judge
 

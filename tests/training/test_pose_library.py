@@ -2,8 +2,8 @@
 
 import json
 
-from pcdm_core.pose.editing import LIBRARY_FILE
-from training.pose_library import make
+from pcdm_core.pose.editor import LIBRARY_FILE
+from training.tools.make_pose_library import make
 
 
 def test_the_shipped_library_is_made_by_the_recipes() -> None:

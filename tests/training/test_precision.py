@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from training.config import StageRun
-from training.precision import has_fast_bf16, mixed_precision
+from training.loop.precision import has_fast_bf16, mixed_precision
 
 from . import workers
 

@@ -16,24 +16,23 @@ from PIL import Image
 
 from pcdm_core.checkpoints import load_component
 from pcdm_core.config import STAGES, Preset
-from pcdm_core.data import pair_file
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder
 from pcdm_core.models import InpaintingModel, PosePrior
 from pcdm_core.presets import PRESETS, find_preset
 from pcdm_core.vae import PatchAutoencoder
-from training.coarse_pairs import coarse_of
-from training.components import save_components
+from training.coarse.pairs import coarse_of
+from training.commands.components import save_components
+from training.commands.export import export_run, main
+from training.commands.train_stage import RecipeRun
 from training.config import CoarseRun, StageRun, TrainConfig, load_config
-from training.data import open_pictures
-from training.export import export_run, main
-from training.initialise import (
+from training.data import open_pictures, pair_file
+from training.stages import PriorStage
+from training.stages.initialise import (
     build_denoiser,
     enable_checkpointing,
     sized_preset,
     start_from_base,
 )
-from training.recipe import RecipeRun
-from training.stages import PriorStage
 
 from . import workers
 

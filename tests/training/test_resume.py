@@ -11,9 +11,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from training.checkpoints import EARLIER, CheckpointFolder, ResumeError
 from training.config import StageRun
-from training.train import Trainer
+from training.loop.checkpoints import EARLIER, CheckpointFolder, ResumeError
+from training.loop.trainer import Trainer
 
 from . import workers
 

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
 
 from pcdm_core.pose.detect import has_blazepose
-from training.evaluation import sizes
+from training.evaluation import resolution_study as sizes
 
 
 @pytest.mark.skipif(not has_blazepose(), reason="ai-edge-litert is not installed")

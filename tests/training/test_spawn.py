@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from pcdm_core.config import Preset
-from training.evaluation.cases import PairName, shots_of
-from training.evaluation.figures import figures_of_all
+from training.data.in_memory import People, load_people
+from training.evaluation.held_out_pairs import PairName, shots_of
+from training.evaluation.pair_figures import figures_of_all
 from training.evaluation.run import submit, workers
-from training.people import People, load_people
 from training.synthetic.dataset import Job, write_dataset
 
 SIZE = (48, 32)

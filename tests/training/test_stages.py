@@ -15,10 +15,9 @@ from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_glob
 from pcdm_core.images import from_planes, right_half
 from pcdm_core.vae import PatchAutoencoder
 from training.config import StageRun
-from training.initialise import build_denoiser, warm_start, widen_latents
-from training.pairs import ordered_pairs
-from training.people import CoarsePictures, People
-from training.perception import texture_energy
+from training.data.in_memory import CoarsePictures, People
+from training.data.pairs import ordered_pairs
+from training.loop.trainer import PairSource, Trainer
 from training.stages import (
     AutoencoderStage,
     Frozen,
@@ -29,7 +28,8 @@ from training.stages import (
     keep_rows,
     sharpened,
 )
-from training.train import PairSource, Trainer
+from training.stages.initialise import build_denoiser, warm_start, widen_latents
+from training.stages.perception import texture_energy
 
 RUN = StageRun(batch_size=6, learning_rate=2e-3, warmup_steps=1, ema_decay=0.9)
 

@@ -15,21 +15,19 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from pcdm_core.checkpoints import CheckpointError, load_component, save_model
+from pcdm_core.checkpoints.components import find_student, load_components
+from pcdm_core.checkpoints.difference import SUFFIX, apply_difference, save_difference
 from pcdm_core.cli import add_sampling_options, load_pipeline
-from pcdm_core.components import find_student, load_components
-from pcdm_core.difference import SUFFIX, apply_difference, save_difference
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.presets import PRESETS
 from pcdm_core.schedules import alphas_cumprod, make_scheduler
 from tests.core.tiny_pipeline import TEST, picture, poses, save_tiny_weights
 from training.config import CoarseRun, StageRun, StudentRun, TrainConfig, load_config
-from training.distill import DistillRun, main, verdicts
-from training.evaluation import choices
-from training.low_rank import LowRank
-from training.pairs import ordered_pairs
-from training.people import CoarsePictures, People
-from training.stages import Frozen
-from training.student import (
+from training.data.in_memory import CoarsePictures, People
+from training.data.pairs import ordered_pairs
+from training.distillation.lora import LowRank
+from training.distillation.run import DistillRun, main, verdicts
+from training.distillation.stages import (
     Distillation,
     StudentInpainting,
     StudentRefining,
@@ -39,7 +37,9 @@ from training.student import (
     extrapolated,
     student_schedule,
 )
-from training.train import PairSource, Trainer
+from training.evaluation import compare_settings as choices
+from training.loop.trainer import PairSource, Trainer
+from training.stages import Frozen
 
 RUN = StageRun(steps=4, batch_size=4, learning_rate=3e-3, warmup_steps=0, ema_decay=None)
 SETTINGS = StudentRun(steps=4, teacher_steps=2, rank=4, guidance_scale=2.0)
@@ -355,7 +355,7 @@ def test_a_student_of_no_steps_is_its_teacher_with_the_students_sampler(
 def test_the_shipped_configuration_fits_its_models_into_the_limit() -> None:
     config = load_config(Path(__file__).parents[2] / "training/configs/student.yaml")
     mini, size = PRESETS[config.preset], 0
-    from training.initialise import build_denoiser
+    from training.stages.initialise import build_denoiser
 
     for name in ("inpainting", "refining"):
         model = LowRank(build_denoiser(mini, name), config.student.rank)

@@ -10,8 +10,8 @@ import torch
 
 from pcdm_core.checkpoints import inspect, load_component, shipped_weights
 from pcdm_core.config import Preset
-from training.initialise import build_denoiser
-from training.time_shift import main, shift_timesteps
+from training.stages.initialise import build_denoiser
+from training.tools.time_shift import main, shift_timesteps
 
 
 def embedding(model: torch.nn.Module, timesteps: torch.Tensor) -> torch.Tensor:

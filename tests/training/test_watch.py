@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from training.commands.train_mini import main
 from training.config import StageRun, TrainConfig
-from training.mini import main
-from training.watch import RunLog, locked_run, record_run
+from training.loop.run_log import RunLog, locked_run, record_run
 
 from . import workers
 

@@ -27,14 +27,14 @@ from torch.distributed.tensor import DTensor
 from pcdm_core.encoders import PatchImageEncoder
 from pcdm_core.presets import PRESETS
 from pcdm_core.vae import PatchAutoencoder
+from training.commands.train_mini import MiniRun
 from training.config import StageRun, TrainConfig
-from training.initialise import build_denoiser
-from training.mini import MiniRun
-from training.parallel import whole
-from training.people import People
+from training.data.in_memory import People
+from training.loop.distributed import whole
+from training.loop.run_log import locked_run
+from training.loop.trainer import PairSource, Trainer
 from training.stages import Frozen, InpaintingStage, PriorStage, StageModule
-from training.train import PairSource, Trainer
-from training.watch import locked_run
+from training.stages.initialise import build_denoiser
 
 SEED = 3
 ALL = "all"

@@ -1,24 +1,14 @@
-"""Data sets on disk: the core's layouts, and rendered people."""
+"""People with poses, on disk and in memory, and the pairs that a run learns from.
 
-from collections.abc import Mapping
-from pathlib import Path
-
-from pcdm_core import data
-from pcdm_core.data import Layout, PictureSet, Problem, has_files
+`layouts` reads the data sets that people have, `rendered` those of `training.synthetic`; `pictures`
+is what both become, `content` finds broken files, `pairs` orders samples, `in_memory` holds people.
+"""
 
 from .content import ContentIndex
-from .rendered import read_synthetic
+from .layouts import LAYOUTS, Layout, has_files, open_pairs, open_pictures
+from .pictures import Collector, PictureSet, Problem, flat_stem, pair_file
 
-_PLAIN = {name: layout for name, layout in data.LAYOUTS.items() if name != "folder"}
-LAYOUTS: Mapping[str, Layout] = {
-    **_PLAIN,
-    "synthetic": (has_files("{split}/[0-9]*/people.npz"), read_synthetic),
-    "folder": data.LAYOUTS["folder"],  # fits most folders, so it is asked last
-}
-
-__all__ = ["LAYOUTS", "ContentIndex", "PictureSet", "Problem", "open_pictures"]
-
-
-def open_pictures(root: Path, layout: str = "auto", split: str = "train") -> PictureSet:
-    """`pcdm_core.data.open_pictures` with rendered people among the layouts."""
-    return data.open_pictures(root, layout, split, LAYOUTS)
+__all__ = [
+    "LAYOUTS", "Collector", "ContentIndex", "Layout", "PictureSet", "Problem", "flat_stem",
+    "has_files", "open_pairs", "open_pictures", "pair_file",
+]  # fmt: skip

@@ -6,9 +6,10 @@ import json
 import logging
 from pathlib import Path
 
-from pcdm_core.data import PictureSet, Problem
 from pcdm_core.files import file_hash, write_text
 from pcdm_core.images import load_picture
+
+from .pictures import PictureSet, Problem
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pcdm_core.data import Collector, PictureSet
 from pcdm_core.pose.keypoints import Keypoints
 
 from ..synthetic.camera import openpose_visibility
+from .pictures import Collector, PictureSet
 
 PoseReader = Callable[[tuple[int, int]], Keypoints]
 

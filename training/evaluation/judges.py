@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdm_core.evaluation import backbone, perceptual
-from pcdm_core.evaluation.pose_score import box_height, pck, sides_swapped
 from pcdm_core.images import from_uint8
+from pcdm_core.pose.pck import box_height, pck, sides_swapped
 
-from .cases import Shot
+from . import efficientnet as backbone
+from . import st_lpips as perceptual
+from .held_out_pairs import Shot
 from .pose_judges import Kind, PoseJudge, load_pose_judge
 
 T = TypeVar("T")

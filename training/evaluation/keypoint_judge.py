@@ -23,15 +23,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pcdm_core.evaluation.pose_score import correct_keypoints
 from pcdm_core.files import write_bytes
 from pcdm_core.images import from_uint8
 from pcdm_core.picture_files import open_picture
 from pcdm_core.pose.keypoints import MIRROR
+from pcdm_core.pose.pck import correct_keypoints
 from pcdm_core.ranges import COUNT, SEED
 
-from ..people import identity_folders
-from ..perception import place_entropy
+from ..data.in_memory import identity_folders
+from ..stages.perception import place_entropy
 from ..synthetic.camera import VISIBLE
 
 logger = logging.getLogger(__name__)

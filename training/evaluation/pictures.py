@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from pcdm_core import images
-from pcdm_core.evaluation.metrics import ssim
-from pcdm_core.fast import find_fast
 from pcdm_core.files import atomic_file
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.speed import find_fast
 
-from .cases import PairName, Shot
-from .regression import EmbeddingRegression
+from .embedding_baseline import EmbeddingRegression
+from .held_out_pairs import PairName, Shot
+from .metrics import ssim
 
 METHODS = {
     "truth": "the truth itself",
@@ -49,7 +49,7 @@ class Sampling:
     Attributes:
         methods: which of `METHODS`; a part that the weights lack is left out.
         oracle_pairs: the first pairs, for which four whole runs are made.
-        fast: a preset of `pcdm_core.fast`, which stands above steps and guidance.
+        fast: a preset of `pcdm_core.speed`, which stands above steps and guidance.
     """
 
     seed: int

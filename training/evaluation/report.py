@@ -7,14 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pcdm_core.evaluation.distances import (
-    KernelDistance,
-    draws_of,
-    frechet_distance,
-    weighted_interval,
-)
-from pcdm_core.evaluation.metrics import bootstrap
-
+from .distances import KernelDistance, draws_of, frechet_distance, weighted_interval
+from .metrics import bootstrap
 from .pictures import METHODS
 
 # figure: (heading, digits, factor)

@@ -19,15 +19,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from pcdm_core.checkpoints.components import PathLike, chosen_student
 from pcdm_core.cli import load_pipeline
-from pcdm_core.components import PathLike, chosen_student
-from pcdm_core.evaluation.metrics import WANG_2004
-from pcdm_core.fast import find_fast
 from pcdm_core.files import atomic_file, write_text
+from pcdm_core.speed import find_fast
 
-from .cases import PairName, Shot, choose_pairs, shots_of
-from .figures import figures_of_all
+from .acceptance import verdicts
+from .embedding_baseline import fit_or_read
+from .held_out_pairs import PairName, Shot, choose_pairs, shots_of
 from .judges import Judges
+from .metrics import WANG_2004
+from .pair_figures import figures_of_all
 from .pictures import (
     METHODS,
     PictureMaker,
@@ -36,9 +38,7 @@ from .pictures import (
     read_pictures,
     save_pictures,
 )
-from .regression import fit_or_read
 from .report import AVERAGED, card, summarise
-from .required import verdicts
 
 
 def evaluate(options: argparse.Namespace) -> None:

@@ -2,15 +2,8 @@
 
 from .frame import Frame, Report, Units
 from .limits import PointError, PoseError
-from .reading import (
-    Order,
-    Reading,
-    choose_person,
-    read_frames,
-    read_pose,
-    read_pose_with_report,
-)
-from .writing import to_openpose, to_pose_keypoint, write_openpose
+from .read import Order, Reading, choose_person, read_frames, read_pose, read_pose_with_report
+from .write import to_openpose, to_pose_keypoint, write_openpose
 
 __all__ = [
     "Frame",

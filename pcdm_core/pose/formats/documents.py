@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .frame import Frame, Settings
+from .joint_maps import BODY_COUNTS
 from .limits import PoseError, brief
 from .openpose import frame_of_people, is_person, person_of
 from .people import assemble
 from .points import is_list, is_number, is_point, plain
-from .skeletons import BODY_COUNTS
 
 _DEEPEST = 6  # levels of lists round a pose; more is damage
 _FLAT_COUNTS = {count * step for count in BODY_COUNTS for step in (2, 3)}

@@ -12,10 +12,10 @@ from typing import Any
 
 from ..keypoints import HAND_POINTS, HAND_SIDES
 from .frame import Findings, Frame, Settings
+from .joint_maps import BODY_COUNTS
 from .limits import LARGEST_NUMBER, MOST_PEOPLE, PoseError, brief
 from .people import RawPerson, assemble
 from .points import Points, is_list, plain, points_of, with_confidences
-from .skeletons import BODY_COUNTS
 
 BODY_KEYS = ("pose_keypoints_2d", "pose_keypoints", "keypoints", "joints")
 _SCORE_KEYS = ("keypoint_scores", "scores")

@@ -10,9 +10,9 @@ import torch
 
 from ..keypoints import FARTHEST, HAND_POINTS, HAND_SIDES, Keypoints
 from .frame import Frame, Settings
+from .joint_maps import SCORED_COUNTS, to_body_18
 from .limits import PointError, PoseError
 from .points import Point, Points
-from .skeletons import SCORED_COUNTS, to_body_18
 
 # Above this a coordinate cannot be a fraction of the picture: people reach a little way out of the
 # frame, but not a whole picture's width.

@@ -1,0 +1,154 @@
+"""The parts of one preset, from a folder with one file a part."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from ..config import Preset
+from ..images import FitMode
+from ..presets import PRESETS
+from ..speed import STUDENT
+from .difference import SUFFIX, apply_difference
+from .files import read_metadata
+from .load import CheckpointError, inspect, load_component, shipped_weights
+from .signatures import Component
+
+PathLike = str | os.PathLike[str]
+FITS: tuple[str, ...] = get_args(FitMode)
+SIDE_LIMIT = 4096  # pixels, of the pictures that weights were trained on
+STUDENT_FOLDER = "student"  # beside the weights that its differences are on
+STUDENT_STEPS = "student_steps"  # of the metadata: these weights are a few-step student's
+
+
+def load_components(
+    folder: PathLike | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = torch.float32,
+    with_refining: bool = True,
+    student: PathLike | bool | None = None,
+) -> tuple[Preset, dict[str, Any]]:
+    """Load what `PCDMsPipeline` takes.
+
+    Args:
+        folder: with `inpainting.safetensors`, `autoencoder.safetensors`,
+            `patch_encoder.safetensors` and, where the preset has them, `prior.safetensors`,
+            `global_encoder.safetensors` and `refining.safetensors`; None is the folder of the
+            weights that ship.
+        dtype: of the weights; None keeps each file's.
+        with_refining: False leaves the refining model on disk.
+        student: a folder of differences on these weights (`<component>.difference.safetensors`, see
+            `difference`); True is the one that comes with them, see `find_student`.
+
+    Returns:
+        The preset, with the configurations of the files, and the components by name.
+
+    Raises:
+        CheckpointError: a file is missing or is not what its name says.
+    """
+    folder = shipped_weights() if folder is None else folder
+    inpainting = load_component(folder, "inpainting")  # in the file's type, as a student needs it
+    path = os.path.join(folder, "inpainting.safetensors")
+    preset = preset_of("inpainting", inpainting.config, path)
+    components: dict[str, Any] = {"inpainting": inpainting}
+    for name in ("autoencoder", "patch_encoder", "prior", "global_encoder", "refining"):
+        if getattr(preset, name) is None or (name == "refining" and not with_refining):
+            continue
+        components[name] = load_component(folder, name)
+    differences = find_student(folder) if student is True else student
+    if differences:
+        apply_student(components, Path(differences))
+    components = {name: part.to(device=device, dtype=dtype) for name, part in components.items()}
+    configs = {name: component.config for name, component in components.items()}
+    return replace(preset, **configs), components
+
+
+def find_student(folder: PathLike | None = None) -> Path | None:
+    """The few-step student that comes with weights, as a folder of differences on them.
+
+    Args:
+        folder: as `load_components` takes it.
+
+    Returns:
+        `<folder>/student`; None where the weights are a student's already.
+
+    Raises:
+        CheckpointError: they are not, and have none.
+    """
+    weights = Path(shipped_weights() if folder is None else folder)
+    student = weights / STUDENT_FOLDER
+    if student.is_dir():
+        return student
+    if STUDENT_STEPS in inspect(weights / "inpainting.safetensors").metadata:
+        return None
+    raise CheckpointError(
+        f"{weights}: no few-step student comes with these weights ({student} does not exist). "
+        f"Train one with `python run.py distill`, or take fewer steps of these (--fast 4-steps)."
+    )
+
+
+def chosen_student(
+    folder: PathLike | None, student: PathLike | None, fast: str | None
+) -> PathLike | None:
+    """`student`, or with the preset for one alone, that of the weights in `folder`.
+
+    Raises:
+        CheckpointError: as `find_student`.
+    """
+    return find_student(folder) if student is None and fast == STUDENT else student
+
+
+def apply_student(components: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Turn components, as their files have them, into a student's, in place.
+
+    Raises:
+        CheckpointError: the folder holds a difference on none of them, or on other weights.
+    """
+    paths = {name: folder / f"{name}{SUFFIX}" for name in components}
+    found = {name: path for name, path in paths.items() if path.is_file()}
+    if not found:
+        raise CheckpointError(
+            f"{folder}: no difference of a student in it. Its files are named "
+            f"inpainting{SUFFIX} and refining{SUFFIX}."
+        )
+    for name, path in found.items():
+        apply_difference(components[name], path)
+    return components
+
+
+def preset_of(component: Component, config: Any, path: PathLike) -> Preset:
+    """The preset that a loaded component belongs to, with the component's own configuration.
+
+    It is the preset with this configuration, else the one that the file names; size and fit are
+    those that the file was trained at, where it says so.
+
+    Raises:
+        CheckpointError: neither its configuration nor its file tells, or the size is none.
+    """
+    metadata = read_metadata(path)
+    known = (p for p in PRESETS.values() if getattr(p, component) == config)
+    preset = next(known, PRESETS.get(metadata.get("preset", "")))
+    if preset is None:
+        raise CheckpointError(
+            f"{path}: its configuration is that of no preset ({', '.join(PRESETS)}) and its "
+            f"metadata names none, so picture size and fit are unknown. Choose a file of a known "
+            f"preset, or build PCDMsPipeline from components with a preset of your own."
+        )
+    preset = replace(preset, **{component: config})
+    if not {"height", "width", "fit"} <= metadata.keys():
+        return preset
+    height, width, fit = (metadata[name] for name in ("height", "width", "fit"))
+    step = preset.autoencoder.downscale
+    sides = {str(side): side for side in range(step, SIDE_LIMIT + 1, step)}
+    if height not in sides or width not in sides or fit not in FITS:
+        raise CheckpointError(
+            f"{path}: its metadata gives {height[:9]}x{width[:9]} and {fit[:9]!r} as picture size "
+            f"and fit. Sides are multiples of {step} up to {SIDE_LIMIT}, the fit is one of "
+            f"{', '.join(FITS)}. The file is damaged; copy or export it again."
+        )
+    return replace(preset, height=sides[height], width=sides[width], fit=fit)

@@ -1,0 +1,362 @@
+"""Weight files on disk: safetensors (one file or parts with an index) and pickles of upstream.
+
+Nothing here knows what the tensors mean; see `checkpoints`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..file_names import is_plain
+from ..files import BLOCK, atomic_file, check_name, part_of, replace_file, write_text
+from ..quoting import short
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+PART_SUFFIX = ".safetensors"
+INDEX = ".index.json"
+DEEPSPEED = "mp_rank_00_model_states.pt"
+_PART = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}\.safetensors")
+# What a browser or git leaves in place of a file.
+_NOT_WEIGHTS: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "a Git LFS pointer: run `git lfs pull` in its folder"),
+    (b"<!doctype html", "a web page, not weights: download the file itself"),
+    (b"<html", "a web page, not weights: download the file itself"),
+)
+
+
+class CheckpointError(RuntimeError):
+    """A weights file cannot be used. The message names the file, what it is, and what to do."""
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a weights file holds."""
+
+    path: Path  # the file, or the index of its parts
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+    container: str  # in words
+
+    @property
+    def name(self) -> str:
+        """The file for a message."""
+        return f"{self.path} ({self.container})"
+
+    @property
+    def files(self) -> list[Path]:
+        """The file, or the index and its parts."""
+        return [self.path, *_parts(self.path)] if _is_index(self.path) else [self.path]
+
+
+def _is_index(path: Path) -> bool:
+    return path.name.endswith(INDEX)
+
+
+def find_weights(path: str | os.PathLike[str]) -> Path:
+    """The file to read for a path that a person gave.
+
+    `x.safetensors` stands for its parts where only `x.safetensors.index.json` exists, so does one
+    part; a folder stands for the one weights file in it, or for DeepSpeed's.
+
+    Raises:
+        CheckpointError: there is no such file; what lies beside it is listed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if (path / DEEPSPEED).is_file():
+            return path / DEEPSPEED
+        indices = sorted(path.glob(f"*{INDEX}"))
+        files = indices or [p for p in sorted(path.iterdir()) if p.suffix in SUFFIXES]
+        if len(files) == 1:
+            return files[0]
+        raise CheckpointError(f"{path} is a folder; choose one weights file. {_listing(path)}")
+    part = _PART.fullmatch(path.name)
+    stem = part["stem"] + ".safetensors" if part else path.name
+    index = path.with_name(stem + INDEX)
+    if index.is_file() and (part or not path.is_file()):
+        return index
+    if part and path.is_file():
+        raise CheckpointError(
+            f"{path} is one part of a model and its index {index.name} is missing. "
+            f"Put all parts and the index into one folder."
+        )
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist. {_listing(path.parent)}")
+    return path
+
+
+def _listing(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"There is no folder {folder} either."
+    names = sorted(p.name for p in folder.iterdir() if p.suffix in SUFFIXES or _is_index(p))
+    if not names:
+        return f"{folder} has no weights files."
+    shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    return f"{folder} has: {shown}."
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> WeightsFile:
+    """Read tensors and metadata, whatever the container; tensors stay on the CPU as stored.
+
+    A pickle is read without running code; of a DeepSpeed checkpoint the entry `module` counts,
+    otherwise the file itself must be a dictionary of tensors.
+
+    Raises:
+        CheckpointError: missing, damaged, truncated, or a pickle with more than plain tensors.
+    """
+    found = find_weights(path)
+    if _is_index(found):
+        return _read_parts(found)
+    with found.open("rb") as file:
+        head = file.read(64)
+    if head[8:9] == b"{":
+        tensors, metadata = _read_safetensors(found)
+        return WeightsFile(found, tensors, metadata, "safetensors")
+    if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
+        return _read_pickle(found)
+    size = found.stat().st_size
+    for start, what in _NOT_WEIGHTS:
+        if head.lower().startswith(start):
+            raise CheckpointError(f"{found} ({size} bytes) is {what}.")
+    raise CheckpointError(
+        f"{found} ({size} bytes) is neither safetensors nor a PyTorch file. "
+        f"Download it again, or choose another file."
+    )
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """What a safetensors file (or the index of its parts) says of itself; of a pickle nothing.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    found = find_weights(path)
+    if _is_index(found):
+        return _index_map(found)[1]
+    with found.open("rb") as file:
+        if file.read(9)[8:] != b"{":
+            return {}
+    return _read_safetensors(found, with_tensors=False)[1]
+
+
+def _read_safetensors(
+    path: Path, with_tensors: bool = True
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys() if with_tensors else ()
+            tensors = {name: file.get_tensor(name) for name in names}
+            return tensors, dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path} ({path.stat().st_size} bytes) is a damaged or truncated safetensors file "
+            f"({error}). Copy or download it again."
+        ) from error
+
+
+def _index_map(index: Path) -> tuple[dict[str, str], dict[str, str]]:
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        where = {str(k): str(v) for k, v in content["weight_map"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{index} is no index of a model in parts ({error}). Copy or download it again."
+        ) from error
+    for name in where.values():
+        if not (is_plain(name) and name.endswith(PART_SUFFIX)):
+            raise CheckpointError(
+                f"{index} names a part that is no {PART_SUFFIX} file beside it ({short(name)}). "
+                f"Copy or download the model again, all parts into one folder."
+            )
+    return where, {str(k): str(v) for k, v in content.get("metadata", {}).items()}
+
+
+def _parts(index: Path) -> list[Path]:
+    return [index.with_name(name) for name in sorted(set(_index_map(index)[0].values()))]
+
+
+def _read_parts(index: Path) -> WeightsFile:
+    where, metadata = _index_map(index)
+    parts = _parts(index)
+    missing = [part.name for part in parts if not part.is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{index} needs {len(parts)} parts; missing: {', '.join(missing)}. "
+            f"Put all parts into {index.parent}."
+        )
+    tensors: dict[str, Tensor] = {}
+    for part in parts:
+        found, its = _read_safetensors(part)
+        if its.get("weights_sha256") != metadata.get("weights_sha256"):
+            raise CheckpointError(
+                f"{part} belongs to another save than {index.name}. Copy all parts again."
+            )
+        tensors.update({k: v for k, v in found.items() if where.get(k) == part.name})
+    lost = sorted(set(where) - set(tensors))
+    if lost:
+        raise CheckpointError(
+            f"{index} promises {len(lost)} tensors that its parts lack ({lost[0]}, ...). "
+            f"Copy all parts again."
+        )
+    return WeightsFile(index, tensors, metadata, f"safetensors in {len(parts)} parts")
+
+
+def _read_pickle(path: Path) -> WeightsFile:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        is_zip = file.read(4) == b"PK\x03\x04"
+    if is_zip and not _ends(path):
+        raise CheckpointError(
+            f"{path} ({size} bytes) is a truncated PyTorch file: its end is missing. "
+            f"Copy or download it again."
+        )
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        name = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"({name[1]})" if name else f"or damaged ({size} bytes)"
+        raise CheckpointError(
+            f"{path} is a pickle with more than plain tensors {what}; loading such a file could "
+            f"run code, so it is refused. Copy or download it again; where you trust its origin, "
+            f"load it there once and save the dictionary of tensors alone as safetensors."
+        ) from error
+    except Exception as error:  # a damaged pickle fails in whatever way its bytes lead to
+        raise CheckpointError(
+            f"{path} ({size} bytes) is a damaged PyTorch file ({type(error).__name__}). "
+            f"Copy or download it again."
+        ) from error
+    container = "PyTorch file without `module`"
+    if isinstance(content, Mapping) and isinstance(content.get("module"), Mapping):
+        content, container = content["module"], "DeepSpeed checkpoint"
+    tensors = content if isinstance(content, Mapping) else {}
+    if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
+        keys = ", ".join(str(key) for key in list(tensors)[:6]) or type(content).__name__
+        raise CheckpointError(
+            f"{path} has no `module` entry as DeepSpeed checkpoints have, and is no dictionary of "
+            f"tensors either (found: {keys}). Save the model's state dict alone."
+        )
+    return WeightsFile(path, {str(k): v for k, v in tensors.items()}, {}, container)
+
+
+def _ends(path: Path) -> bool:
+    """Whether the directory at the end of a zip file is there."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # one is there, and damaged
+        return False
+
+
+def weights_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values; independent of order and of the container."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        values: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+        digest.update(values)
+    return digest.hexdigest()
+
+
+def write_state_dict(
+    tensors: Mapping[str, Tensor],
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str],
+    max_shard_bytes: int | None = None,
+) -> Path:
+    """Write safetensors, whole or not at all; in parts with an index where they would be larger.
+
+    Returns:
+        The file, or the index. `read_state_dict(path)` finds either.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path}: weights are written as safetensors; end it so.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    described = {**metadata, "weights_sha256": weights_hash(ready)}
+    groups = _group(ready, max_shard_bytes)
+    index = path.with_name(path.name + INDEX)
+    stale = {path, index, *path.parent.glob(f"{path.stem}-?????-of-?????.safetensors")}
+    check_name(path)
+    temporary: dict[Path, Path] = {}
+    try:
+        if len(groups) == 1:
+            _save(ready, _temporary(path, temporary), described)
+        else:
+            where: dict[str, str] = {}
+            for number, names in enumerate(groups, start=1):
+                part = path.with_name(f"{path.stem}-{number:05d}-of-{len(groups):05d}.safetensors")
+                chosen = {name: ready[name] for name in names}
+                _save(chosen, _temporary(part, temporary), described)
+                where |= dict.fromkeys(names, part.name)
+            content = json.dumps({"metadata": described, "weight_map": where}, indent=1)
+            write_text(_temporary(index, temporary), content + "\n")
+        for final, written in temporary.items():
+            replace_file(written, final)
+    finally:
+        for written in temporary.values():
+            written.unlink(missing_ok=True)
+    for old in stale - set(temporary):
+        old.unlink(missing_ok=True)
+    return path if len(groups) == 1 else index
+
+
+def _sort_metadata(path: Path) -> None:
+    """Order a file's metadata, so that equal saves are equal files; the library's order is random.
+
+    A file starts with the length of its header in 8 bytes; a header may end in spaces.
+    """
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:
+            file.seek(8)
+            file.write(text.ljust(length))
+
+
+def _temporary(path: Path, table: dict[Path, Path]) -> Path:
+    table[path] = part_of(path)
+    return table[path]
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """safetensors with the permissions of any new file: the library's are for their owner alone."""
+    private = part_of(path)
+    try:
+        save_file(dict(tensors), private, dict(metadata))
+        _sort_metadata(private)
+        with private.open("rb") as source, atomic_file(path) as target:
+            shutil.copyfileobj(source, target, BLOCK)
+    finally:
+        private.unlink(missing_ok=True)
+
+
+def _group(tensors: Mapping[str, Tensor], limit: int | None) -> list[list[str]]:
+    """Names in groups whose files stay below `limit` bytes (a larger tensor has its own file)."""
+    groups: list[list[str]] = [[]]
+    filled = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size() + len(name) + 100  # with its header entry
+        if limit is not None and groups[-1] and filled + size > limit - 4096:
+            groups.append([])
+            filled = 0
+        groups[-1].append(name)
+        filled += size
+    return groups

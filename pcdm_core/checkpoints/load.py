@@ -1,0 +1,360 @@
+"""Weights of every component: recognise, load, save, convert.
+
+Files are recognised by their keys and shapes (see `checkpoint_keys`), never by their name and
+never by a channel count alone. A configuration comes from the caller, else from the file's
+metadata, else from the preset whose dimensions the file shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from ..config import config_from_dict, config_to_dict
+from ..files import file_hash
+from ..presets import PRESETS
+from .detect import detect, facts_of, recognise, some
+from .files import CheckpointError, WeightsFile, find_weights, read_state_dict, write_state_dict
+from .signatures import (
+    CONFIGS,
+    TITLES,
+    Component,
+    Facts,
+    Signature,
+    dinov2_current,
+    dinov2_published,
+)
+
+if TYPE_CHECKING:
+    from ..encoders import GlobalEncoder, PatchImageEncoder
+    from ..models import InpaintingModel, PosePrior, RefiningModel
+    from ..vae import Autoencoder
+
+__all__ = [
+    "CheckpointError", "Component", "Summary", "build", "convert", "detect", "inspect",
+    "load_component", "load_model", "read_state_dict", "save_model", "shipped_weights",
+]  # fmt: skip
+
+FORMAT = 1  # of our metadata; a larger number is a newer pack's
+SHARD_BYTES = 24_000_000
+WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "weights"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a weights file is."""
+
+    path: Path
+    component: Component
+    layout: str  # whose names the file uses
+    container: str
+    config: Any | None  # None: neither in the file nor that of a preset
+    preset: str | None  # the preset that has this configuration
+    parameters: int
+    dtypes: tuple[str, ...]
+    metadata: dict[str, str]
+
+
+# --- recognition ---------------------------------------------------------------------------------
+
+
+def _config_of(file: WeightsFile, component: Component, facts: Facts) -> Any | None:
+    """From the metadata, else from the preset with the file's facts."""
+    if "config" in file.metadata and "pcdm_format" in file.metadata:
+        try:
+            if int(file.metadata["pcdm_format"]) > FORMAT:
+                raise CheckpointError(
+                    f"{file.path} was written by a newer version. Update the pack."
+                )
+            return config_from_dict(CONFIGS[component], json.loads(file.metadata["config"]))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise CheckpointError(
+                f"{file.path}: its metadata holds no usable configuration ({error}). "
+                f"Convert the original file again, or update the pack."
+            ) from error
+    candidates = (getattr(preset, component) for preset in PRESETS.values())
+    return next((c for c in candidates if c is not None and facts_of(c) == facts), None)
+
+
+def inspect(path: str | os.PathLike[str]) -> Summary:
+    """Say what a weights file is, without building a model.
+
+    Raises:
+        CheckpointError: unreadable, or not one of ours.
+    """
+    file = read_state_dict(path)
+    signature, facts = recognise(file.tensors, file.name)
+    return _summary(file, signature, _config_of(file, signature.component, facts))
+
+
+def _summary(file: WeightsFile, signature: Signature, config: Any | None) -> Summary:
+    component = signature.component
+    presets = (p.name for p in PRESETS.values() if getattr(p, component) == config)
+    return Summary(
+        path=file.path,
+        component=component,
+        layout=signature.layout,
+        container=file.container,
+        config=config,
+        preset=None if config is None else next(presets, None),
+        parameters=sum(tensor.numel() for tensor in file.tensors.values()),
+        dtypes=tuple(sorted({str(t.dtype).removeprefix("torch.") for t in file.tensors.values()})),
+        metadata=file.metadata,
+    )
+
+
+# --- loading -------------------------------------------------------------------------------------
+
+PathLike = str | os.PathLike[str]
+Device = torch.device | str
+DType = torch.dtype | None
+
+
+# fmt: off
+@overload
+def load_model(path: PathLike, *, stage: Literal["prior"], config: Any = ...,
+               device: Device = ..., dtype: DType = ...) -> PosePrior: ...
+@overload
+def load_model(path: PathLike, *, stage: Literal["inpainting"], config: Any = ...,
+               device: Device = ..., dtype: DType = ...) -> InpaintingModel: ...
+@overload
+def load_model(path: PathLike, *, stage: Literal["refining"], config: Any = ...,
+               device: Device = ..., dtype: DType = ...) -> RefiningModel: ...
+@overload
+def load_model(path: PathLike, *, stage: Literal["autoencoder"], config: Any = ...,
+               device: Device = ..., dtype: DType = ...) -> Autoencoder: ...
+@overload
+def load_model(path: PathLike, *, stage: Literal["patch_encoder"], config: Any = ...,
+               device: Device = ..., dtype: DType = ...) -> PatchImageEncoder: ...
+@overload
+def load_model(path: PathLike, *, stage: Literal["global_encoder"], config: Any = ...,
+               device: Device = ..., dtype: DType = ...) -> GlobalEncoder: ...
+@overload
+def load_model(path: PathLike, *, stage: Component | None = ..., config: Any = ...,
+               device: Device = ..., dtype: DType = ...) -> nn.Module: ...
+# fmt: on
+def load_model(
+    path: PathLike,
+    *,
+    stage: Component | None = None,
+    config: Any = None,
+    device: Device = "cpu",
+    dtype: DType = None,
+) -> nn.Module:
+    """Load a component in evaluation mode; every tensor of the file must have its place.
+
+    Args:
+        path: see `find_weights`; upstream's layouts are read too.
+        stage: what it should be, or None for whatever it is.
+        config: its configuration; None takes that of the file, or of the preset it belongs to.
+        dtype: of the weights; None keeps the file's.
+
+    Raises:
+        CheckpointError: the file cannot be read, is something else, or does not fit `config`.
+    """
+    file = read_state_dict(path)
+    name = str(file.path)
+    signature, facts = recognise(file.tensors, file.name)
+    component = signature.component
+    if stage is None and config is not None:
+        stage = next((c for c, kind in CONFIGS.items() if isinstance(config, kind)), None)
+    if stage is not None and stage != component:
+        raise CheckpointError(_wrong_stage(name, component, stage))
+    if config is None:
+        config = _config_of(file, component, facts)
+    if config is None:
+        raise CheckpointError(
+            f"{name} is {signature.title}, with the dimensions of no preset "
+            f"({_words(facts)}) and without a configuration in its metadata. Give `config`."
+        )
+    expected = facts_of(config)
+    if expected != facts:
+        wrong = [w for w in sorted(expected.keys() | facts) if expected.get(w) != facts.get(w)]
+        raise CheckpointError(
+            f"{name} is {signature.title} that does not fit the configuration: "
+            f"{_words(facts, wrong)}; expected {_words(expected, wrong)}. "
+            f"Choose a file of this preset, or the preset of this file."
+        )
+    try:
+        model = build(component, config, "meta")
+    except ImportError:  # a library is absent or too old, and says so itself
+        raise
+    except Exception as error:  # numbers that do not go together fail wherever they meet
+        raise CheckpointError(
+            f"{name}: no network can be built with its configuration ({type(error).__name__}: "
+            f"{error}). Convert the original file again, or give another configuration."
+        ) from error
+    tensors = signature.to_ours(file.tensors)
+    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    if component == "patch_encoder":
+        current = any(".q_proj." in key for key in wanted)
+        published = dinov2_published(tensors)
+        tensors = dinov2_current(published) if current else published
+    _check_fit(f"{name} ({signature.title})", tensors, wanted)
+    try:
+        model.load_state_dict(tensors, strict=True, assign=True)
+    except RuntimeError as error:
+        kinds = ", ".join(sorted({str(tensor.dtype) for tensor in tensors.values()}))
+        raise CheckpointError(
+            f"{name} ({signature.title}): its tensors ({kinds}) are no weights of a network. "
+            f"Copy or download the file again."
+        ) from error
+    return model.to(device=device, dtype=dtype).eval()
+
+
+def build(component: Component, config: Any, device: Device | None = None) -> Any:
+    """A component with random weights; on the device "meta", without storage for them."""
+    # Not at the top: the libraries of the networks take seconds to load. And before the device is
+    # chosen, because that would be the device of their own constants too.
+    from ..encoders import PatchImageEncoder, build_global_encoder
+    from ..models import InpaintingModel, PosePrior, RefiningModel
+    from ..vae import build_autoencoder
+
+    builders: Mapping[Component, Callable[[Any], nn.Module]] = {
+        "prior": PosePrior,
+        "inpainting": InpaintingModel,
+        "refining": RefiningModel,
+        "autoencoder": build_autoencoder,
+        "patch_encoder": PatchImageEncoder,
+        "global_encoder": build_global_encoder,
+    }
+    with nullcontext() if device is None else torch.device(device):
+        return builders[component](config)
+
+
+def _words(facts: Facts, only: list[str] | None = None) -> str:
+    return ", ".join(f"{word} {facts.get(word, 'none')}" for word in only or sorted(facts))
+
+
+def _wrong_stage(name: str, found: Component, wanted: Component) -> str:
+    hint = f"Choose a file with {TITLES[wanted]}."
+    if (found, wanted) == ("prior", "inpainting"):
+        hint = (
+            "Upstream's own s2_256.pt holds a stage-1 model by mistake, and no other 256 file of "
+            "stage 2 was published: use s2_512.pt, or the single-stage release."
+        )
+    return f"{name} is {TITLES[found]}, but {TITLES[wanted]} was asked for. {hint}"
+
+
+def _check_fit(
+    name: str, tensors: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]
+) -> None:
+    missing = sorted(set(wanted) - set(tensors))
+    unexpected = sorted(set(tensors) - set(wanted))
+    shapes = [
+        f"{key} {list(tensors[key].shape)} instead of {list(shape)}"
+        for key, shape in wanted.items()
+        if key in tensors and tuple(tensors[key].shape) != shape
+    ]
+    found = [
+        f"{len(keys)} {what}: {some(keys)}"
+        for what, keys in (("missing", missing), ("unexpected", unexpected), ("misshapen", shapes))
+        if keys
+    ]
+    if found:
+        raise CheckpointError(
+            f"{name} does not fit its configuration. {'; '.join(found)}. "
+            f"The file is incomplete, or of another size than its configuration says."
+        )
+
+
+def shipped_weights(preset: str = "mini") -> Path:
+    """The folder of the weights that come with the pack.
+
+    Raises:
+        CheckpointError: none ship for this preset, or the installation lacks them.
+    """
+    folder = WEIGHTS_FOLDER / preset
+    if folder.is_dir():
+        return folder
+    names = sorted(p.name for p in WEIGHTS_FOLDER.glob("*") if p.name in PRESETS)
+    raise CheckpointError(
+        f"{folder} does not exist: no weights ship for the preset {preset!r}. "
+        f"With the pack come: {', '.join(names) or 'none; install it again'}."
+    )
+
+
+def load_component(
+    folder: PathLike, name: Component, *, device: Device = "cpu", dtype: DType = None
+) -> Any:
+    """Load `<folder>/<name>.safetensors` (or its parts) as that component.
+
+    Raises:
+        CheckpointError: as `load_model`; a missing file lists what the folder has.
+    """
+    path = Path(folder) / f"{name}.safetensors"
+    return load_model(path, stage=name, device=device, dtype=dtype)
+
+
+# --- saving --------------------------------------------------------------------------------------
+
+
+def save_model(
+    model: nn.Module,
+    path: PathLike,
+    *,
+    stage: Component,
+    config: Any = None,
+    dtype: DType = None,
+    metadata: Mapping[str, str] | None = None,
+    max_shard_bytes: int | None = SHARD_BYTES,
+) -> Path:
+    """Write a component as safetensors that `load_model` reads without further help.
+
+    Args:
+        config: None takes `model.config`.
+        dtype: floating tensors are stored in it; None keeps the model's.
+        metadata: said about the file besides its stage, configuration and hash.
+        max_shard_bytes: a larger model comes in parts with an index; None always writes one file.
+
+    Returns:
+        The file, or the index of the parts.
+    """
+    tensors = model.state_dict()
+    if stage == "patch_encoder":
+        tensors = dinov2_published(dict(tensors))
+    if dtype is not None:
+        tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
+    chosen = model.config if config is None else config
+    described = {**(metadata or {}), **_metadata(stage, chosen)}
+    return write_state_dict(tensors, path, described, max_shard_bytes)
+
+
+def _metadata(stage: Component, config: Any) -> dict[str, str]:
+    return {
+        "format": "pt",
+        "pcdm_format": str(FORMAT),
+        "stage": stage,
+        "config": json.dumps(config_to_dict(config)),
+    }
+
+
+def convert(
+    path_in: PathLike, path_out: PathLike, *, config: Any = None, max_shard_bytes: int | None = None
+) -> Summary:
+    """Turn upstream's file into safetensors with our names; values and types stay as they are.
+
+    Raises:
+        CheckpointError: unreadable, not one of ours, or of no preset's size and no `config` given.
+    """
+    source = find_weights(path_in)
+    model = load_model(source, config=config)
+    file = read_state_dict(source)
+    signature = detect(file.tensors, file.name)
+    origin = {"source": source.name, "source_sha256": file_hash(*file.files)}
+    written = save_model(
+        model,
+        path_out,
+        stage=signature.component,
+        metadata=origin,
+        max_shard_bytes=max_shard_bytes,
+    )
+    return inspect(written)

@@ -1,1 +1,0 @@
-"""How near a picture is to the truth, pair by pair."""

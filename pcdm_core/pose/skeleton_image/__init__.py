@@ -1,0 +1,1 @@
+"""Skeleton pictures read back to key points: the reverse of `pose.render`."""

@@ -1,0 +1,165 @@
+"""Coloured marks in a skeleton picture: which pixels are joints, limbs, hands or something else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ..raster import fill_circle
+from ..render import COLOURS, LIMBS
+
+# Above this a colour channel is a joint's or a hand's, below it a limb's, which is dimmed to 153.
+_BRIGHT, _DARK = 190, 80
+
+# Neighbours of the palette differ by 85 in one channel; JPEG and resizing move colours a little.
+_JOINT_TOLERANCE, _LIMB_TOLERANCE = 56, 40
+
+_WHITE = 200  # all channels above: a face point, or a white background
+_LEAST_SHARE = 0.2  # of a disc that must show
+LARGEST_RADIUS = 40
+
+NOTHING = -1
+
+
+@dataclass(frozen=True)
+class Marks:
+    """A picture's pixels by what they seem to be.
+
+    Attributes:
+        joints: int8 `[H, W]`, a joint's number or `NOTHING`.
+        limbs: int8 `[H, W]`, a limb's number (its place in `LIMBS`) or `NOTHING`.
+        bright: bool `[H, W]`, joints, hands and face points.
+        white: bool `[H, W]`, face points (none on a background that is white itself).
+        other: how much of what is drawn has none of the colours, 0 to 1.
+        background: mean colour of the border, RGB.
+    """
+
+    joints: np.ndarray
+    limbs: np.ndarray
+    bright: np.ndarray
+    white: np.ndarray
+    other: float
+    background: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Disc:
+    """A joint that was found: its centre's pixel and how many of its pixels show."""
+
+    joint: int
+    x: int
+    y: int
+    score: float
+
+
+def mark(pixels: np.ndarray) -> Marks:
+    """Sort the pixels of a uint8 `[H, W, 3]` RGB picture."""
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    red, green, blue = (int(value) for value in np.median(border, axis=0))
+    away = np.abs(pixels.astype(np.int16) - np.array([red, green, blue], dtype=np.int16)).max(
+        axis=2
+    )
+    drawn = away > 40
+    high, low = pixels.max(axis=2), pixels.min(axis=2)
+    white = (low >= _WHITE) & drawn
+    joints = np.full(pixels.shape[:2], NOTHING, dtype=np.int8)
+    limbs = joints.copy()
+    bright = drawn & (high >= _BRIGHT) & (low < _WHITE)
+    vivid = bright & (low <= _DARK)
+    joints[vivid] = _nearest(pixels[vivid], np.array(COLOURS), _JOINT_TOLERANCE)
+    dim = drawn & ~bright & (high >= _DARK) & (low <= _DARK)
+    palette = (np.array(COLOURS[: len(LIMBS)]) * 0.6).astype(np.int16)
+    limbs[dim] = _nearest(pixels[dim], palette, _LIMB_TOLERANCE)
+    known = (joints != NOTHING) | (limbs != NOTHING) | white
+    count = int(drawn.sum())
+    other = float((drawn & ~known).sum()) / count if count else 0.0
+    return Marks(joints, limbs, bright | white, white, other, (red, green, blue))
+
+
+def disc_radius(marks: Marks) -> float:
+    """Of the joints, in pixels: from the longest row of each colour; 0 where there is none."""
+    longest: list[int] = []
+    for joint in range(len(COLOURS)):
+        mask = marks.joints == joint
+        rows = mask[mask.any(axis=1)]
+        if len(rows):
+            longest.append(max(_longest_run(row) for row in rows))
+    return (float(np.median(longest)) - 1) / 2 if longest else 0.0
+
+
+def find_discs(marks: Marks, joint: int, radius: int, most: int) -> list[Disc]:
+    """Discs of one joint's colour, the best first.
+
+    A place counts by its pixels of the colour, less the ones that stand round it and less the dark
+    ones in it. Other bright pixels may cover a disc.
+    """
+    ys, xs = np.nonzero(marks.joints == joint)
+    if not len(ys):
+        return []
+    reach = radius + 3
+    height, width = marks.joints.shape
+    top, left = int(ys.min()) - reach, int(xs.min()) - reach
+    rows, columns = int(ys.max()) + reach + 1 - top, int(xs.max()) + reach + 1 - left
+    mask = np.zeros((rows, columns), dtype=np.int32)
+    mask[ys - top, xs - left] = 1
+    dark = np.zeros_like(mask)  # nothing is dark outside the picture
+    y0, y1, x0, x1 = max(top, 0), min(top + rows, height), max(left, 0), min(left + columns, width)
+    dark[y0 - top : y1 - top, x0 - left : x1 - left] = ~marks.bright[y0:y1, x0:x1]
+    # Blurred edges are neither the colour nor black: a ring of a pixel is not judged.
+    inside = _disc_sums(mask, radius)
+    round_it = _disc_sums(mask, radius + 3) - _disc_sums(mask, radius + 1)
+    score = (inside - round_it - _disc_sums(dark, max(radius - 1, 0))).astype(np.float64)
+    least = max(_LEAST_SHARE * float(_half_widths(radius).sum() * 2 + 2 * radius + 1), 3.0)
+    found: list[Disc] = []
+    while len(found) < most:
+        best = score.max()
+        if best < least:
+            break
+        # Of equally good places the middle: a disc that is partly covered may have several.
+        ties = np.argwhere(score == best)
+        near = ties[np.abs(ties - ties[0]).max(axis=1) <= radius]
+        y, x = (int(value) for value in np.rint(near.mean(axis=0)))
+        if 0 <= y + top < height and 0 <= x + left < width:
+            found.append(Disc(joint, x + left, y + top, float(best)))
+        y0, x0 = max(y - 2 * radius, 0), max(x - 2 * radius, 0)
+        score[y0 : y + 2 * radius + 1, x0 : x + 2 * radius + 1] = -np.inf
+    return found
+
+
+def _nearest(pixels: np.ndarray, palette: np.ndarray, tolerance: int) -> np.ndarray:
+    """The palette's nearest entry for each of `[N, 3]` pixels, or `NOTHING`."""
+    if not len(pixels):
+        return np.zeros(0, dtype=np.int8)
+    apart = np.abs(pixels[:, None].astype(np.int16) - palette[None].astype(np.int16)).max(axis=2)
+    nearest = apart.argmin(axis=1).astype(np.int8)
+    nearest[apart.min(axis=1) > tolerance] = NOTHING
+    return nearest
+
+
+def _longest_run(row: np.ndarray) -> int:
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(np.int8), [0]])))
+    return int((edges[1::2] - edges[::2]).max())
+
+
+@lru_cache(maxsize=LARGEST_RADIUS * 2)
+def _half_widths(radius: int) -> np.ndarray:
+    """Of a disc's rows, from `-radius` to `radius`, as the renderer draws it."""
+    side = 2 * radius + 1
+    picture = np.zeros((side, side, 1), dtype=np.uint8)
+    fill_circle(picture, (radius, radius), radius, (1,))
+    return (picture[..., 0].sum(axis=1).astype(np.int64) - 1) // 2
+
+
+def _disc_sums(mask: np.ndarray, radius: int) -> np.ndarray:
+    """For each place the sum of `mask` over the disc round it."""
+    padded = np.pad(mask, radius)
+    sums = np.pad(np.cumsum(padded, axis=1), ((0, 0), (1, 0)))
+    rows, columns = mask.shape
+    total = np.zeros_like(mask)
+    for row, half in enumerate(_half_widths(radius).tolist()):
+        band = sums[row : row + rows]
+        right = band[:, radius + half + 1 : radius + half + 1 + columns]
+        total += right - band[:, radius - half : radius - half + columns]
+    return total

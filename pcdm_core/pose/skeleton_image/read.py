@@ -1,0 +1,340 @@
+"""Skeleton pictures back to key points, and in words where a picture is not what the models saw.
+
+The models were trained on ControlNet's palette: 18 discs in full colour over 17 dimmed limbs on
+black, hands as fine lines, no face. Colours tell the joints apart, left from right as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..formats.frame import Findings, Report
+from ..formats.limits import PoseError
+from ..keypoints import BODY_JOINTS, HAND_POINTS, HAND_SIDES, Keypoints
+from ..render import JOINT_RADIUS, LIMBS
+from .hands import Hand, describe_hands, read_hands
+from .marks import LARGEST_RADIUS, NOTHING, Disc, Marks, disc_radius, find_discs, mark
+
+_MOST_PEOPLE = 8
+_SUPPORT = 0.5  # of a limb's middle line in its colour
+_COVERED_SUPPORT = 0.8
+_ALONE = 0.5  # of a disc must show where no limb speaks for it
+_LEAST_JOINTS = 3
+_STRANGE = 0.35  # more than this in other colours is another convention
+_PHOTOGRAPH = 0.5  # a picture of which more has none of the colours is no skeleton
+_FACE_PIXELS = 12
+_LIMB_PIXELS = 8
+
+
+class SkeletonError(PoseError):
+    """A picture that is no skeleton which can be read; the message says what it looks like."""
+
+
+@dataclass(frozen=True)
+class SkeletonReading:
+    """What a skeleton picture shows.
+
+    Attributes:
+        people: one row a person, the one with most joints first; places are pixels' middles.
+        size: (height, width) of the picture.
+        warnings: how it differs from the pictures that the models were trained on.
+        report: what was recognised, and what could not be told.
+    """
+
+    people: Keypoints
+    size: tuple[int, int]
+    warnings: tuple[str, ...]
+    report: Report
+
+
+def read_skeleton(picture: Tensor) -> SkeletonReading:
+    """The people of one skeleton picture.
+
+    Args:
+        picture: `[3, H, W]` or `[1, 3, H, W]`, RGB in [-1, 1].
+
+    Raises:
+        SkeletonError: no skeleton, or one in other colours; the message says what was found.
+    """
+    if picture.ndim == 4 and len(picture) == 1:
+        picture = picture[0]
+    if picture.ndim != 3 or picture.shape[0] != 3 or 0 in picture.shape:
+        raise SkeletonError(f"a skeleton picture is [3, H, W], got {list(picture.shape)}")
+    pixels = ((picture.detach().cpu().to(torch.float32) + 1) * 127.5).round().clamp(0, 255)
+    rgb = pixels.to(torch.uint8).permute(1, 2, 0).numpy()
+    try:
+        return _read(rgb)
+    except SkeletonError:
+        try:
+            swapped = _read(np.ascontiguousarray(rgb[..., ::-1]))
+        except SkeletonError:
+            swapped = None
+        if swapped is None:
+            raise
+    warning = "red and blue are swapped (BGR); the models saw RGB"
+    return SkeletonReading(
+        swapped.people, swapped.size, (warning, *swapped.warnings), swapped.report
+    )
+
+
+def _read(rgb: np.ndarray) -> SkeletonReading:
+    height, width = rgb.shape[:2]
+    marks = mark(rgb)
+    radius = max(round(disc_radius(marks)), 1)
+    warnings = list(_warnings(marks, radius))
+    about = (
+        f" It also looks unlike the models' skeletons: {'; '.join(warnings)}." if warnings else ""
+    )
+    if marks.other > _PHOTOGRAPH or radius > LARGEST_RADIUS:
+        raise SkeletonError(
+            f"no skeleton in ControlNet's colours: {marks.other:.0%} of the picture has others. A "
+            "photograph needs a detector; a skeleton of another kind, the key points that it was "
+            "drawn from."
+        )
+    discs = [find_discs(marks, joint, radius, _MOST_PEOPLE) for joint in range(len(BODY_JOINTS))]
+    found = sum(map(bool, discs))
+    if found < _LEAST_JOINTS:
+        raise SkeletonError(
+            f"{found} joints in ControlNet's colours are in this picture; give the key points that "
+            f"it was drawn from, or detect the pose.{about}"
+        )
+    limbs, tested = _limbs(marks, discs, radius)
+    if len({limb for limb, *_ in limbs}) * 2 < tested or (not limbs and marks.other > _STRANGE):
+        raise SkeletonError(
+            "there are spots in ControlNet's colours, but no limbs of theirs between them: this is "
+            "another convention, such as OpenPose's own, and left and right cannot be told. Use "
+            f"the key points that it was drawn from.{about}"
+        )
+    findings = Findings()
+    people = _group(marks, discs, limbs, radius, findings)
+    if len(people) == 1:
+        _find_covered(marks, people[0], radius, findings)
+    _describe(people, findings)
+    hands, left = read_hands(rgb, marks, people, radius)
+    describe_hands(hands, left, len(people), findings)
+    keypoints = _keypoints(people, hands, height, width)
+    return SkeletonReading(keypoints, (height, width), tuple(warnings), findings.report())
+
+
+def _warnings(marks: Marks, radius: int) -> Iterator[str]:
+    if max(marks.background) > 40:
+        name = "white" if min(marks.background) > 215 else f"of colour {marks.background}"
+        yield f"the background is {name}, not black"
+    if int(marks.white.sum()) >= _FACE_PIXELS:
+        yield "face points are drawn (white dots); the models saw no face"
+    if marks.other > _STRANGE:
+        yield f"{marks.other:.0%} of what is drawn has other colours"
+    if abs(radius - JOINT_RADIUS) > 1:
+        yield (
+            f"joints have a radius of {radius} pixels instead of {JOINT_RADIUS}: it was drawn for "
+            "another size or by another program"
+        )
+    if int((marks.joints == 12).sum()) > 8 * max((3.2 * radius**2), 30):
+        yield "hands have large dots; the models saw fine lines"
+
+
+def _limbs(
+    marks: Marks, discs: list[list[Disc]], radius: int
+) -> tuple[list[tuple[int, Disc, Disc]], int]:
+    """The limbs that are drawn between discs, and how many kinds could be tested."""
+    found: list[tuple[int, Disc, Disc]] = []
+    tested = 0
+    for limb, (a, b) in enumerate(LIMBS):
+        pairs: list[tuple[float, Disc, Disc]] = []
+        testable = False
+        for first in discs[a]:
+            for second in discs[b]:
+                support = _support(marks, limb, first, second, radius)
+                testable |= support is not None
+                if support is not None and support >= _SUPPORT:
+                    pairs.append((support, first, second))
+        tested += testable
+        used: set[Disc] = set()
+        for _, first, second in sorted(pairs, key=lambda pair: -pair[0]):
+            if first not in used and second not in used:
+                used |= {first, second}
+                found.append((limb, first, second))
+    return found, tested
+
+
+def _support(marks: Marks, limb: int, start: Disc, end: Disc, radius: int) -> float | None:
+    """The share of a limb's middle line in its colour, or None where too little of it shows.
+
+    Limbs that are drawn later, joints and hands may cover it.
+    """
+    length = float(np.hypot(end.x - start.x, end.y - start.y))
+    free = np.arange(radius + 2, length - radius - 2)
+    if len(free) < 3:
+        return None
+    height, width = marks.limbs.shape
+    xs = np.rint(start.x + (end.x - start.x) * free / length).astype(np.int64).clip(0, width - 1)
+    ys = np.rint(start.y + (end.y - start.y) * free / length).astype(np.int64).clip(0, height - 1)
+    seen = marks.limbs[ys, xs]
+    counted = (seen <= limb) & ~marks.bright[ys, xs]
+    if int(counted.sum()) < 3:
+        return None
+    return float((seen == limb)[counted].mean())
+
+
+def _group(
+    marks: Marks,
+    discs: list[list[Disc]],
+    limbs: list[tuple[int, Disc, Disc]],
+    radius: int,
+    findings: Findings,
+) -> list[dict[int, Disc]]:
+    """Discs by person: those that limbs join, then the single ones where there is one person."""
+    leader = {disc: disc for same in discs for disc in same}
+
+    def root(disc: Disc) -> Disc:
+        while leader[disc] is not disc:
+            disc = leader[disc]
+        return disc
+
+    for _, first, second in limbs:
+        leader[root(first)] = root(second)
+    groups: dict[Disc, list[Disc]] = {}
+    for disc in leader:
+        groups.setdefault(root(disc), []).append(disc)
+    joined = sorted((g for g in groups.values() if len(g) > 1), key=len, reverse=True)
+    single = [group[0] for group in groups.values() if len(group) == 1]
+    people: list[dict[int, Disc]] = []
+    for group in joined or [[]]:
+        person: dict[int, Disc] = {}
+        for disc in sorted(group, key=lambda one: -one.score):
+            person.setdefault(disc.joint, disc)
+        people.append(person)
+    people = _merge_parts(people)
+    for disc in sorted(single, key=lambda one: -one.score):
+        free = [
+            person
+            for person in people
+            if disc.joint not in person and not _is_contradicted(marks, disc, person, radius)
+        ]
+        if not free or disc.score < _ALONE * 3.2 * radius**2:
+            continue
+        free.sort(key=lambda person: _away(disc, person))
+        free[0][disc.joint] = disc
+        if len(people) > 1:
+            findings.guess(f"the {_name(disc.joint)} without a limb is the nearest person's.")
+    return people
+
+
+def _is_contradicted(marks: Marks, disc: Disc, person: dict[int, Disc], radius: int) -> bool:
+    """Whether a limb to a joint of the person would have to show, and does not."""
+    for limb, (a, b) in enumerate(LIMBS):
+        other = b if disc.joint == a else a if disc.joint == b else NOTHING
+        if other in person:
+            support = _support(marks, limb, disc, person[other], radius)
+            if support is not None and support < _SUPPORT:
+                return True
+    return False
+
+
+def _merge_parts(people: list[dict[int, Disc]]) -> list[dict[int, Disc]]:
+    """Parts of one body whose link is hidden: together, as long as no joint comes twice.
+
+    Of the rest, what is small beside the first is a stray mark and nobody.
+    """
+    merged: list[dict[int, Disc]] = []
+    for person in people:
+        home = next((other for other in merged if not other.keys() & person.keys()), None)
+        if home is None:
+            if not merged or len(person) * 4 >= len(merged[0]):
+                merged.append(person)
+        else:
+            home.update(person)
+    return merged
+
+
+def _away(disc: Disc, person: dict[int, Disc]) -> float:
+    distances = [np.hypot(disc.x - one.x, disc.y - one.y) for one in person.values()]
+    return float(min(distances, default=0.0))
+
+
+def _find_covered(marks: Marks, person: dict[int, Disc], radius: int, findings: Findings) -> None:
+    """Joints whose disc is covered or cut off, from the far end of a limb that ends in them."""
+    for limb, ends in enumerate(LIMBS):
+        for known, lost in (ends, ends[::-1]):
+            if known not in person or lost in person:
+                continue
+            end = _far_end(marks, limb, person, known, lost, radius)
+            if end is not None:
+                person[lost] = end
+                findings.guess(
+                    f"the {_name(lost)} is covered or cut off; it lies at the end of its limb."
+                )
+
+
+def _far_end(
+    marks: Marks, limb: int, person: dict[int, Disc], known: int, lost: int, radius: int
+) -> Disc | None:
+    """Where a limb ends: under the disc of a joint that it runs to, or at the picture's border.
+
+    Anywhere else the lost joint's own disc would show.
+    """
+    start = person[known]
+    ys, xs = np.nonzero(marks.limbs == limb)
+    if len(ys) < _LIMB_PIXELS:
+        return None
+    away = np.hypot(xs - start.x, ys - start.y)
+    height, width = marks.limbs.shape
+    for far in np.argsort(-away)[:: max(len(away) // 24, 1)]:
+        if away[far] <= 2 * radius:
+            return None
+        end = Disc(lost, int(xs[far]), int(ys[far]), 0.0)
+        if (_support(marks, limb, start, end, radius) or 0.0) < _COVERED_SUPPORT:
+            continue
+        if min(end.x, end.y, width - 1 - end.x, height - 1 - end.y) <= 1:
+            return end
+        covers = [
+            disc
+            for joint, disc in person.items()
+            if joint != known
+            and np.hypot(disc.x - start.x, disc.y - start.y) >= away[far] - 2 * radius
+            and np.hypot(disc.x - end.x, disc.y - end.y) <= away[far]
+            and (_support(marks, limb, start, disc, radius) or 0.0) >= _COVERED_SUPPORT
+        ]
+        covers.sort(key=lambda disc: float(np.hypot(disc.x - end.x, disc.y - end.y)))
+        return Disc(lost, covers[0].x, covers[0].y, 0.0) if covers else None
+    return None
+
+
+def _describe(people: list[dict[int, Disc]], findings: Findings) -> None:
+    found = [len(person) for person in people]
+    if len(people) == 1:
+        findings.found(f"Skeleton picture in ControlNet's colours: {found[0]} joints.")
+        absent = [_name(joint) for joint in range(len(BODY_JOINTS)) if joint not in people[0]]
+        if absent:
+            findings.found(f"Missing or covered: {', '.join(absent)}.")
+    else:
+        findings.found(f"Skeleton pictures of {len(people)} people, with {found} joints.")
+
+
+def _keypoints(
+    people: list[dict[int, Disc]], hands: list[Hand], height: int, width: int
+) -> Keypoints:
+    xy = torch.zeros(len(people), len(BODY_JOINTS), 2, dtype=torch.float64)
+    visible = torch.zeros(len(people), len(BODY_JOINTS), dtype=torch.bool)
+    for row, person in enumerate(people):
+        for joint, disc in person.items():
+            xy[row, joint, 0] = (disc.x + 0.5) / width
+            xy[row, joint, 1] = (disc.y + 0.5) / height
+            visible[row, joint] = True
+    if not hands:
+        return Keypoints(xy, visible)
+    points = torch.zeros(len(people), len(HAND_SIDES), HAND_POINTS, 2, dtype=torch.float64)
+    seen = torch.zeros(len(people), len(HAND_SIDES), HAND_POINTS, dtype=torch.bool)
+    for hand in hands:
+        points[hand.person, hand.side] = torch.from_numpy((hand.xy + 0.5) / [width, height])
+        seen[hand.person, hand.side] = torch.from_numpy(hand.seen)
+    return Keypoints(xy, visible, points, seen)
+
+
+def _name(joint: int) -> str:
+    return BODY_JOINTS[joint].replace("_", " ")

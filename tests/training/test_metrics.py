@@ -1,0 +1,103 @@
+"""The figures of `training.evaluation.metrics`, against values worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
+
+from pcdm_core.garment_colour import colour_error
+from training.evaluation.metrics import PSNR_CEILING, bootstrap, psnr, ssim
+
+
+def noise_picture(seed: int, height: int = 40, width: int = 32) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def left_half(height: int = 40, width: int = 32) -> np.ndarray:
+    mask = np.zeros((height, width), dtype=bool)
+    mask[:, : width // 2] = True
+    return mask
+
+
+def test_equal_pictures_score_one_and_the_ceiling():
+    picture = noise_picture(0)
+    assert ssim(picture, picture) == pytest.approx(1.0)
+    assert ssim(picture, picture, left_half()) == pytest.approx(1.0)
+    assert psnr(picture, picture) == PSNR_CEILING
+
+
+def test_psnr_of_a_constant_error_is_the_textbook_value():
+    truth = np.full((20, 20, 3), 100, np.uint8)
+    assert psnr(truth + np.uint8(10), truth) == pytest.approx(10 * math.log10(255**2 / 100))
+
+
+def test_the_mask_alone_decides_when_given():
+    truth = noise_picture(1)
+    spoilt = truth.copy()
+    spoilt[:, 16:] = 0
+    inside = left_half()
+    inside[:, 8:16] = False  # windows of pixels beside the seam reach across it
+    assert ssim(spoilt, truth, inside) == pytest.approx(1.0)
+    assert psnr(spoilt, truth, inside) == PSNR_CEILING
+    assert ssim(spoilt, truth, ~left_half()) < 0.2
+    assert psnr(spoilt, truth) < 20
+
+
+def test_a_shift_of_brightness_costs_psnr_more_than_ssim():
+    truth = (noise_picture(2) // 2 + 60).astype(np.uint8)
+    brighter = truth + np.uint8(20)
+    shuffled = np.random.default_rng(0).permutation(truth.reshape(-1, 3)).reshape(truth.shape)
+    assert ssim(brighter, truth) > 0.9
+    assert ssim(shuffled, truth) < 0.3
+
+
+def test_colour_error_sees_the_mean_colour_of_each_region():
+    truth = np.zeros((10, 10, 3), np.uint8)
+    truth[:] = (200, 30, 30)
+    wrong = truth.copy()
+    wrong[:, :5] = (30, 200, 30)
+    left, right = np.zeros((10, 10), bool), np.zeros((10, 10), bool)
+    left[:, :5], right[:, 5:] = True, True
+    assert colour_error(wrong, truth, [right]) == pytest.approx(0.0)
+    assert colour_error(wrong, truth, [left]) > 100
+    both = colour_error(wrong, truth, [left, right])
+    assert both == pytest.approx(colour_error(wrong, truth, [left]) / 2)
+    assert math.isnan(colour_error(wrong, truth, [np.zeros((10, 10), bool)]))
+
+
+def test_the_interval_covers_the_true_mean_about_nineteen_times_in_twenty():
+    generator = np.random.default_rng(3)
+    hits = 0
+    for trial in range(200):
+        interval = bootstrap(generator.normal(2.0, 1.0, 60), seed=trial, draws=400)
+        hits += interval.low <= 2.0 <= interval.high
+    assert 178 <= hits <= 199
+
+
+def test_values_of_one_person_count_as_one_observation():
+    generator = np.random.default_rng(4)
+    per_person = generator.normal(0.0, 1.0, 20)
+    values = np.repeat(per_person, 10)
+    alone = bootstrap(values)
+    grouped = bootstrap(values, groups=np.repeat(np.arange(20), 10))
+    assert grouped.mean == pytest.approx(alone.mean)
+    assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
+
+
+def test_missing_values_are_left_out_and_an_empty_list_is_refused():
+    assert bootstrap([1.0, float("nan"), 3.0]).count == 2
+    with pytest.raises(ValueError, match="no values"):
+        bootstrap([float("nan")])
+    with pytest.raises(ValueError, match="2 values but 3 groups"):
+        bootstrap([1.0, 2.0], groups=[1, 2, 3])
+
+
+def test_sizes_types_and_empty_masks_are_refused_with_both_sizes():
+    with pytest.raises(ValueError, match=r"40x32.*40x30"):
+        ssim(noise_picture(0), noise_picture(0, width=30))
+    with pytest.raises(ValueError, match="no pixel lies inside"):
+        psnr(noise_picture(0), noise_picture(1), np.zeros((40, 32), bool))
+    with pytest.raises(ValueError, match="uint8"):
+        ssim(noise_picture(0) / 255.0, noise_picture(0))

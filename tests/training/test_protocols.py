@@ -1,0 +1,247 @@
+"""Figures under published protocols: sizes, ranges, left-out pictures, weights, the command."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
+
+from pcdm_core.cli import main
+from training.evaluation.distances import frechet_distance
+from training.evaluation.folders import Judges, evaluate_folders, whole_batches
+from training.evaluation.inception import InceptionV3
+from training.evaluation.lpips import LPIPS
+from training.evaluation.protocols import PROTOCOLS, brought_to, reconstruction
+from training.evaluation.weight_files import ALEXNET, INCEPTION, Published, read_weights
+
+
+def noise(seed: int, height: int = 96, width: int = 64) -> np.ndarray:
+    """Smooth noise, uint8 [H, W, 3]."""
+    small = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Three generated pictures with their truths, and four of the training split."""
+    for number in range(3):
+        truth = noise(number)
+        save(tmp_path / "gt" / f"p{number}_b.png", truth)
+        spoilt = (truth * 0.9).astype(np.uint8)
+        save(tmp_path / "generated" / f"p{number}_a_to_p{number}_b.png", spoilt)
+    for number in range(4):
+        save(tmp_path / "train" / f"{number}.jpg", noise(10 + number))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("how", "flag"), [("cubic", "INTER_CUBIC"), ("linear", "INTER_LINEAR")])
+@pytest.mark.parametrize("size", [(256, 176), (128, 64), (300, 301)])
+def test_pictures_are_resized_as_opencv_does(how: str, flag: str, size: tuple[int, int]) -> None:
+    cv2 = pytest.importorskip("cv2", reason="opencv is for development")
+    picture = np.random.default_rng(0).integers(0, 256, (200, 190, 3), dtype=np.uint8)
+    expected = cv2.resize(
+        picture.astype(np.float32), size[::-1], interpolation=getattr(cv2, flag)
+    ) / np.float32(255)
+    np.testing.assert_allclose(brought_to(picture, size, how), expected, rtol=0, atol=2e-6)  # type: ignore[arg-type]
+
+
+def test_a_picture_of_the_size_stays_as_it_is() -> None:
+    picture = noise(0)
+    for how in ("cubic", "linear", "pillow"):
+        assert np.array_equal(brought_to(picture, (96, 64), how), picture / np.float32(255))  # type: ignore[arg-type]
+
+
+def test_l1_mae_and_psnr_are_what_they_say() -> None:
+    truth = np.full((60, 60, 3), 100, np.uint8)
+    truth[::2] = 140
+    found = reconstruction(truth + np.uint8(10), truth, PROTOCOLS["pcdms"], (60, 60))
+    assert found["l1"] == pytest.approx(10 / 255, rel=1e-5)
+    assert found["mae"] == pytest.approx(10 / 250, rel=1e-5)
+    assert found["psnr"] == pytest.approx(20 * np.log10(25.5), rel=1e-5)
+
+
+def test_protocols_differ_where_their_scripts_do() -> None:
+    truth, picture = noise(0), noise(1)
+    found = {
+        name: reconstruction(picture, truth, protocol, (96, 64))
+        for name, protocol in PROTOCOLS.items()
+    }
+    assert found["pcdms"]["ssim"] == found["pidm"]["ssim"] != found["cfld"]["ssim"]
+    assert "ssim-51" not in found["pcdms"]
+    assert found["pidm"]["ssim-51"] == found["cfld"]["ssim-51"]
+    with pytest.raises(ValueError, match=r"96x64 and the truth 90x60"):
+        reconstruction(picture, noise(0, 90, 60), PROTOCOLS["pidm"], (96, 64))
+
+
+def test_what_does_not_fill_a_batch_is_left_out_as_published() -> None:
+    assert whole_batches(8570, PROTOCOLS["pcdms"].lpips_batch) == 8512
+    assert whole_batches(48674, PROTOCOLS["pcdms"].fid_batch) == 48640
+    assert whole_batches(8570, PROTOCOLS["cfld"].fid_batch) == 8570
+    assert whole_batches(40, 64) == 40
+
+
+def weights_of(network: torch.nn.Module, path: Path, names: dict[str, str]) -> Published:
+    """A file of random weights under the published names, known by its own digest."""
+    state = network.state_dict()
+    torch.save({theirs: state[ours] for ours, theirs in names.items()}, path)
+    return Published(path.name, (hashlib.sha256(path.read_bytes()).hexdigest(),))
+
+
+def random_lpips(folder: Path) -> LPIPS:
+    torch.manual_seed(0)
+    network = LPIPS()
+    for head in network.heads:
+        torch.nn.init.uniform_(head.weight)  # type: ignore[arg-type]
+    layers = dict(zip(range(5), (0, 3, 6, 8, 10), strict=True))
+    names = {
+        f"convolutions.{k}.{kind}": f"features.{place}.{kind}"
+        for k, place in layers.items()
+        for kind in ("weight", "bias")
+    }
+    heads = {f"heads.{k}.weight": f"lin{k}.model.1.weight" for k in layers}
+    alexnet = weights_of(network, folder / "alexnet.pth", names)
+    lines = weights_of(network, folder / "heads.pth", heads)
+    loaded = LPIPS.from_files(folder / "alexnet.pth", folder / "heads.pth", (alexnet, lines))
+    for ours, theirs in zip(network.parameters(), loaded.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    return loaded
+
+
+def test_lpips_is_no_distance_between_equals_and_sees_the_range(tmp_path: Path) -> None:
+    network = random_lpips(tmp_path)
+    a, b = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
+    assert network(a, a).tolist() == [0.0, 0.0]
+    assert (network(a, b) > 0).all()
+    assert not torch.allclose(network(a, b), network(2 * a - 1, 2 * b - 1))
+
+
+def test_inception_has_torchvisions_tensors_and_2048_features(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = InceptionV3()
+    # torchvision's 27,161,264 less the classifier and the auxiliary one.
+    assert sum(p.numel() for p in network.parameters()) == 27_161_264 - 2_049_000 - 3_326_696
+    names = {n: n for n in network.state_dict() if "num_batches" not in n}
+    assert "Mixed_7c.branch3x3dbl_3b.bn.running_var" in names
+    published = weights_of(network, tmp_path / "inception.pth", names)
+    loaded = InceptionV3.from_file(tmp_path / "inception.pth", published)
+    pictures = torch.rand(2, 3, 96, 64)
+    features = loaded(pictures)
+    assert features.shape == (2, 2048)
+    torch.testing.assert_close(features, network.eval()(pictures))
+    assert not torch.equal(features[0], features[1])
+
+
+def test_a_weight_file_that_is_not_the_published_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "alexnet-owt-7be5be79.pth"
+    with pytest.raises(FileNotFoundError, match="Give alexnet-owt-7be5be79"):
+        read_weights(path, ALEXNET)
+    torch.save({"features.0.weight": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match=r"SHA-256 begins with \w{8}, expected 7be5be79 or"):
+        read_weights(path, ALEXNET)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match=r"\d+ of \d+ tensors are missing"):
+        InceptionV3.from_file(path, Published(INCEPTION.name, (digest,)))
+
+
+def test_every_column_is_there_with_its_count(folders: Path) -> None:
+    torch.manual_seed(0)
+    judges = Judges(random_lpips(folders), InceptionV3().eval())
+    (folders / "generated" / "x_to_nobody.png").write_bytes(b"")
+    report = evaluate_folders(
+        folders / "generated",
+        folders / "gt",
+        PROTOCOLS["pcdms"],
+        size=(96, 64),
+        train=folders / "train",
+        judges=judges,
+    )
+    columns = {column.name: column for column in report.columns}
+    assert list(columns) == [
+        "ssim", "psnr", "l1", "mae", "lpips [-1,1]", "lpips [0,1]", "fid train", "fid test"
+    ]  # fmt: skip
+    assert [columns[n].published for n in ("lpips [-1,1]", "lpips [0,1]")] == [False, True]
+    assert [columns[n].published for n in ("fid train", "fid test")] == [True, False]
+    assert all(
+        column.value is not None and column.count == 3
+        for column in columns.values()
+        if column.name[:3] != "fid"
+    )
+    assert "no nobody in" in report.problems[0]
+
+
+def test_fid_is_the_distance_of_inceptions_features(folders: Path) -> None:
+    torch.manual_seed(0)
+    network = InceptionV3().eval()
+    report = evaluate_folders(
+        folders / "generated",
+        folders / "gt",
+        PROTOCOLS["cfld"],
+        size=(96, 64),
+        judges=Judges(inception=network),
+    )
+    columns = {column.name: column for column in report.columns}
+
+    def planes(pixels: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1) / 255
+
+    truths = torch.stack([planes(noise(k)) for k in range(3)])
+    ours = torch.stack(
+        [
+            torch.from_numpy((noise(k) * 0.9).astype(np.uint8)).permute(2, 0, 1) / 255
+            for k in range(3)
+        ]
+    )
+    expected = frechet_distance(network(ours).numpy(), network(truths).numpy())
+    assert columns["fid test"].value == pytest.approx(expected, rel=1e-4)
+    assert columns["fid train"].value is None
+    assert columns["fid train"].note == "needs --train"
+
+
+def test_the_command_prints_the_protocol_beside_every_column(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate", "--generated", str(folders / "generated"), "--gt", str(folders / "gt")]
+    arguments += ["--protocol", "pidm", "--size", "96x64", "--device", "cpu"]
+    assert main([*arguments, "--json", str(folders / "report.json")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for column in (
+        "ssim",
+        "ssim-51",
+        "psnr",
+        "l1",
+        "mae",
+        "lpips [-1,1]",
+        "lpips [0,1]",
+        "fid train",
+    ):
+        assert any(line.startswith(f"{column} (pidm)") for line in lines), column
+    assert any("needs --alexnet and --lpips" in line for line in lines)
+    assert any("needs --inception" in line for line in lines)
+    report = json.loads((folders / "report.json").read_text())
+    assert report["columns"][0]["count"] == 3
+    assert main([*arguments, "--inception", str(folders / "none.pth")]) == 2
+    assert "no such file. Give inception_v3_google" in capsys.readouterr().err
+    assert main([*arguments, "--lpips", "heads.pth"]) == 2
+    assert "both of its weight files" in capsys.readouterr().err
+
+
+def test_folders_without_pictures_or_pairs_get_a_sentence(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(generated: str, truths: str) -> str:
+        arguments = ["evaluate", "--protocol", "cfld", "--generated", str(folders / generated)]
+        assert main([*arguments, "--gt", str(folders / truths)]) == 2
+        return capsys.readouterr().err
+
+    assert "no such folder of pictures" in run("none", "gt")
+    assert "none of its 3 pictures has a truth" in run("gt", "train")

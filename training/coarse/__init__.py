@@ -1,0 +1,1 @@
+"""Stage 2's own pictures of training pairs, which stage 3 learns to refine."""

@@ -1,0 +1,184 @@
+"""Stage 2's own results for training pairs: what stage 3 learns to refine.
+
+Single samples with the prior's predicted embeddings, as at inference. The results lie in chunks, so
+that an interrupted run goes on, in a folder named after the hashes of the weights and of all that
+went in: other weights, people, pairs or settings never meet old pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+
+from pcdm_core.checkpoints.files import weights_hash
+from pcdm_core.conditioning import Conditioning, PriorConditioning
+from pcdm_core.config import Preset
+from pcdm_core.files import atomic_file
+from pcdm_core.images import from_planes, pose_canvas, right_half, source_canvas, to_uint8
+from pcdm_core.presets import find_preset
+from pcdm_core.sampling import sample
+from pcdm_core.schedules import make_scheduler
+from pcdm_core.stages import run_prior
+
+from ..commands.components import Components, load_components
+from ..config import CoarseRun, load_config
+from ..data.in_memory import CoarsePictures, People, load_people
+from ..data.pairs import PairOrder, ordered_pairs
+from ..loop import sample_rng as counter
+from ..loop.precision import has_fast_bf16
+from ..stages.initialise import sized_preset
+
+PRIOR_STEPS = 20
+PRIOR_NOISE, CANVAS_NOISE = 16, 17  # streams of `counter`
+
+
+class CoarseRenderer:
+    """The first two stages over rows of `People`, on their device."""
+
+    def __init__(
+        self,
+        preset: Preset,
+        parts: Components,
+        run: CoarseRun,
+        seed: int,
+    ) -> None:
+        self.prior, self.inpainting = parts.prior.eval(), parts.inpainting.eval()
+        self.patch_encoder, self.autoencoder = parts.patch_encoder.eval(), parts.autoencoder
+        self.run, self.seed = run, seed
+        given = run.guidance_scale
+        self.guidance_scale = preset.guidance_scale if given is None else given
+        self.weights = {
+            f"{name}.{key}": tensor
+            for name, part in vars(parts).items()
+            for key, tensor in part.state_dict().items()
+        }
+
+    def key(self, people: People, pairs: Tensor) -> str:
+        """A folder's name that changes with anything that the pictures depend on."""
+        settings = (self.seed, self.run.steps, self.run.batch_size, self.guidance_scale)
+        settings += (self._half(people.pictures.device), self.prior.config.temperature)
+        settings += self.run.denoise
+        inputs = {
+            "settings": torch.tensor(settings, dtype=torch.float64),
+            "pairs": pairs,
+            "embeds": people.embeds[pairs],
+            "pose_vectors": people.pose_vectors[pairs],
+        }
+        if self.run.denoise != (1.0,):
+            inputs["truths"] = people.pictures[pairs[:, 1]]
+        return f"{weights_hash(self.weights)[:16]}-{weights_hash(inputs)[:16]}"
+
+    @torch.no_grad()
+    def predict_embeds(self, people: People, pairs: Tensor, samples: Tensor) -> Tensor:
+        """[B, E] target embeddings by the prior; noise by sample number."""
+        embeds, poses = people.embeds, people.pose_vectors
+        source, target = pairs.unbind(1)
+        cond = PriorConditioning(embeds[source], poses[source], poses[target])
+        width = self.prior.config.embedding_dim
+        noise = counter.normal(self.seed, PRIOR_NOISE, samples, (PRIOR_STEPS, width))
+        return run_prior(self.prior, cond, noise.transpose(0, 1))
+
+    def _half(self, device: torch.device) -> bool:
+        asked = device.type == "cuda" if self.run.autocast is None else self.run.autocast
+        return asked and has_fast_bf16(device.type)
+
+    def _denoise(self, x_t: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
+        """The network in half precision, the sampler in full."""
+        return self.inpainting(x_t, timesteps, cond).float()
+
+    @torch.no_grad()
+    def __call__(self, people: People, pairs: Tensor, samples: Tensor) -> np.ndarray:
+        """Rows [B, 2] -> uint8 [B, H, W, 3]; `samples` are numbers in a row, a batch of the run."""
+        source_rows, target_rows = pairs.unbind(1)
+        source = from_planes(people.pictures[source_rows])
+        skeletons = [from_planes(people.skeletons[rows]) for rows in (source_rows, target_rows)]
+        latents = self.autoencoder.encode(source_canvas(source))
+        share = self.run.denoise[int(samples[0]) // self.run.batch_size % len(self.run.denoise)]
+        start = None
+        if share < 1.0:
+            truth = from_planes(people.pictures[target_rows])
+            start = self.autoencoder.encode(torch.cat([source, truth], dim=-1))
+        kind, half = source.device.type, self._half(source.device)
+        with torch.autocast(kind, torch.bfloat16, enabled=half):
+            cond = self.inpainting.condition(
+                self.patch_encoder(people.patch_pixels(source_rows)),
+                self.predict_embeds(people, pairs, samples),
+                latents,
+                pose_canvas(*skeletons),
+            )
+            x0 = sample(
+                self._denoise,
+                make_scheduler(self.inpainting.config.schedule),
+                counter.normal(self.seed, CANVAS_NOISE, samples, tuple(latents.shape[1:])),
+                cond,
+                self.inpainting.unconditional(cond),
+                steps=max(round(self.run.steps * share), 1),
+                guidance_scale=self.guidance_scale,
+                start=start,
+                denoise=share,
+            )
+        return to_uint8(right_half(self.autoencoder.decode(x0)))
+
+
+def render_coarse(
+    renderer: CoarseRenderer, people: People, root: Path, accelerator: Accelerator | None = None
+) -> CoarsePictures:
+    """Render `run.pairs` training pairs below `root`, or read those that are there.
+
+    The processes of `accelerator` share the work; each returns all of it.
+    """
+    run = renderer.run
+    table = ordered_pairs(people.identities.cpu())
+    numbers = torch.arange(len(table) if run.pairs is None else min(run.pairs, len(table)))
+    pairs = table[PairOrder(len(table), renderer.seed + 1).pair_numbers(numbers)]
+    folder = root / renderer.key(people, pairs)
+    folder.mkdir(parents=True, exist_ok=True)
+    device = people.pictures.device
+    starts = range(0, len(pairs), run.batch_size)
+    mine, others = (0, 1) if accelerator is None else _share(accelerator)
+    for start in tqdm(starts[mine::others], desc="coarse", unit="batch"):
+        chunk = folder / f"{start:06d}.npy"
+        rows = slice(start, start + run.batch_size)
+        if not chunk.is_file():
+            drawn = renderer(people, pairs[rows].to(device), numbers[rows].to(device))
+            with atomic_file(chunk) as file:
+                np.save(file, drawn.transpose(0, 3, 1, 2))
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    pictures = [np.load(folder / f"{start:06d}.npy") for start in starts]
+    return CoarsePictures(torch.from_numpy(np.concatenate(pictures)), pairs)
+
+
+def _share(accelerator: Accelerator) -> tuple[int, int]:
+    return accelerator.process_index, accelerator.num_processes
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """`python -m training.coarse.render`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path("training/configs/mini.yaml"))
+    parser.add_argument("--data", type=Path, required=True, help="rendered people")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of trained parts")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args(arguments)
+    config = load_config(options.config)
+    preset = sized_preset(find_preset(config.preset), config)
+    parts = load_components(options.weights, options.device)
+    preset = replace(preset, inpainting=parts.inpainting.config)  # with its skeletons
+    people = load_people(options.data, "train", preset, workers=config.render_workers)
+    people = people.to(options.device).with_embeds(parts.global_encoder)
+    renderer = CoarseRenderer(preset, parts, config.coarse, config.seed)
+    made = render_coarse(renderer, people, options.out)
+    print(f"{len(made.pictures)} coarse pictures in {options.out}")
+
+
+if __name__ == "__main__":
+    main()

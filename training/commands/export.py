@@ -1,0 +1,136 @@
+"""`python run.py export RUN`: a trained run as weight files that nodes and `pcdm` load.
+
+Finished parts are copied as they are; of a stage that is still in training the last checkpoint is
+taken, with the averaged weights where the run keeps an average.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcdm_core.checkpoints import CheckpointError, build, inspect, save_model
+from pcdm_core.checkpoints.signatures import CONFIGS, Component
+from pcdm_core.config import config_from_dict
+from pcdm_core.files import write_bytes
+
+from ..loop.checkpoints import CheckpointFolder
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def trained_state(state: Mapping[str, Any], *, averaged: bool = True) -> dict[str, Tensor]:
+    """A stage's tensors from a checkpoint; `averaged` takes the moving average where there is one.
+
+    Raises:
+        ValueError: the checkpoint does not say which tensors were averaged.
+    """
+    tensors: dict[str, Tensor] = dict(state["stage"])
+    ema = state.get("ema")
+    if not averaged or ema is None:
+        return tensors
+    if "trained" not in state:
+        raise ValueError("the checkpoint is of an earlier version; let the run end and export then")
+    tensors.update(zip(state["trained"], ema["shadow_params"], strict=True))
+    return tensors
+
+
+def export_stage(
+    folder: Path,
+    out: Path,
+    *,
+    averaged: bool = True,
+    dtype: torch.dtype = torch.float16,
+    whole: bool = True,
+) -> list[Path]:
+    """Write the parts that a stage's last checkpoint holds as `<part>.safetensors`.
+
+    Args:
+        whole: one file a part; False makes shards of 24 MB with an index.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        ValueError: it cannot be read, or is of an earlier version.
+    """
+    state = CheckpointFolder(folder).load()
+    if state is None:
+        raise FileNotFoundError(f"{folder}: no checkpoint to export; train this stage first.")
+    if "components" not in state:
+        raise ValueError(
+            f"{folder}: its checkpoint is of an earlier version and does not say which tensors "
+            f"belong to which part. Let the run end; its weights/ folder is what to take."
+        )
+    tensors = trained_state(state, averaged=averaged)
+    written: list[Path] = []
+    for name, described in state["components"].items():
+        component: Component = name
+        config = config_from_dict(CONFIGS[component], described["config"])
+        model = build(component, config, "meta")
+        prefix = described["prefix"]
+        own = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+        wanted = set(model.state_dict())
+        model.load_state_dict({k: v for k, v in own.items() if k in wanted}, assign=True)
+        note = {**state.get("note", {}), "step": str(state["step"]), "averaged": str(averaged)}
+        limit = {"max_shard_bytes": None} if whole else {}
+        path = out / f"{component}.safetensors"
+        save_model(model, path, stage=component, config=config, dtype=dtype, metadata=note, **limit)
+        written.append(path)
+    return written
+
+
+def export_run(run: Path, out: Path, **options: Any) -> list[Path]:
+    """Every part of a run: those of its stages' last checkpoints, and what it finished besides.
+
+    Raises:
+        FileNotFoundError: the folder holds neither checkpoints nor finished parts.
+    """
+    folders = (
+        [run, *sorted(path for path in run.iterdir() if path.is_dir())] if run.is_dir() else []
+    )
+    stages = [path for path in folders if CheckpointFolder(path).found()]
+    finished = sorted((run / "weights").glob("*.safetensors*"))
+    if not stages and not finished:
+        raise FileNotFoundError(
+            f"{run}: neither checkpoints nor finished weights. Give a run's folder (the --out of "
+            f"training), or a stage's folder in it."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    written = [path for stage in stages for path in export_stage(stage, out, **options)]
+    made = {path.name.split(".")[0] for path in written}
+    for path in finished:
+        if path.name.split(".")[0].split("-0")[0] not in made:
+            target = out / path.name
+            write_bytes(target, path.read_bytes())
+            written.append(target)
+    return written
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status."""
+    parser = argparse.ArgumentParser(prog="run.py export", description=__doc__)
+    parser.add_argument("run", type=Path, help="a run's folder, or a stage's folder in it")
+    parser.add_argument("--out", type=Path, required=True, help="for ComfyUI: models/pcdm/NAME")
+    parser.add_argument("--dtype", choices=DTYPES, default="fp16")
+    parser.add_argument("--raw", action="store_true", help="the last weights, not the average")
+    options = parser.parse_args(arguments)
+    dtype = DTYPES[options.dtype]
+    try:
+        written = export_run(options.run, options.out, averaged=not options.raw, dtype=dtype)
+    except (CheckpointError, OSError, ValueError) as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    for path in written:
+        if path.name.endswith(".safetensors") and "-of-" not in path.name:
+            found = inspect(path)
+            print(f"{path}: {found.component}, {found.parameters:,} parameters")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

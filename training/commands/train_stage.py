@@ -1,0 +1,254 @@
+"""`python run.py train STAGE`: one stage of the paper's recipe on a data set of your own.
+
+Frozen encoders answer once, into a cache (see `cached_features`); training reads the cache. The
+command goes on where it was stopped: in the cache, and in training. Several GPUs or nodes:
+`accelerate launch -m training.commands.train_stage STAGE ...`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from pcdm_core.checkpoints import CheckpointError, load_component
+from pcdm_core.checkpoints.signatures import Component
+from pcdm_core.config import STAGES, Preset, Stage
+from pcdm_core.presets import find_preset
+
+from ..coarse.pairs import chosen_pairs, coarse_of, has_weights, render_training_pairs
+from ..config import TrainConfig, load_config
+from ..data import LAYOUTS, ContentIndex, PictureSet, open_pictures
+from ..features.cached import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
+from ..loop.distributed import check_parallel
+from ..loop.precision import mixed_precision
+from ..loop.run_log import locked_run, record_run
+from ..loop.sample_rng import seed_part
+from ..loop.sample_sheets import draw_sheet
+from ..loop.trainer import PairSource, Trainer
+from ..stages import Frozen, InpaintingStage, PriorStage, RefiningStage, StageModule
+from ..stages.initialise import (
+    build_denoiser,
+    enable_checkpointing,
+    sized_preset,
+    start_from_base,
+    warm_start,
+)
+from .components import preset_note, save_components
+from .export import export_stage
+
+logger = logging.getLogger(__name__)
+
+SHEET_PAIRS = 4
+ENCODERS: dict[str, Component] = {"embeds": "global_encoder", "tokens": "patch_encoder"}
+
+
+class RecipeRun:
+    """One stage over one data set; `out/STAGE` holds its checkpoints, `out/weights` its result."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        stage: Stage,
+        pictures: PictureSet,
+        encoders: Path,
+        cache: Path,
+        out: Path,
+        *,
+        coarse: Path | None = None,
+        coarse_weights: Path | None = None,
+        cache_dtype: str = "float32",
+    ) -> None:
+        """`encoders` holds the frozen parts as `pcdm convert` writes them.
+
+        Stage 3 takes its coarse pictures from `coarse`, or draws them with the stages 1 and 2 in
+        `coarse_weights` (by default those that this run's folder finished).
+        """
+        self.config, self.out = config, out
+        self.stage_name: Stage = stage
+        self.accelerator = Accelerator(mixed_precision=mixed_precision(config.mixed_precision))
+        check_parallel(self.accelerator)
+        preset = sized_preset(find_preset(config.preset), config)
+        parts = {
+            name: load_component(encoders, name, dtype=torch.float32)
+            for name in self._encoder_names(stage)
+        }
+        self.preset: Preset = replace(preset, **{n: part.config for n, part in parts.items()})
+        for part in parts.values():
+            part.requires_grad_(False).to(self.accelerator.device)
+        self.encoders = FrozenEncoders(**parts)
+        with self.accelerator.main_process_first():
+            pictures, digests = ContentIndex(cache / "content.json").check(pictures)
+        paths: list[Path] = []
+        if stage == "refining":
+            if coarse is None:
+                pictures, coarse = self._draw_coarse(pictures, encoders, coarse_weights)
+            pictures, paths = coarse_of(pictures, coarse)
+            kept = {path: digest for path, digest in zip(pictures.paths, digests, strict=True)}
+            digests = [kept[path] for path in pictures.paths]
+        self.pictures = pictures
+        self.cache_args = (cache, pictures, digests, self.preset, self.encoders)
+        self.cache_dtype, self.coarse = cache_dtype, paths
+
+    def _draw_coarse(
+        self, pictures: PictureSet, encoders: Path, weights: Path | None
+    ) -> tuple[PictureSet, Path]:
+        weights = self.out / "weights" if weights is None else weights
+        if not has_weights(weights):
+            raise ValueError(
+                f"{weights}: no finished prior and inpainting there. Stage 3 learns from stage 2's "
+                f"own pictures of the training pairs: train stages 1 and 2 into the same --out, "
+                f"name the folder of their weights (--coarse-weights), or bring the pictures "
+                f"(--coarse)."
+            )
+        pictures = chosen_pairs(pictures, self.config)
+        folder = render_training_pairs(
+            pictures,
+            self.preset,
+            self.config,
+            encoders=encoders,
+            weights=weights,
+            out=self.out / "coarse",
+            accelerator=self.accelerator,
+        )
+        return pictures, folder
+
+    @staticmethod
+    def _encoder_names(stage: str) -> list[Component]:
+        kinds = STAGE_TABLES[stage]
+        return list(dict.fromkeys(ENCODERS.get(kind, "autoencoder") for kind in kinds))
+
+    def features(self, batch: int = 16) -> CachedFeatures:
+        """The stage's features, computed where they are missing; processes share the work."""
+        accelerator = self.accelerator
+        share = accelerator.process_index, accelerator.num_processes
+        cache = FeatureCache(*self.cache_args, dtype=self.cache_dtype, coarse=self.coarse)
+        for kind in STAGE_TABLES[self.stage_name]:
+            cache.fill(kind, batch=batch, share=share)
+        accelerator.wait_for_everyone()
+        cache = FeatureCache(*self.cache_args, dtype=self.cache_dtype, coarse=self.coarse)
+        cache.complete(self.stage_name)
+        return CachedFeatures(cache, accelerator.device)
+
+    def build(self, features: CachedFeatures, base: Path | None, start: Path | None) -> StageModule:
+        """The stage, fresh or from base weights (`base`) or earlier ones (`start`)."""
+        name, run, seed = self.stage_name, self.config.stage(self.stage_name), self.config.seed
+        seed_part(seed, name)
+        model = build_denoiser(self.preset, name)
+        if base is not None:
+            begun = start_from_base(model, base)
+            logger.info("%d tensors from %s, %d fresh", begun.copied, base, len(begun.fresh))
+        if start is not None:
+            left = warm_start(model, load_component(start, name).float().state_dict())
+            logger.info("started from %s; %d tensors stay fresh", start, len(left))
+        if run.gradient_checkpointing:
+            enable_checkpointing(model)
+        if name == "prior":
+            return PriorStage(model, features, run, seed)  # type: ignore[arg-type]
+        assert self.encoders.autoencoder is not None
+        frozen = Frozen(self.encoders.autoencoder, torch.nn.Identity())
+        if name == "inpainting":
+            return InpaintingStage(model, None, frozen, features, run, seed)  # type: ignore[arg-type]
+        return RefiningStage(model, frozen, features, None, run, seed)  # type: ignore[arg-type]
+
+    def rows(self) -> Tensor:
+        """What a sample number stands for: source, target (and the coarse picture's number)."""
+        pairs = self.pictures.pairs
+        if self.stage_name != "refining":
+            return pairs
+        return torch.cat([pairs, torch.arange(len(pairs))[:, None]], dim=1)
+
+    def train(self, base: Path | None = None, start: Path | None = None) -> Path:
+        """Everything, to the end; returns the folder of the finished weights."""
+        config, accelerator, name = self.config, self.accelerator, self.stage_name
+        run = config.stage(name)
+        stage = self.build(self.features(), base, start)
+        trainer = Trainer(
+            stage,
+            run,
+            accelerator,
+            self.out / name,
+            config.compile,
+            config.tensorboard,
+            {
+                **preset_note(self.preset),
+                "data": self.pictures.layout,
+                "seed": str(config.seed),
+            },
+        )
+        if trainer.resume():
+            logger.info("%s goes on at step %d of %d", name, trainer.step, trainer.total)
+        rows = self.rows()
+        shown = rows[:: max(len(rows) // SHEET_PAIRS, 1)][:SHEET_PAIRS].to(accelerator.device)
+        scale = self.preset.guidance_scale
+        trainer.run_all(
+            PairSource(rows, config.seed),
+            sheet=lambda: draw_sheet(stage, shown, guidance_scale=scale),
+        )
+        weights = self.out / "weights"
+        if accelerator.is_main_process and trainer.is_sharded:
+            export_stage(self.out / name, weights, whole=False)  # its checkpoint is whole
+        elif accelerator.is_main_process:
+            note = {"steps": str(trainer.step), **trainer.note}
+            save_components(stage.components, weights, self.preset, note)
+        accelerator.wait_for_everyone()
+        return weights
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status."""
+    parser = argparse.ArgumentParser(prog="run.py train", description=__doc__)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--config", type=Path, required=True, help="training/configs/*.yaml")
+    parser.add_argument("--choice", help="which of the file's sets of settings (paper or script)")
+    parser.add_argument("--data", type=Path, required=True, help="the data set's folder")
+    parser.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
+    parser.add_argument("--encoders", type=Path, required=True, help="folder of the frozen parts")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--cache", type=Path, help="features (default: cache/ in the run's folder)")
+    parser.add_argument("--cache-dtype", choices=["float32", "float16"], default="float32")
+    parser.add_argument("--coarse", type=Path, help="stage 3: stage 2's pictures, drawn elsewhere")
+    parser.add_argument(
+        "--coarse-weights",
+        type=Path,
+        help="stage 3: draw them with these weights (default: those finished in --out)",
+    )
+    parser.add_argument(
+        "--base", type=Path, help="start: SD-2.1's unet/, or Kandinsky-2.2's prior/"
+    )
+    parser.add_argument("--warm-start", type=Path, help="start: folder of weights of this pack")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        config = load_config(options.config, choice=options.choice)
+        with locked_run(options.out):
+            record_run(options.out, config, ["train", *(arguments or sys.argv[1:])])
+            pictures = open_pictures(options.data, options.layout)
+            logger.info("%s", pictures.report())
+            run = RecipeRun(
+                config,
+                options.stage,
+                pictures,
+                options.encoders,
+                options.cache or options.out / "cache",
+                options.out,
+                coarse=options.coarse,
+                coarse_weights=options.coarse_weights,
+                cache_dtype=options.cache_dtype,
+            )
+            weights = run.train(options.base, options.warm_start)
+    except (CheckpointError, ValueError, OSError, FloatingPointError) as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 2
+    print(f"Finished weights: {weights}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,274 @@
+"""Rendered people in memory, on the training device.
+
+Thirty-two thousand 192x128 pictures with everything a stage looks at take 6.5 GB as 8-bit tensors:
+they are read once and indexed on the device, so that no worker process stands between steps.
+Folder layout: see `training/synthetic`.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from pcdm_core.config import Preset
+from pcdm_core.images import (
+    encoder_pixels,
+    fit,
+    from_planes,
+    from_uint8,
+    load_picture,
+    resize,
+    to_uint8,
+)
+from pcdm_core.picture_files import open_picture
+from pcdm_core.pose.describe import FACE
+from pcdm_core.pose.formats.joint_maps import NECK
+from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.pose.render import draw_people, people_of
+
+from ..synthetic.camera import openpose_visibility
+from ..synthetic.dataset import check_generator
+from . import PictureSet
+
+
+def _normalised(pictures: Tensor) -> Tensor:
+    """Squashed 8-bit pictures -> encoder input; no resizing is left to do."""
+    return encoder_pixels(from_planes(pictures), pictures.shape[-1])
+
+
+@dataclass(frozen=True)
+class People:
+    """One row a picture."""
+
+    pictures: Tensor  # uint8 [N, 3, H, W]
+    masks: Tensor  # uint8 [N, H, W], 0 or 255
+    skeletons: Tensor  # uint8 [N, 3, H, W]
+    patch_pictures: Tensor  # uint8 [N, 3, S, S], squashed to the patch encoder's size
+    global_pictures: Tensor  # uint8 [N, 3, G, G], squashed to the global encoder's size
+    xy: Tensor  # fp32 [N, 18, 2] in [0, 1]
+    visible: Tensor  # bool [N, 18]
+    pose_vectors: Tensor  # fp32 [N, 1, 36], the prior's tokens
+    identities: Tensor  # int64 [N]
+    embeds: Tensor  # fp32 [N, E], zero columns until `with_embeds`
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def to(self, device: torch.device | str) -> People:
+        """All rows on another device."""
+        return People(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    def patch_pixels(self, rows: Tensor | slice) -> Tensor:
+        """Normalised patch-encoder input [B, 3, S, S] of some rows."""
+        return _normalised(self.patch_pictures[rows])
+
+    def global_pixels(self, rows: Tensor | slice) -> Tensor:
+        """Normalised global-encoder input [B, 3, G, G] of some rows."""
+        return _normalised(self.global_pictures[rows])
+
+    def person_shares(self, rows: Tensor, height: int, width: int) -> Tensor:
+        """[B, 1, h, w] in [0, 1]: how much of each latent's area is the person."""
+        masks = self.masks[rows][:, None].to(torch.float32) / 255.0
+        return functional.interpolate(masks, (height, width), mode="area")
+
+    def head_shares(self, rows: Tensor, height: int, width: int) -> Tensor:
+        """[B, 1, h, w] in [0, 1]: how much of each latent's area is the person's head."""
+        heads = head_areas(self.xy[rows], height, width)
+        return heads * self.person_shares(rows, height, width)
+
+    def keypoints(self, rows: Tensor | Sequence[int]) -> Keypoints:
+        """The poses of some rows."""
+        return Keypoints(self.xy[rows], self.visible[rows])
+
+    @torch.no_grad()
+    def with_embeds(self, encoder: torch.nn.Module, batch: int = 512) -> People:
+        """The same people with their global embeddings."""
+        rows = range(0, len(self), batch)
+        embeds = [encoder(self.global_pixels(slice(k, k + batch))) for k in rows]
+        return replace(self, embeds=torch.cat(embeds))
+
+    @staticmethod
+    def joined(parts: Sequence[People]) -> People:
+        """The rows of several."""
+        names = [f.name for f in fields(People)]
+        return People(**{n: torch.cat([getattr(p, n) for p in parts]) for n in names})
+
+
+@dataclass(frozen=True)
+class CoarsePictures:
+    """Stage 2's results: picture k shows pair (source row, target row) k."""
+
+    pictures: Tensor  # uint8 [M, 3, H, W]
+    pairs: Tensor  # int64 [M, 2] rows of People
+
+    def to(self, device: torch.device | str) -> CoarsePictures:
+        """The same on another device."""
+        return CoarsePictures(self.pictures.to(device), self.pairs.to(device))
+
+
+def head_areas(xy: Tensor, height: int, width: int) -> Tensor:
+    """Discs around faces that reach to the neck, softened by one cell.
+
+    Args:
+        xy: [B, 18, 2] in [0, 1] of the picture; hidden joints count, so that the disc lies around
+            heads seen from behind too.
+
+    Returns:
+        fp32 [B, 1, height, width] in [0, 1].
+    """
+    size = xy.new_tensor([width, height])
+    middle, neck = xy[:, FACE].mean(1) * size, xy[:, NECK] * size
+    radius = (neck - middle).norm(dim=-1)
+    x = torch.arange(width, device=xy.device) + 0.5 - middle[:, :1]
+    y = torch.arange(height, device=xy.device) + 0.5 - middle[:, 1:]
+    distance = torch.hypot(x[:, None, :], y[:, :, None])
+    return (radius[:, None, None] - distance + 0.5).clamp(0, 1)[:, None]
+
+
+def identity_folders(root: Path, split: str) -> list[Path]:
+    """The finished people of a split, in order of their numbers."""
+    folder = Path(root) / split
+    return sorted(p for p in folder.glob("[0-9]*") if p.is_dir() and p.name.isdigit())
+
+
+def _read_identity(folder: Path, preset: Preset) -> dict[str, np.ndarray]:
+    """Everything of one person; runs in a worker."""
+    with np.load(folder / "people.npz") as table:
+        xy, codes, size = table["xy"], table["visible"], table["size"]
+    height, width = int(size[0]), int(size[1])
+    if (height, width) != (preset.height, preset.width):
+        raise ValueError(
+            f"{folder}: pictures are {height}x{width}, the preset {preset.name!r} trains on "
+            f"{preset.height}x{preset.width}. Render the people again at that size."
+        )
+    number = int(json.loads((folder / "identity.json").read_text(encoding="utf-8"))["identity"])
+    sides = {"patch_pictures": preset.patch_encoder.picture_size}
+    if preset.global_encoder is not None:
+        sides["global_pictures"] = preset.global_encoder.picture_size
+    names = ("pictures", "masks", "skeletons", "visible", *sides)
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for view in range(len(xy)):
+        with open_picture(folder / f"{view:02d}.png") as image:
+            picture = np.asarray(image.convert("RGB"))
+        with open_picture(folder / f"{view:02d}_mask.png") as image:
+            rows["masks"].append(np.asarray(image.convert("L")))
+        generator = np.random.default_rng((number, view))
+        visible = openpose_visibility(xy[view], codes[view], generator)
+        pose = Keypoints.from_pixels(
+            torch.from_numpy(xy[view])[None], torch.from_numpy(visible)[None], height, width
+        )
+        skeleton = draw_people(people_of(pose), height, width, preset.inpainting.skeleton_reduction)
+        pixels = from_uint8(picture)
+        for name, side in sides.items():
+            squashed = to_uint8(resize(pixels, side, side))[0]
+            rows[name].append(squashed.transpose(2, 0, 1))
+        rows["pictures"].append(picture.transpose(2, 0, 1))
+        rows["skeletons"].append(skeleton.transpose(2, 0, 1))
+        rows["visible"].append(visible)
+    result = {name: np.stack(values) for name, values in rows.items()}
+    result["xy"] = (xy / np.asarray([width, height])).astype(np.float32)
+    result["identities"] = np.full(len(xy), number, dtype=np.int64)
+    return result
+
+
+def _collect(parts: Iterable[dict[str, np.ndarray]], count: int, preset: Preset) -> People:
+    """Parts with `count` rows in all; each is copied to its place, so nothing is held twice."""
+    columns: dict[str, np.ndarray] = {}
+    start = 0
+    for part in parts:
+        end = start + len(part["xy"])
+        for name, rows in part.items():
+            if name not in columns:
+                columns[name] = np.empty((count, *rows.shape[1:]), rows.dtype)
+            columns[name][start:end] = rows
+        start = end
+    tensors = {name: torch.from_numpy(rows) for name, rows in columns.items()}
+    missing = preset.prior.missing_joint if preset.prior else -1.0
+    pose = Keypoints(tensors["xy"], tensors["visible"])
+    width = preset.global_encoder.embedding_dim if preset.global_encoder else 0
+    return People(
+        **tensors,
+        pose_vectors=pose.to_vector(missing),
+        embeds=torch.zeros(len(tensors["xy"]), width),
+    )
+
+
+def load_people(
+    root: Path,
+    split: str,
+    preset: Preset,
+    *,
+    workers: int = 1,
+    skip: int = 0,
+    limit: int | None = None,
+) -> People:
+    """Read rendered people.
+
+    Args:
+        root: the folder that `python -m training.synthetic` wrote.
+        skip: leave out the first folders (those read before); `limit` ends after so many.
+
+    Raises:
+        FileNotFoundError: there is no finished person; the command that renders some is named.
+        ValueError: the pictures have another size than the preset, or different versions of the
+            generator drew them.
+    """
+    found = identity_folders(root, split)[:limit]
+    check_generator(found)  # those read before as well
+    folders = found[skip:]
+    if not folders:
+        raise FileNotFoundError(
+            f"{Path(root) / split}: no rendered people. Make some with "
+            f"`python -m training.synthetic --out {root} --split {split}`."
+        )
+    count = sum(1 for folder in folders for _ in folder.glob("*_mask.png"))
+    work = folders, [preset] * len(folders)
+    bar = partial(tqdm, total=len(folders), desc=f"reading {split} people", unit="person")
+    if workers <= 1:
+        return _collect(bar(map(_read_identity, *work)), count, preset)
+    context = multiprocessing.get_context("spawn")
+    # One thread a worker: on few cores, waiting threads cost more than they bring.
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+        return _collect(bar(pool.map(_read_identity, *work, chunksize=4)), count, preset)
+
+
+def people_of_pictures(pictures: PictureSet, preset: Preset) -> People:
+    """A data set on disk as people in memory, for training without a cache.
+
+    Raises:
+        ValueError: a picture cannot be decoded; `ContentIndex` leaves such pictures out.
+    """
+    height, width, mode = preset.height, preset.width, preset.fit
+    poses = pictures.fitted_poses(height, width, mode)
+    sides = {"patch_pictures": preset.patch_encoder.picture_size}
+    if preset.global_encoder is not None:
+        sides["global_pictures"] = preset.global_encoder.picture_size
+    columns: dict[str, list[np.ndarray]] = {n: [] for n in ("pictures", "skeletons", *sides)}
+    for row, path in enumerate(pictures.paths):
+        picture = fit(load_picture(path), height, width, mode)[0]
+        columns["pictures"].append(to_uint8(picture)[0].transpose(2, 0, 1))
+        drawn = draw_people(
+            people_of(poses.select(row)), height, width, preset.inpainting.skeleton_reduction
+        )
+        columns["skeletons"].append(drawn.transpose(2, 0, 1))
+        for name, side in sides.items():
+            squashed = to_uint8(resize(picture, side, side))[0]
+            columns[name].append(squashed.transpose(2, 0, 1))
+    count = len(pictures)
+    part = {name: np.stack(rows) for name, rows in columns.items()}
+    part["masks"] = np.zeros((count, height, width), np.uint8)
+    part["identities"] = np.arange(count)
+    part["xy"] = poses.xy.to(torch.float32).numpy()
+    part["visible"] = poses.visible.numpy()
+    return _collect([part], count, preset)

@@ -1,0 +1,81 @@
+"""A trainable difference of low rank on a frozen model.
+
+Every matrix W [O, I] (a convolution's kernel counts as [O, I k k]) gets W + up @ down, every vector
+a difference of its own. The model's code stays as it is: it is called with the sums in place of its
+weights. A matrix of which the factors would be larger than itself gets a whole difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from pcdm_core.checkpoints.difference import DOWN, UP, WHOLE, factored, merge
+
+
+class _Methods(nn.Module):
+    """`functional_call` knows `forward` alone; this one calls any method of the model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        return getattr(self.model, method)(*arguments)
+
+
+class LowRank(nn.Module):
+    """A model with a trainable difference; `base` is the model as it was, and stays so.
+
+    The difference starts at zero: at first both are the same.
+    """
+
+    def __init__(self, base: nn.Module, rank: int) -> None:
+        """`base` is frozen here, in place."""
+        if rank < 1:
+            raise ValueError(f"The rank of a difference is at least 1, got {rank}.")
+        super().__init__()
+        self.base = base.requires_grad_(False).eval()
+        self.methods = _Methods(base)
+        generator = torch.Generator().manual_seed(0)
+        self.factors = nn.ParameterDict()
+        for name, tensor in base.named_parameters():
+            key = name.replace(".", "/")  # a module's name holds no point
+            if factored(tensor, rank):
+                rows, columns = len(tensor), tensor.numel() // len(tensor)
+                down = torch.randn(rank, columns, generator=generator) / columns**0.5
+                self.factors[f"{key}/{DOWN}"] = nn.Parameter(down)
+                self.factors[f"{key}/{UP}"] = nn.Parameter(torch.zeros(rows, rank))
+            else:
+                self.factors[f"{key}/{WHOLE}"] = nn.Parameter(torch.zeros(tensor.shape))
+
+    def difference(self) -> dict[str, Tensor]:
+        """The factors by the names that `pcdm_core.checkpoints.difference` writes."""
+        return {name.replace("/", "."): tensor for name, tensor in self.factors.items()}
+
+    def merged(self) -> dict[str, Tensor]:
+        """The model's weights with the difference, with gradient."""
+        return merge(dict(self.base.named_parameters()), self.difference())
+
+    def bound(self, weights: Mapping[str, Tensor]) -> Bound:
+        """The model with weights of `merged`, for several calls of one step."""
+        return Bound(self.methods, {f"model.{name}": w for name, w in weights.items()})
+
+
+class Bound:
+    """A model's methods on given weights."""
+
+    def __init__(self, methods: _Methods, weights: Mapping[str, Tensor]) -> None:
+        self._methods, self._weights = methods, dict(weights)
+
+    def condition(self, *given: Any) -> Any:
+        """See the model's `condition`."""
+        return functional_call(self._methods, self._weights, ("condition", given))
+
+    def __call__(self, x_t: Tensor, timesteps: Tensor, cond: Any) -> Tensor:
+        given = (x_t, timesteps, cond)
+        return functional_call(self._methods, self._weights, ("__call__", given))

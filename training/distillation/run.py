@@ -1,0 +1,282 @@
+"""`python run.py distill`: a few-step student of mini weights, measured against its teacher.
+
+It trains the students of stages 2 and 3 (see `student`), writes them, and compares the teacher at
+4, 8 and 20 steps with the student at 4 on unseen people. Each part goes on where it was stopped.
+
+    OUT/difference/   what would ship: the students as differences on the teacher's weights
+    OUT/weights/      the same, whole, with the teacher's other parts: a folder for `--weights`
+    OUT/comparison.json, .md   the table and what it says
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pcdm_core.checkpoints import CheckpointError, load_component, shipped_weights
+from pcdm_core.checkpoints.components import STUDENT_STEPS, preset_of
+from pcdm_core.checkpoints.difference import SUFFIX, save_difference
+from pcdm_core.checkpoints.signatures import Component
+from pcdm_core.models import RefiningModel
+from pcdm_core.pipeline import PCDMsPipeline
+from pcdm_core.ranges import COUNT, NUMBER
+
+from ..commands.components import preset_note, save_components
+from ..commands.train_mini import MiniRun, copy_whole
+from ..config import TrainConfig, load_config
+from ..data.in_memory import CoarsePictures
+from ..loop.run_log import locked_run, record_run
+from ..loop.sample_rng import seed_part
+from ..loop.trainer import PairSource
+from ..stages import StageModule
+from .lora import LowRank
+from .stages import Distillation, StudentInpainting, StudentRefining, student_schedule
+
+logger = logging.getLogger(__name__)
+
+KEPT: tuple[Component, ...] = ("autoencoder", "global_encoder", "patch_encoder", "prior")
+SIZE_LIMIT = 16_000_000  # bytes of all differences together
+
+
+class DistillRun(MiniRun):
+    """Students of one folder of weights; the teacher's frozen parts are copied beside them."""
+
+    def __init__(self, config: TrainConfig, data: Path, out: Path, teacher: Path) -> None:
+        known = load_component(teacher, "inpainting").config
+        preset = preset_of("inpainting", known, teacher / "inpainting.safetensors")
+        config = replace(
+            config,
+            height=config.height or preset.height,
+            width=config.width or preset.width,
+            skeleton_reduction=known.skeleton_reduction,
+        )
+        super().__init__(config, data, out)
+        self.teacher = teacher
+        self.differences = out / "difference"
+        self.guidance = config.student.guidance_scale or self.preset.guidance_scale
+        for name in KEPT:
+            for path in sorted(teacher.glob(f"{name}.safetensors*")) + sorted(
+                teacher.glob(f"{name}-*.safetensors")
+            ):
+                if not (self.weights / path.name).is_file():
+                    copy_whole(path, self.weights)
+
+    def start(self, name: Component) -> LowRank:
+        """The teacher's part with a difference of zero."""
+        seed_part(self.config.seed, name)
+        return LowRank(load_component(self.teacher, name).float(), self.config.student.rank)
+
+    def distillation(self, base: Any) -> Distillation:
+        """The teacher's steps for this part."""
+        refines = isinstance(base, RefiningModel)
+        return Distillation(
+            self.config.student,
+            base.config.schedule,
+            self.guidance,
+            self.preset.refining_denoise if refines else 1.0,
+        )
+
+    def train_inpainting(self) -> None:
+        """Stage 2's student."""
+        model = self.start("inpainting")
+        stage = StudentInpainting(
+            model,
+            self.frozen(patch_encoder=True),
+            self.read_people(),
+            self.config.stage("inpainting"),
+            self.config.seed,
+            self.distillation(model.base),
+        )
+        self.train("inpainting", stage, self.pairs)
+
+    def train_refining(self) -> None:
+        """Stage 3's student, on coarse pictures of stage 2's."""
+        model = self.start("refining")
+        coarse: CoarsePictures = self.coarse().to(self.accelerator.device)
+        numbers = torch.arange(len(coarse.pairs))[:, None]
+        rows = torch.cat([coarse.pairs.cpu(), numbers], dim=1)
+        stage = StudentRefining(
+            model,
+            self.frozen(patch_encoder=True),
+            self.read_people(),
+            coarse,
+            self.config.stage("refining"),
+            self.config.seed,
+            self.distillation(model.base),
+        )
+        self.train("refining", stage, lambda: PairSource(rows, self.config.seed))
+
+    @torch.no_grad()
+    def save(self, stage: StageModule) -> None:
+        """Write the student as a difference, and whole."""
+        if not isinstance(stage, (StudentInpainting, StudentRefining)):
+            raise TypeError(f"{type(stage).__name__} is no student.")
+        name: Component = "inpainting" if isinstance(stage, StudentInpainting) else "refining"
+        base: Any = stage.model
+        config = replace(base.config, schedule=student_schedule(base.config.schedule))
+        note = preset_note(self.preset) | {STUDENT_STEPS: str(self.config.student.steps)}
+        note |= self.note()
+        if self.accelerator.is_main_process:
+            save_difference(
+                stage.student.difference(),
+                self.differences / f"{name}{SUFFIX}",
+                stage=name,
+                base=base,
+                config=config,
+                metadata=note,
+            )
+            whole = load_component(self.teacher, name).float()
+            whole.load_state_dict(dict(whole.state_dict()) | stage.student.merged())
+            whole.config = config
+            preset = self.preset
+            self.preset = replace(preset, **{name: config})
+            part: dict[Component, nn.Module] = {name: whole}
+            save_components(part, self.weights, self.preset, note)
+            self.preset = preset
+        self.accelerator.wait_for_everyone()
+
+    def run_all(self, enough: int | None = None) -> None:
+        """Everything, in order; people are rendered where they are missing."""
+        renderer = self.render() if self.accelerator.is_main_process else None
+        try:
+            self.wait_for_people(renderer, enough or self.config.identities)
+            self.people = self.read_people().with_embeds(self.part("global_encoder"))
+            if not self.has("inpainting"):
+                self.train_inpainting()
+            if self.preset.refining is not None and not self.has("refining"):
+                self.train_refining()
+        finally:
+            if renderer is not None:
+                renderer.terminate()
+
+    def difference_bytes(self) -> int:
+        """What the students would add to the weights that ship."""
+        return sum(path.stat().st_size for path in self.differences.glob(f"*{SUFFIX}"))
+
+
+# --- comparison -----------------------------------------------------------------------------------
+
+TEACHER_STEPS = (8, 4)
+WITHIN = 0.05
+
+
+def compare_with_teacher(
+    options: argparse.Namespace, teacher: Path, student: Path
+) -> list[tuple[str, bool | None]]:
+    """The table of teacher and student, and the lines that decide whether a student ships."""
+    from ..evaluation.compare_settings import Variant, compare
+    from ..evaluation.run import weights_sha256
+
+    digest = weights_sha256(teacher)
+    device = options.device
+    guides = PCDMsPipeline.from_folder(teacher, device=device)
+    learns = PCDMsPipeline.from_folder(student, device=device)
+    chosen = {"default": Variant(guides, digest, {"steps": 20})}
+    for steps in TEACHER_STEPS:
+        chosen[f"teacher {steps} steps"] = Variant(guides, digest, {"steps": steps})
+    chosen["student 4 steps"] = Variant(
+        learns, weights_sha256(student), {"steps": 20, "fast": "student"}
+    )
+    found = compare(options, chosen)
+    return verdicts(found["reports"], found["records"])
+
+
+def verdicts(
+    reports: Mapping[str, Mapping[str, Any]], records: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[tuple[str, bool | None]]:
+    """Each condition for a student, and whether it holds; None where a figure is missing."""
+    from ..evaluation.report import mean_of
+
+    last = "refined" if "refined" in reports["default"]["methods"] else "coarse"
+    rows = {name: report["methods"][last] for name, report in reports.items()}
+    lines: list[tuple[str, bool | None]] = []
+    for figure, sign in (("ssim", 1), ("pck", 1), ("st_lpips", -1), ("laplacian_ratio", 0)):
+        theirs, own = rows["default"].get(figure), rows["student 4 steps"].get(figure)
+        if theirs is None or own is None or not theirs[0]:
+            lines.append((f"{figure} within 5 % of the teacher at 20 steps", None))
+            continue
+        change = own[0] / theirs[0] - 1
+        held = sign * change >= -WITHIN if sign else abs(change) <= WITHIN
+        lines.append((f"{figure} within 5 % of the teacher at 20 steps ({change:+.1%})", held))
+    gain = mean_of(records["student 4 steps"], records["teacher 4 steps"], last, "st_lpips")
+    held = None if gain is None else bool(gain[2] < 0)
+    told = "" if gain is None else f" ({gain[0]:+.4f} [{gain[1]:.4f}, {gain[2]:.4f}])"
+    lines.append((f"st_lpips better than the teacher's at 4 steps{told}", held))
+    return lines
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status."""
+    from ..evaluation.keypoint_judge import DEFAULT_FILE
+
+    parser = argparse.ArgumentParser(
+        prog="run.py distill", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--config", type=Path, default=Path("training/configs/student.yaml"))
+    parser.add_argument(
+        "--data", type=Path, default=Path("data/student-people"), help="rendered people"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/student"), help="the run's folder")
+    parser.add_argument("--teacher", type=Path, help="folder of weights (default: those that ship)")
+    parser.add_argument(
+        "--pairs",
+        type=NUMBER.parse,
+        default=200,
+        help="of unseen people to compare on; 0 trains only",
+    )
+    parser.add_argument(
+        "--workers", type=COUNT.parse, default=1, help="processes that render and measure"
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        config = load_config(options.config)
+        teacher = options.teacher or shipped_weights(config.preset)
+        with locked_run(options.out):
+            record_run(options.out, config, ["distill", *(arguments or sys.argv[1:])])
+            run = DistillRun(config, options.data, options.out, teacher)
+            run.run_all()
+            size = run.difference_bytes()
+            print(f"{run.differences}: {size / 1e6:.1f} MB; whole: {run.weights}")
+            if options.pairs:
+                judged = argparse.Namespace(
+                    json=options.out / "comparison.json",
+                    pairs=options.pairs,
+                    workers=options.workers,
+                    device=run.accelerator.device,
+                    seed=config.seed,
+                    steps=20,
+                    data=None,
+                    split="test",
+                    batch=8,
+                    pose_judge="auto",
+                    keypoints=DEFAULT_FILE,
+                    dtype="float32",
+                )
+                lines = compare_with_teacher(judged, teacher, run.weights)
+                lines.append(
+                    (f"{SIZE_LIMIT / 1e6:.0f} MB at most ({size / 1e6:.1f})", size <= SIZE_LIMIT)
+                )
+                words = {True: "pass", False: "FAIL", None: "not measured"}
+                for text, held in lines:
+                    print(f"- {words[held]}: {text}")
+                good = all(held for _, held in lines)
+                print(
+                    "The student ships." if good else "No student ships: teacher, 4 steps, it is."
+                )
+    except (CheckpointError, ValueError, OSError, FloatingPointError) as error:
+        print(f"distill: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

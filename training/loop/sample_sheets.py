@@ -1,0 +1,69 @@
+"""Sample sheets: what a stage makes of a few fixed pairs in the middle of its training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcdm_core.images import to_uint8
+from pcdm_core.sampling import sample
+from pcdm_core.schedules import make_scheduler
+
+from ..stages import InpaintingStage, RefiningStage, StageModule
+from . import sample_rng as counter
+
+SHEET = 32  # a stream of `counter`, so that every sheet has the same noise
+
+
+@torch.no_grad()
+def draw_sheet(
+    stage: StageModule, pairs: Tensor, *, steps: int = 20, guidance_scale: float = 2.0
+) -> np.ndarray | None:
+    """A row a pair: the truth, then what the stage samples; None for stages without pictures.
+
+    Args:
+        pairs: rows [B, k] as the stage's `prepare` takes them, on the training device.
+
+    Returns:
+        uint8 [H, W, 3]. Stage 2 shows canvases source | target, stage 3 the coarse picture first.
+    """
+    if not isinstance(stage, (InpaintingStage, RefiningStage)):
+        return None
+    samples = torch.arange(len(pairs), device=pairs.device)
+    run = stage.run
+    # Nothing is dropped or blurred here: the sheet shows sampling, not training.
+    stage.run = replace(run, drop_tokens=0.0, drop_embeds=0.0, drop_coarse=0.0, embeds_noise=0.0)
+    was_training = stage.training
+    stage.eval()
+    try:
+        batch = stage.prepare(samples, pairs)
+        if isinstance(stage, InpaintingStage):
+            tokens = batch.get("patch_tokens")
+            if tokens is None and stage.patch_encoder is not None:
+                tokens = stage.patch_encoder(batch["patch_pixels"])
+            assert tokens is not None
+            cond = stage.model.condition(
+                tokens, batch["target_embeds"], batch["source_latents"], batch["pose_map"]
+            )
+            columns = [batch["x0"]]
+        else:
+            cond = stage.model.condition(batch["patch_tokens"], batch["coarse_latents"])
+            columns = [batch["coarse_latents"], batch["x0"]]
+        x0 = sample(
+            stage.model,
+            make_scheduler(stage.schedule),
+            counter.normal(stage.seed, SHEET, samples, tuple(batch["x0"].shape[1:])),
+            cond,
+            stage.model.unconditional(cond),
+            steps=steps,
+            guidance_scale=guidance_scale,
+        )
+        decode = stage.frozen.autoencoder.decode
+        pictures = [to_uint8(decode(latents)) for latents in (*columns, x0)]
+    finally:
+        stage.run = run
+        stage.train(was_training)
+    return np.concatenate([np.concatenate(row, axis=1) for row in zip(*pictures, strict=True)])

@@ -1,0 +1,197 @@
+"""Where a model starts: fresh, from another stage's weights, or from published base models.
+
+As published: stages 2 and 3 start from Stable Diffusion 2.1's UNet, whose first convolution is
+given up because it has other input channels; stage 1 from the prior of Kandinsky 2.2, of which all
+tensors fit but those that belong to its text tokens and its larger embeddings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from pcdm_core.config import Preset
+from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
+
+from ..config import TrainConfig
+
+BASE_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
+# What the published start gives up, by the beginning of its name; `pose` and `image_projection`
+# are no part of the base models at all.
+FRESH_PARTS = ("pose_encoder.", "image_projection.", "source_pose", "target_pose")
+FRESH_UNET = ("unet.conv_in.", "unet.class_embedding.")
+FRESH_PRIOR = tuple(
+    f"transformer.{name}"
+    for name in ("positional_embedding", "proj_in.", "embedding_proj.", "proj_to_clip_embeddings.")
+)
+
+
+@torch.no_grad()
+def warm_start(model: nn.Module, state: dict[str, Tensor], shared_channels: int = 0) -> list[str]:
+    """Copy every tensor whose name and shape match; returns the names that were left alone.
+
+    `conv_in` differs between stages in its input channels; its first `shared_channels` (the noisy
+    latents) are copied, the rest keeps its fresh initialisation.
+    """
+    left: list[str] = []
+    for name, tensor in model.state_dict().items():
+        given = state.get(name)
+        if given is not None and given.shape == tensor.shape:
+            tensor.copy_(given)
+        elif given is not None and name.endswith("unet.conv_in.weight") and shared_channels:
+            tensor[:, :shared_channels] = given[:, :shared_channels]
+        else:
+            left.append(name)
+    return left
+
+
+def widen_latents(state: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
+    """Weights of stage 2 or 3 for a code that kept its channels and got more behind them.
+
+    What the new channels bring in is ignored and they are predicted as 0 (the mean), until training
+    says otherwise; the network computes for the others what it did.
+
+    Args:
+        channels: of the latents to be; no fewer than those of `state`.
+
+    Raises:
+        ValueError: `state` is of latents with more channels.
+    """
+    conv_in, conv_out = state["unet.conv_in.weight"], state["unet.conv_out.weight"]
+    have, further = len(conv_out), channels - len(conv_out)
+    if further < 0:
+        raise ValueError(f"Weights for {have} latent channels cannot start a model of {channels}.")
+    # In order: the noisy latents, for stage 2 the mask, the latents of source or coarse picture.
+    noisy, given = conv_in[:, :have], conv_in[:, have:]
+    none = conv_in.new_zeros(len(conv_in), further, *conv_in.shape[2:])
+    wide = {
+        "unet.conv_in.weight": torch.cat([noisy, none, given, none], dim=1),
+        "unet.conv_out.weight": _with_rows(conv_out, further),
+        "unet.conv_out.bias": _with_rows(state["unet.conv_out.bias"], further),
+    }
+    return {**state, **wide}
+
+
+def _with_rows(tensor: Tensor, further: int) -> Tensor:
+    return torch.cat([tensor, tensor.new_zeros(further, *tensor.shape[1:])])
+
+
+def build_denoiser(preset: Preset, stage: str) -> nn.Module:
+    """A fresh model of a stage that the preset has."""
+    if stage == "prior" and preset.prior is not None:
+        return PosePrior(preset.prior)
+    if stage == "inpainting":
+        return InpaintingModel(preset.inpainting)
+    if stage == "refining" and preset.refining is not None:
+        return RefiningModel(preset.refining)
+    raise ValueError(f"The preset {preset.name!r} has no stage {stage!r}.")
+
+
+@dataclass(frozen=True)
+class Start:
+    """How many tensors came from a base model, and which keep their fresh values."""
+
+    copied: int
+    fresh: tuple[str, ...]
+
+
+def start_from_base(model: nn.Module, folder: Path) -> Start:
+    """Start a stage from a diffusers folder: SD-2.1's `unet/`, or Kandinsky-2.2's `prior/`.
+
+    Args:
+        folder: with `diffusion_pytorch_model.safetensors`, or its parent.
+
+    Raises:
+        FileNotFoundError: no such file; safetensors are read, pickles are not.
+        ValueError: the weights are of another network; the tensors that do not fit are named.
+    """
+    is_prior = isinstance(model, PosePrior)
+    path = find_base(folder, "prior" if is_prior else "unet")
+    try:
+        base = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{path}: damaged or incomplete ({error}). Download the file again."
+        ) from error
+    prefix = "transformer." if is_prior else "unet."
+    ours = {prefix + name: tensor for name, tensor in base.items()}
+    expected = FRESH_PARTS + (FRESH_PRIOR if is_prior else FRESH_UNET)
+    # As published: the first convolution starts afresh even where some of its channels would fit.
+    ours = {name: tensor for name, tensor in ours.items() if not name.startswith(expected)}
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    unfit = [
+        name
+        for name, shape in wanted.items()
+        if not name.startswith(expected) and (name not in ours or tuple(ours[name].shape) != shape)
+    ]
+    if unfit:
+        what = "Kandinsky 2.2's prior" if is_prior else "Stable Diffusion 2.1's UNet"
+        raise ValueError(
+            f"{path}: {len(unfit)} of {len(wanted)} tensors do not fit this model, for instance "
+            f"{', '.join(unfit[:3])}. Give the folder of {what}, or start without it."
+        )
+    left = warm_start(model, ours)
+    return Start(len(wanted) - len(left), tuple(left))
+
+
+def find_base(folder: Path, part: str) -> Path:
+    """The weights file of a diffusers folder or of its sub-folder `part`."""
+    places = [base / name for base in (folder, folder / part) for name in BASE_FILES]
+    for path in places:
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"{folder}: no {BASE_FILES[0]} in it or in its folder {part}/. Download the {part} folder "
+        f"of the base model in the diffusers layout, as safetensors."
+    )
+
+
+def sized_preset(preset: Preset, config: TrainConfig) -> Preset:
+    """The preset with the size, fit, skeletons and predictions that a configuration asks for.
+
+    Raises:
+        ValueError: a size that the autoencoder cannot take, or another setting out of its range.
+    """
+    height, width = config.height or preset.height, config.width or preset.width
+    step = preset.autoencoder.downscale
+    if height % step or width % step:
+        raise ValueError(
+            f"Pictures of {height}x{width}: both sides must be multiples of {step}, the "
+            f"autoencoder's step."
+        )
+    fit = preset.fit if config.fit is None else config.fit
+    if fit not in ("squash", "pad"):
+        raise ValueError(f"fit is squash or pad, got {config.fit!r}.")
+    preset = replace(preset, height=height, width=width, fit=fit)
+    if config.skeleton_reduction is not None:
+        drawn = replace(preset.inpainting, skeleton_reduction=config.skeleton_reduction)
+        preset = replace(preset, inpainting=drawn)
+    changed = {
+        name: replace(part, schedule=replace(part.schedule, prediction_type=kind))
+        for name in ("prior", "inpainting", "refining")
+        if (kind := config.stage(name).prediction_type) is not None
+        and (part := getattr(preset, name)) is not None
+    }
+    for name, part in changed.items():
+        if part.schedule.sampler == "unclip" and part.schedule.prediction_type != "sample":
+            raise ValueError(f"stages.{name}: its sampler takes predictions of the sample alone.")
+    return replace(preset, **changed)
+
+
+def enable_checkpointing(model: nn.Module) -> None:
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    if isinstance(model, PosePrior):
+        # The library's prior has no switch for it.
+        for block in model.transformer.transformer_blocks:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    elif isinstance(model, (InpaintingModel, RefiningModel)):
+        model.unet.enable_gradient_checkpointing()
+    else:
+        raise TypeError(f"{type(model).__name__} has no gradient checkpointing.")

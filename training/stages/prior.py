@@ -1,0 +1,84 @@
+"""Stage 1: prediction of the target picture's embedding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pcdm_core.checkpoints.signatures import Component
+from pcdm_core.conditioning import PriorConditioning
+from pcdm_core.models import PosePrior
+from pcdm_core.schedules import alphas_cumprod
+
+from ..config import StageRun
+from ..data.in_memory import People
+from ..features.protocol import Features, OnlineFeatures
+from .base import (
+    DROP,
+    Batch,
+    StageModule,
+    check_snr_weight,
+)
+from .losses import denoising_loss
+
+
+class PriorStage(StageModule):
+    """Stage 1: prediction of the target picture's embedding."""
+
+    table: Tensor
+
+    def __init__(
+        self,
+        model: PosePrior,
+        people: People | Features,
+        run: StageRun,
+        seed: int,
+    ) -> None:
+        features = OnlineFeatures(people) if isinstance(people, People) else people
+        super().__init__(run, seed, features)
+        self.model = model
+        self.schedule = model.config.schedule
+        check_snr_weight(run, self.schedule)
+        self.register_buffer("table", alphas_cumprod(self.schedule), persistent=False)
+
+    @property
+    def components(self) -> dict[Component, nn.Module]:
+        return {"prior": self.model}
+
+    def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
+        source, target = pairs.unbind(1)
+        features, run = self.features, self.run
+        x0 = self.model.normalise(features.embeds(target))
+        embeds = features.embeds(source)
+        null = features.null_embed() if self._null_is_encoded else torch.zeros_like(embeds[:1])
+        drops = self._uniform(DROP, samples, 3)
+        dropped = drops < drops.new_tensor(
+            [run.drop_embeds, run.drop_source_pose, run.drop_target_pose]
+        )
+        poses = [features.pose_vectors(rows) for rows in (source, target)]
+        # As published: a dropped pose is 18 joints at the origin.
+        source_pose, target_pose = (
+            torch.where(dropped[:, n, None, None], torch.zeros_like(pose), pose)
+            for n, pose in enumerate(poses, start=1)
+        )
+        return {
+            "x0": x0,
+            "image_embeds": torch.where(dropped[:, :1], null, embeds),
+            "source_pose": source_pose,
+            "target_pose": target_pose,
+            "noise": self._noise(samples, x0),
+            "timesteps": self._timesteps(samples, self.schedule),
+        }
+
+    def forward(self, batch: Batch) -> Tensor:
+        cond = PriorConditioning(batch["image_embeds"], batch["source_pose"], batch["target_pose"])
+        return denoising_loss(
+            self.model,
+            self.schedule,
+            self.table,
+            batch["x0"],
+            cond,
+            noise=batch["noise"],
+            timesteps=batch["timesteps"],
+            max_snr_weight=self.run.max_snr_weight,
+        )

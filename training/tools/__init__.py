@@ -1,0 +1,1 @@
+"""Tools for the makers of this pack: the pose library, the example people, a timestep shift."""
