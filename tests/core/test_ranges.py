@@ -30,6 +30,7 @@ from pcdm_core.speed import FastPreset
 from pcdm_core.stages import predict_embedding
 from tests.core.runs import tiny
 from tests.core.tiny_pipeline import picture, poses, tiny_pipeline
+from training.commands import measure
 from training.evaluation.render_pairs import Rendering
 
 NO_NUMBERS = (math.nan, math.inf, -math.inf)
@@ -225,10 +226,14 @@ def test_sides_of_pictures_are_sides(value: Any) -> None:
 # --- the command line ----------------------------------------------------------------------------
 
 
+def sub_commands() -> dict[str, argparse.ArgumentParser]:
+    (commands,) = (a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(commands.choices)
+
+
 def numeric_options() -> Iterator[tuple[str, str, Range]]:
     """Sub-command, option and range of everything that `pcdm` reads as a number."""
-    (commands,) = (a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
-    for name, parser in commands.choices.items():
+    for name, parser in sub_commands().items():
         for action in parser._actions:
             owner = getattr(action.type, "__self__", None)
             if isinstance(owner, Range):
@@ -239,8 +244,6 @@ def test_the_commands_have_the_numeric_options_that_are_known() -> None:
     generate = {option for command, option, _ in numeric_options() if command == "generate"}
     sampling = {"--seed", "--steps", "--guidance-scale"}
     assert generate == sampling | {"--pictures", "--chunk", "--max-pixels"}
-    benchmark = {option for command, option, _ in numeric_options() if command == "run-benchmark"}
-    assert benchmark == sampling | {"--best-of", "--batch"}
 
 
 @pytest.mark.parametrize(("command", "option", "allowed"), list(numeric_options()), ids=str)
@@ -263,12 +266,12 @@ def test_an_option_is_refused_by_name_with_its_range(
 
 
 @pytest.mark.parametrize("size", ["nanx8", "8xinf", "0x8", "8x-1", "99999x8", "8"])
-@pytest.mark.parametrize("command", ["pose", "evaluate"])
+@pytest.mark.parametrize("parser", [build_parser().parse_args, measure.build_parser().parse_args])
 def test_sizes_are_refused_by_name(
-    command: str, size: str, capsys: pytest.CaptureFixture[str]
+    parser: Callable[[list[str]], object], size: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        main([command, f"--size={size}"])
+        parser(["pose", f"--size={size}"])
     assert "argument --size" in capsys.readouterr().err
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
 
-from pcdm_core.cli import main
+from training.commands.measure import main
 from training.evaluation.distances import frechet_distance
 from training.evaluation.folders import Judges, evaluate_folders, whole_batches
 from training.evaluation.inception import InceptionV3
@@ -210,7 +210,7 @@ def test_fid_is_the_distance_of_inceptions_features(folders: Path) -> None:
 def test_the_command_prints_the_protocol_beside_every_column(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["evaluate", "--generated", str(folders / "generated"), "--gt", str(folders / "gt")]
+    arguments = ["--generated", str(folders / "generated"), "--gt", str(folders / "gt")]
     arguments += ["--protocol", "pidm", "--size", "96x64", "--device", "cpu"]
     assert main([*arguments, "--json", str(folders / "report.json")]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -239,7 +239,7 @@ def test_folders_without_pictures_or_pairs_get_a_sentence(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(generated: str, truths: str) -> str:
-        arguments = ["evaluate", "--protocol", "cfld", "--generated", str(folders / generated)]
+        arguments = ["--protocol", "cfld", "--generated", str(folders / generated)]
         assert main([*arguments, "--gt", str(folders / truths)]) == 2
         return capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""`pcdm run-benchmark` on a small tree of DeepFashion's and Market-1501's test layouts."""
+"""`run.py run-benchmark` on a small tree of DeepFashion's and Market-1501's test layouts."""
 
 import json
 import shutil
@@ -13,9 +13,10 @@ from torch import Tensor
 
 pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
 
-from pcdm_core.cli import main
 from pcdm_core.pipeline import PCDMsPipeline
 from tests.core.tiny_pipeline import STANDING, TEST, poses, save_tiny_weights, tiny_pipeline
+from training.commands import measure
+from training.commands.run_benchmark import main
 from training.data import PictureSet, flat_stem, open_pairs
 from training.evaluation.protocols import PROTOCOLS, reconstruction
 from training.evaluation.render_pairs import PairRenderer, Rendering, render_pairs, rendering_key
@@ -67,7 +68,7 @@ def test_singles_and_the_best_by_truth_lie_apart(
     deepfashion: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    arguments = ["run-benchmark", "--pairs", str(deepfashion), "--output", str(out)]
+    arguments = ["--pairs", str(deepfashion), "--output", str(out)]
     arguments += ["--weights", str(weights), "--steps", "2", "--device", "cpu"]
     assert main([*arguments, "--best-of", "4"]) == 0
     assert "pcdms: 3 pictures, 3 pairs" in capsys.readouterr().out
@@ -76,13 +77,13 @@ def test_singles_and_the_best_by_truth_lie_apart(
     first = files(out)
     assert set(first) == expected
     # Singles do not depend on whether the best of several were asked for.
-    assert main([*arguments[:4], str(tmp_path / "alone"), *arguments[5:]]) == 0
+    assert main([*arguments[:3], str(tmp_path / "alone"), *arguments[4:]]) == 0
     assert files(tmp_path / "alone" / "single") == files(out / "single")
     with Image.open(out / "single" / min(names)) as image:
         assert image.size == (TEST.width, TEST.height)
     # Evaluation takes the folder as it is.
-    judged = ["evaluate", "--generated", str(out / "single"), "--protocol", "pcdms"]
-    assert main([*judged, "--gt", str(deepfashion.parent / "test_all_png")]) == 0
+    judged = ["--generated", str(out / "single"), "--protocol", "pcdms"]
+    assert measure.main([*judged, "--gt", str(deepfashion.parent / "test_all_png")]) == 0
     assert "ssim (pcdms)*" in capsys.readouterr().out
 
 
@@ -137,7 +138,7 @@ def test_an_interrupted_benchmark_goes_on_to_the_same_pictures(
 def test_pictures_of_other_settings_are_not_mixed(
     deepfashion: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["run-benchmark", "--pairs", str(deepfashion), "--output", str(tmp_path / "out")]
+    arguments = ["--pairs", str(deepfashion), "--output", str(tmp_path / "out")]
     arguments += ["--weights", str(weights), "--steps", "2", "--device", "cpu"]
     assert main(arguments) == 0
     assert main([*arguments, "--seed", "9"]) == 2
