@@ -205,9 +205,9 @@ def check_sampling(sampling: Any, table: torch.Tensor, schedule: ScheduleConfig)
 
 
 def _fits(sampling: Any, table: torch.Tensor) -> bool:
-    sigmas = sampling.sigmas
-    timesteps = sampling.timestep(sigmas).round().long().clamp(0, len(table) - 1).cpu()
-    return torch.allclose(table[timesteps], sigmas.double().cpu(), rtol=1e-3, atol=0)
+    timesteps = sampling.timestep(sampling.sigmas).round().long().clamp(0, len(table) - 1).cpu()
+    sigmas = sampling.sigmas.cpu().double()  # Apple's device has no float64
+    return torch.allclose(table[timesteps], sigmas, rtol=1e-3, atol=0)
 
 
 def make_model(

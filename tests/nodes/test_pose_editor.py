@@ -104,9 +104,10 @@ def test_a_wrong_text_is_refused_before_the_run(graph: Graph) -> None:
     assert "missing" in check(pose_json=json.dumps(hidden))
 
 
-@pytest.mark.parametrize(
-    "word", ["<b>\n" * 300_000, "[" * 300_000, "9" * 300_000, '{"a": "' + "\n"]
-)
+WORDS = ("<b>\n" * 300_000, "[" * 300_000, "9" * 300_000, '{"a": "\n')
+
+
+@pytest.mark.parametrize("word", WORDS, ids=["markup", "lists", "digits", "a line"])
 def test_whatever_a_text_holds_the_error_is_a_short_line(graph: Graph, word: str) -> None:
     refused = graph.node("PCDMPoseEditor").validate_inputs(pose_json=word)
     read = graph.node("PCDMPoseFromKeypoints").execute

@@ -61,7 +61,7 @@ def test_a_picture_without_anybody_has_no_correct_joint(truth: Shot):
 def test_a_back_in_place_of_a_front_swaps_left_and_right(truth: Shot):
     xy = np.zeros((18, 2))
     xy[[2, 5, 8, 11], 0] = 20, 44, 26, 38
-    front = replace(truth, xy=xy, seen=np.ones(18, bool))
+    front = replace(truth, xy=xy, inside=np.ones(18, bool))
 
     def swapped(places: np.ndarray, reported: np.ndarray, shot: Shot = front) -> float:
         return keypoint_figures(Says(places, reported), truth.picture[None], shot)[0]["swapped"]

@@ -260,9 +260,9 @@ def heading(report: Mapping[str, Any]) -> str:
     if "PCK" in judges:
         lines.append(
             f"PCK: by {judges['PCK']}; within .1 of the height of the person's box, over joints "
-            "that the truth shows and the judge reports. Left and right swapped: pairs of which "
-            "the judge reads shoulders and hips in the reverse of their true order, of those where "
-            "it reads an order and the person is not in profile."
+            "that the truth shows and the judge reports. Left and right swapped: pairs whose "
+            "shoulders and hips the judge reads in the reverse of their true order, of those where "
+            "it reads an order and the person is not in profile; lower is better."
         )
     if "FD and KD" in judges:
         lines.append(
