@@ -50,13 +50,9 @@ def place(path: Path, line: int) -> str:
 
 def test_the_layers_of_the_core_and_the_wings_know_only_what_the_contracts_allow() -> None:
     # The contracts are in pyproject.toml, under tool.importlinter.
-    result = subprocess.run(
-        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"]
-        + ["--no-cache"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    script = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    command = [sys.executable, "-c", script, "--no-cache"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "5 kept, 0 broken" in result.stdout, result.stdout
 
