@@ -110,13 +110,12 @@ def passes(preset: Preset, dtype: torch.dtype, poses: int) -> dict[str, tuple[in
     times = torch.zeros(20, dtype=torch.int64, device=META)
     works: dict[str, tuple[str, Callable[[], object]]] = {}
 
-    def run(model: Any, cond: Any, shape: tuple[int, ...], null_rows: int) -> None:
-        # As `sample` does: joint rows, a prepared run, the history of the sampler in fp32.
+    def run(model: Any, cond: Any, shape: tuple[int, ...]) -> None:
+        # As `sample` does: joint rows, the history of the sampler in fp32.
         joint = model.unconditional(cond).expand(poses).cat(cond.expand(poses))
         history = torch.empty(len(times) + 1, poses, *shape, device=META)
-        step = model.prepare(joint, times, null_rows)
         x = empty(poses, *shape)
-        prediction = step(torch.cat([x, x]), 0)
+        prediction = model(torch.cat([x, x]), times[:1].expand(2 * poses), joint)
         history[1] = prediction[:poses]
 
     def inpaint() -> None:
@@ -128,19 +127,19 @@ def passes(preset: Preset, dtype: torch.dtype, poses: int) -> dict[str, tuple[in
         pose = empty(poses, 3, preset.height, 2 * preset.width)
         cond = model.condition(tokens.expand(poses, -1, -1), embeds,
                                canvas.expand(poses, -1, -1, -1), pose)  # fmt: skip
-        run(model, cond, (channels, height, 2 * width), 0)
+        run(model, cond, (channels, height, 2 * width))
 
     def refine() -> None:
         model = parts["refining"]
         latents = empty(poses, channels, height, width)
         cond = model.condition(tokens.expand(poses, -1, -1), latents)
-        run(model, cond, (channels, height, width), 0)
+        run(model, cond, (channels, height, width))
 
     def predict() -> None:
         model = parts["prior"]
         e = model.config.embedding_dim
         cond = PriorConditioning(empty(poses, e), empty(poses, 1, 36), empty(poses, 1, 36))
-        model.prepare(cond, times)(empty(poses, e), 0)
+        model(empty(poses, e), times[:1].expand(poses), cond)
 
     autoencoder = parts["autoencoder"]
     works["patch encoder"] = (

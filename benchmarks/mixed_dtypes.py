@@ -12,15 +12,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from pcdm_core.conditioning import Conditioning, Step
 from pcdm_core.config import Preset
 from pcdm_core.inputs import SourceFeatures
 from pcdm_core.pipeline import PCDMsPipeline
 
 from .inputs import Components
-
-STEPS_AT_THE_END = 4
-"""So many steps the variant "the last steps" takes in fp32."""
 
 
 class HalfProducts(TorchDispatchMode):
@@ -63,26 +59,6 @@ class InType(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """As the autoencoder's."""
         return self.inner.decode(latents.to(self.dtype))
-
-
-class LastSteps(nn.Module):
-    """A denoiser in a half type whose last steps another of the same weights takes in fp32."""
-
-    def __init__(self, half: Any, full: Any) -> None:
-        super().__init__()
-        self.half_model, self.full, self.config = half, full, half.config
-        self.condition, self.unconditional = half.condition, half.unconditional
-
-    def prepare(self, joint: Conditioning, timesteps: Tensor, null_rows: int = 0) -> Step:
-        """As the denoisers'."""
-        first = self.half_model.prepare(joint, timesteps, null_rows)
-        last = self.full.prepare(joint.to(dtype=torch.float32), timesteps, null_rows)
-        begin = len(timesteps) - STEPS_AT_THE_END
-
-        def step(x_t: Tensor, index: int) -> Tensor:
-            return first(x_t, index) if index < begin else last(x_t.float(), index)
-
-        return step
 
 
 def norms(parts: Components, dtype: torch.dtype) -> None:
@@ -167,10 +143,8 @@ def whole(pipeline: PCDMsPipeline) -> Stages:
     return Stages(pipeline, pipeline, pipeline, pipeline)
 
 
-def variants(
-    preset: Preset, components: Components, dtype: torch.dtype
-) -> dict[str, tuple[Stages, bool]]:
-    """Name to stages and whether the loop's savings are on; `components` are in fp32.
+def variants(preset: Preset, components: Components, dtype: torch.dtype) -> dict[str, Stages]:
+    """Name to stages; `components` are in fp32.
 
     First everything in the half type, then each part in it alone, then everything in it but a part.
     """
@@ -182,23 +156,16 @@ def variants(
     narrow: Components = {**components, "autoencoder": InType(
         copy.deepcopy(components["autoencoder"]), dtype, torch.float32)}  # fmt: skip
     alone = whole(full)
-    found: dict[str, tuple[Stages, bool]] = {"everything": (whole(half), True)}
-    found["only image encoders"] = (replace(alone, encoders=wide_half), True)
+    found: dict[str, Stages] = {"everything": whole(half)}
+    found["only image encoders"] = replace(alone, encoders=wide_half)
     if full.prior is not None:
-        found["only prior"] = (replace(alone, prior=half), True)
-    found["only inpainting"] = (replace(alone, inpainting=wide_half), True)
+        found["only prior"] = replace(alone, prior=half)
+    found["only inpainting"] = replace(alone, inpainting=wide_half)
     if full.refining is not None:
-        found["only refining"] = (replace(alone, refining=wide_half), True)
-    found["only autoencoder"] = (whole(PCDMsPipeline(preset, **narrow)), True)
+        found["only refining"] = replace(alone, refining=wide_half)
+    found["only autoencoder"] = whole(PCDMsPipeline(preset, **narrow))
     for name, island in ISLANDS.items():
         parts = in_type(components, dtype)
         island(parts, dtype)
-        found[f"all but {name}"] = (whole(PCDMsPipeline(preset, **parts)), True)
-    parts = in_type(components, dtype)
-    for name in ("inpainting", "refining"):
-        if name in parts:
-            parts[name] = LastSteps(parts[name], components[name])
-    found[f"all but the last {STEPS_AT_THE_END} steps"] = (
-        whole(PCDMsPipeline(preset, **parts)), True)  # fmt: skip
-    found["everything, and the sampler's sums"] = (whole(half), False)
+        found[f"all but {name}"] = whole(PCDMsPipeline(preset, **parts))
     return found

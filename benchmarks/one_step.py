@@ -22,7 +22,7 @@ from pcdm_core.sampling import sample
 from pcdm_core.schedules import make_scheduler
 
 from .inputs import noise_case, random_component
-from .published_baseline import GUIDANCE
+from .published_baseline import GUIDANCE, plain_sample
 from .timing import peak_bytes, spread
 
 
@@ -50,27 +50,31 @@ def condition(preset: Preset, stage: str, model: Any) -> tuple[Any, Tensor]:
 
 
 class TwoSteps:
-    """The pack's own loop over two steps; what lies between their ends is one whole step."""
+    """A loop over two steps; what lies between their ends is one whole step.
 
-    def __init__(self, model: Any, cond: Any, x_t: Tensor, *, savings: bool) -> None:
-        self.model, self.cond, self.x_t, self.savings = model, cond, x_t, savings
+    Args:
+        plain: the scripts' loop in place of the pack's; the prior has only the pack's.
+    """
+
+    def __init__(self, model: Any, cond: Any, x_t: Tensor, *, plain: bool) -> None:
+        self.model, self.cond, self.x_t = model, cond, x_t
+        self.plain = plain and not isinstance(model, PosePrior)
         self.guided = not isinstance(model, PosePrior)
 
     def __call__(self, told: Callable[[int], None] = lambda _: None) -> None:
         """`told` is called with 0 at the end of the first step, and with 1 of the second."""
-        model = self.model
-        sample(
-            model,
-            make_scheduler(model.config.schedule),
-            self.x_t,
-            self.cond,
-            model.unconditional(self.cond) if self.guided else None,
-            steps=2,
-            guidance_scale=GUIDANCE,
-            step_noise=torch.zeros_like(self.x_t)[None],
-            callback=lambda index, _: told(index),
-            savings=self.savings,
-        )
+        model, scheduler = self.model, make_scheduler(self.model.config.schedule)
+        null = model.unconditional(self.cond) if self.guided else None
+        options: dict[str, Any] = {
+            "steps": 2,
+            "guidance_scale": GUIDANCE,
+            "callback": lambda index, _: told(index),
+        }
+        if self.plain:
+            plain_sample(model, scheduler, self.x_t, self.cond, null, **options)
+        else:
+            options["step_noise"] = torch.zeros_like(self.x_t)[None]
+            sample(model, scheduler, self.x_t, self.cond, null, **options)
 
     def seconds(self) -> tuple[float, float, float]:
         """Of one step, its processor time, and seconds of all that came before the first one."""
@@ -97,7 +101,7 @@ def measure_stage(preset: Preset, stage: str, rounds: int) -> dict[str, Any]:
     """Both paths' step in turn, in fp32 on the CPU."""
     model = random_component(preset, stage, "cpu")
     cond, x_t = condition(preset, stage, model)
-    ways = {way: TwoSteps(model, cond, x_t, savings=way == "pack") for way in ("plain", "pack")}
+    ways = {way: TwoSteps(model, cond, x_t, plain=way == "plain") for way in ("plain", "pack")}
     counted: dict[str, int] = {}
     # One run for both counts, which warms up as well: at this size a step takes many seconds.
     peak = {

@@ -117,7 +117,7 @@ def one_call(
         part.register_forward_pre_hook(lambda _, given, name=name: calls[name].append(given))
         for name, part in parts.items()
     ]
-    made = make(whole(pipeline), people, steps=steps, savings=False)
+    made = make(whole(pipeline), people, steps=steps)
     for handle in handles:
         handle.remove()
     dtype = next(halves["inpainting"].parameters()).dtype
@@ -194,9 +194,9 @@ def measure(
             halves = in_type(parts, dtype)
             report["one call"] = one_call(preset, parts, halves, people, sampling["steps"])
             rows: dict[str, Figures] = {}
-            for name, (stages, savings) in variants(preset, parts, dtype).items():
+            for name, stages in variants(preset, parts, dtype).items():
                 sys.stderr.write(f"{dtype}: {name}\n")
-                made = make(stages, people, savings=savings, **sampling)
+                made = make(stages, people, **sampling)
                 rows[name] = compare(made, expected, people, judge)
     except (NotImplementedError, RuntimeError) as error:
         if "not implemented" not in str(error).lower():

@@ -23,7 +23,7 @@ from pcdm_core import images, stages
 from pcdm_core.config import Preset
 from pcdm_core.inputs import draw_rows
 from pcdm_core.pose.keypoints import Keypoints
-from pcdm_core.sampling import sample
+from pcdm_core.sampling import guide
 from pcdm_core.schedules import make_scheduler
 
 from .timing import StageClock
@@ -63,9 +63,29 @@ AS_PUBLISHED = Types(
 )
 
 
-def plain_sample(model: Any, scheduler: Any, noise: Tensor, *given: Any, **options: Any) -> Tensor:
+@torch.no_grad()
+def plain_sample(
+    model: Any,
+    scheduler: Any,
+    noise: Tensor,
+    cond: Any,
+    uncond: Any,
+    *,
+    steps: int,
+    guidance_scale: float,
+    guidance_rescale: float = 0.0,
+    callback: Callable[[int, Tensor], None] = lambda _, __: None,
+) -> Tensor:
     """The loop of the scripts: the whole network and the library's sampler in every step."""
-    return sample(model, scheduler, noise, *given, **{**options, "savings": False})
+    scheduler.set_timesteps(steps)
+    joint, x = uncond.expand(len(noise)).cat(cond.expand(len(noise))), noise
+    for index, t in enumerate(scheduler.timesteps):
+        times = t.to(noise.device).expand(2 * len(noise))
+        null, prediction = model(torch.cat([x, x]), times, joint).chunk(2)
+        prediction = guide(null, prediction, guidance_scale, guidance_rescale)
+        x = scheduler.step(prediction, t, x, return_dict=False)[0]
+        callback(index, x)
+    return x
 
 
 class PlainPath:
@@ -121,7 +141,6 @@ class PlainPath:
                 seed=run["seed"],
                 steps=run["steps"],
                 callback=_told(clock, "prior", run["steps"]),
-                savings=False,
             )
 
     def _inpaint(

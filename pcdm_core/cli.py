@@ -92,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--no-savings",
         action="store_true",
-        help="compute in every step what does not change between them (to compare; slower)",
+        help=argparse.SUPPRESS,  # did something in versions before 0.1.0; accepted, does nothing
     )
     generate.add_argument("--chunk", type=COUNT.parse, default=16, help="made at once (default 16)")
     add_sampling_options(generate)
@@ -209,7 +209,6 @@ def generate_pictures(options: argparse.Namespace) -> None:
             with_refining=not options.no_refining,
             restore=options.size == "source",
             callback=bars,
-            savings=not options.no_savings,
             chunk=options.chunk,
             fast=options.fast,
         )

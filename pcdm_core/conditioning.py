@@ -9,16 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
-
-Step = Callable[[Tensor, int], Tensor]
-"""A denoiser in one run of the loop: x_t [B, ...], number of the step -> prediction like x_t."""
-
-Network = Callable[..., Any]
-"""What the steps of a model's runs call: a function of tensors, the same for all of them."""
 
 # typing.Self is newer than the oldest Python that the pack supports.
 R = TypeVar("R", bound="Rows")

@@ -26,7 +26,7 @@ from .ranges import check_settings
 from .sampling import sample
 from .schedules import make_scheduler
 from .speed import FastPreset, find_fast
-from .torch_compile import Backend, compiled_steps
+from .torch_compile import Backend, compiled_denoisers
 
 if TYPE_CHECKING:
     from .encoders import GlobalEncoder, PatchImageEncoder
@@ -61,7 +61,7 @@ class PCDMsPipeline:
         Args:
             residence: where they compute; None is where the inpainting model lies, with all of
                 them.
-            compile: the networks of the loops, see `compiled_steps`.
+            compile: the networks of the loops, see `compiled_denoisers`.
 
         Raises:
             ValueError: a prior without its image encoder.
@@ -76,7 +76,7 @@ class PCDMsPipeline:
         self.global_encoder = global_encoder.eval() if global_encoder is not None else None
         self.refining = refining.eval() if refining is not None else None
         models = {"prior": prior, "inpainting": inpainting, "refining": refining}
-        self.compiled = compiled_steps(compile, models)
+        self.compiled = compiled_denoisers(compile, models)
         self.residence = residence or Residence(next(inpainting.parameters()).device)
 
     @classmethod
@@ -100,7 +100,7 @@ class PCDMsPipeline:
                 memory.
             tiled: the autoencoder works on overlapping tiles where a picture is large: less memory,
                 and pictures that differ a little.
-            compile: the networks of the loops, see `compiled_steps`.
+            compile: the networks of the loops, see `compiled_denoisers`.
 
         Raises:
             CheckpointError: a file is missing or is not what its name says.
@@ -152,7 +152,6 @@ class PCDMsPipeline:
         guidance_scale: float = 0.0,
         batch_index: Sequence[int] | None = None,
         callback: Progress | None = None,
-        savings: bool = True,
     ) -> Tensor | None:
         """Stage 1: the target picture's embedding [B, E] in encoder space, B target poses.
 
@@ -180,7 +179,6 @@ class PCDMsPipeline:
                 guidance_scale=guidance_scale,
                 batch_index=batch_index,
                 callback=report(callback, "prior", max(steps, 2)),  # so many does the stage take
-                savings=savings,
                 denoiser=self.compiled.get("prior"),
             )
 
@@ -216,7 +214,6 @@ class PCDMsPipeline:
         guidance_rescale: float = 0.0,
         batch_index: Sequence[int] | None = None,
         callback: Progress | None = None,
-        savings: bool = True,
         fast: Fast = None,
     ) -> Tensor:
         """Stage 2: latents of the canvas source|target [B, C, h, 2w].
@@ -253,7 +250,6 @@ class PCDMsPipeline:
                 guidance_scale=guidance_scale,
                 guidance_rescale=guidance_rescale,
                 callback=callback,
-                savings=savings,
             )
 
     @torch.no_grad()
@@ -309,7 +305,6 @@ class PCDMsPipeline:
         denoise: float | None = None,
         batch_index: Sequence[int] | None = None,
         callback: Progress | None = None,
-        savings: bool = True,
         fast: Fast = None,
     ) -> Tensor:
         """Stage 3: refined pictures [B, 3, H, W] in [-1, 1] from coarse ones at the preset's size.
@@ -352,7 +347,6 @@ class PCDMsPipeline:
                 start=coarse_latents,
                 denoise=self.preset.refining_denoise if denoise is None else denoise,
                 callback=callback,
-                savings=savings,
             )
         with self.residence.using("autoencoder", self.autoencoder):
             return stages.decode(self.autoencoder, latents, "refining")
@@ -371,7 +365,6 @@ class PCDMsPipeline:
         with_refining: bool = True,
         restore: bool = False,
         callback: Progress | None = None,
-        savings: bool = True,
         fast: Fast = None,
         chunk: int = 16,
     ) -> PCDMsOutput:
@@ -391,9 +384,6 @@ class PCDMsPipeline:
             with_refining: False stops after stage 2.
             restore: give the pictures back at the source's size instead of the preset's.
             callback: see `Progress`.
-            savings: compute what does not change from step to step once; the pictures are the same
-                but for rounding. False computes everything in every step, with the layers' own
-                weights.
             fast: a preset of `pcdm_core.speed` or its name, which changes the pictures and stands
                 above `steps` and `guidance_scale`.
             chunk: so many rows go through a stage at once; every stage makes all rows before the
@@ -415,7 +405,7 @@ class PCDMsPipeline:
         check_poses(source_pose, target_pose)
         note = note_hands(self.preset, self.inpainting.config.draws_hands, source_pose, target_pose)
         features = self.encode_source(source) if isinstance(source, Tensor) else source
-        run: dict[str, Any] = {"steps": preset.steps or steps, "savings": savings}
+        run: dict[str, Any] = {"steps": preset.steps or steps}
         rows: dict[str, Any] = {"seed": seed, "batch_index": batch_index, "callback": callback}
         parts = parts_of(features, source_pose, target_pose, size=chunk, run=run, **rows)
         home = self.device if len(parts) == 1 else torch.device("cpu")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from .conditioning import Rows, Step
+from .conditioning import Rows
 from .ranges import check_settings
 from .schedules import (
     LinearSteps,
@@ -28,13 +28,6 @@ class Denoiser(Protocol[C_in]):
     """x_t [B, ...], timesteps [B] int64, conditioning of B rows -> prediction like x_t."""
 
     def __call__(self, x_t: Tensor, timesteps: Tensor, cond: C_in) -> Tensor: ...
-
-
-@runtime_checkable
-class Preparable(Protocol[C_in]):
-    """A denoiser that can compute what does not change from step to step before the first one."""
-
-    def prepare(self, joint: C_in, timesteps: Tensor, null_rows: int = 0) -> Step: ...
 
 
 def draw_noise(
@@ -93,7 +86,6 @@ def sample(
     start: Tensor | None = None,
     denoise: float = 1.0,
     callback: Callable[[int, Tensor], None] | None = None,
-    savings: bool = True,
 ) -> Tensor:
     """Denoise `noise` [B, ...] under `cond`; the model is called exactly once a step.
 
@@ -108,9 +100,6 @@ def sample(
         denoise: below 1 the last `steps` steps of a run of `steps / denoise` steps are taken, as
             ComfyUI's samplers do it.
         callback: called after each step with its index and the sample.
-        savings: compute what does not change from step to step once: of the model where it offers
-            that, and the sampler's coefficients. The result is the same but for rounding; False
-            computes everything in every step, with the library's sampler.
 
     Returns:
         The sample [B, ...].
@@ -135,35 +124,22 @@ def sample(
     taken = scheduler.timesteps.tolist()[-steps:]
     timesteps = torch.tensor(taken, dtype=torch.int64, device=noise.device)
 
-    def step_of(rows: C, null_rows: int) -> Step:
-        if savings and isinstance(model, Preparable):
-            return model.prepare(rows, timesteps, null_rows)
-        return lambda x_t, index: model(x_t, timesteps[index].expand(len(x_t)), rows)
-
-    joint_step = cond_step = None
-    if uncond is not None and begin < end:
-        joint_step = step_of(uncond.expand(len(noise)).cat(cond), len(noise))
-    if joint_step is None or (begin, end) != (0, steps):
-        cond_step = step_of(cond, 0)
+    joint = uncond.expand(len(noise)).cat(cond) if uncond is not None and begin < end else None
     if denoise < 1.0:
         if start is None:
             raise ValueError("A run with denoise below 1 needs something to start from.")
         noise = noised(scheduler, start, noise, taken[0])
-    coefficients = linear_steps(scheduler, steps, whole) if savings else None
+    coefficients = linear_steps(scheduler, steps, whole)
     linear = None if coefficients is None else LinearSteps(coefficients, noise)
     x = noise
     for index, t in enumerate(taken):
-        step, x_in = cond_step, x
-        if cond_step is None or begin <= index < end:
-            step, x_in = joint_step, torch.cat([x, x])
-        assert step is not None
-        if savings:
-            with torch.inference_mode():  # a step is hundreds of operations; each is a bit quicker
-                prediction = step(x_in, index)
-            prediction = prediction.clone()  # outside, so that it is a tensor like any other
-        else:
-            prediction = step(x_in, index)
-        if step is joint_step:
+        guide_now = joint is not None and begin <= index < end
+        rows, x_in = (joint, torch.cat([x, x])) if guide_now else (cond, x)
+        assert rows is not None
+        with torch.inference_mode():  # a step is hundreds of operations; each is a bit quicker
+            prediction = model(x_in, timesteps[index].expand(len(x_in)), rows)
+        prediction = prediction.clone()  # outside, so that it is a tensor like any other
+        if guide_now:
             prediction = guide(*prediction.chunk(2), guidance_scale, guidance_rescale)
         if hasattr(scheduler, "ancestral_step"):  # the prior's
             row = step_noise[index] if step_noise is not None and t > 0 else None

@@ -20,7 +20,7 @@ from .pose.render import render_pose
 from .ranges import check_settings
 from .sampling import sample
 from .schedules import check_steps, make_scheduler
-from .torch_compile import CompiledSteps
+from .torch_compile import CompiledDenoiser
 
 if TYPE_CHECKING:
     from .models import InpaintingModel, PosePrior, RefiningModel
@@ -62,8 +62,7 @@ def predict_embedding(
     guidance_scale: float = 0.0,
     batch_index: Sequence[int] | None = None,
     callback: Callable[[int, Tensor], None] | None = None,
-    savings: bool = True,
-    denoiser: CompiledSteps | None = None,
+    denoiser: CompiledDenoiser | None = None,
 ) -> Tensor:
     """Stage 1: the target picture's embedding [B, E] in encoder space, B target poses.
 
@@ -72,7 +71,6 @@ def predict_embedding(
         source_pose: 1 or B rows, in the frame of the fitted picture, as `target_pose`.
         guidance_scale: As published: 0, which means unguided here, as does 1.
         callback: called after each step with its index and the sample.
-        savings: see `sample`.
         denoiser: what the loop calls in place of the prior itself.
 
     Raises:
@@ -94,7 +92,6 @@ def predict_embedding(
         uncond=prior.unconditional(cond) if guided else None,
         guidance_scale=guidance_scale if guided else 1.0,
         callback=callback,
-        savings=savings,
         denoiser=denoiser,
     )
     return check_finite(embeds, "The prior stage's embedding")
@@ -108,8 +105,7 @@ def run_prior(
     uncond: PriorConditioning | None = None,
     guidance_scale: float = 1.0,
     callback: Callable[[int, Tensor], None] | None = None,
-    savings: bool = True,
-    denoiser: CompiledSteps | None = None,
+    denoiser: CompiledDenoiser | None = None,
 ) -> Tensor:
     """The prior's loop; embeddings [B, E] in encoder space.
 
@@ -127,7 +123,6 @@ def run_prior(
         guidance_scale=guidance_scale,
         step_noise=noise[1:],
         callback=callback,
-        savings=savings,
     )
     return prior.denormalise(x)
 

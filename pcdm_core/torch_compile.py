@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .conditioning import Network, Step
-
 logger = logging.getLogger(__name__)
 
+Network = Callable[..., Any]
 Backend = str | Callable[..., Any]
 """What `torch.compile` takes as its `backend`."""
 
@@ -62,27 +62,28 @@ def _tell(reason: str) -> None:
     logger.warning("Not compiled, which is slower and no different: %s", reason)
 
 
-class CompiledSteps:
-    """A denoiser whose runs share one compiled network.
+class CompiledDenoiser:
+    """A denoiser whose passes share one compiled network.
 
     It holds the network, and the model knows nothing of it: copies of a model are never compiled
     over the weights of another.
     """
 
     def __init__(self, model: Any, backend: Backend = "inductor") -> None:
-        self.model = model
-        self.network = CompiledNetwork(model.network(), backend)
+        def network(x_t: Tensor, timesteps: Tensor, kind: type[Any], *values: Any) -> Tensor:
+            return model(x_t, timesteps, kind(*values))
+
+        self.network = CompiledNetwork(network, backend)
 
     def __call__(self, x_t: Tensor, timesteps: Tensor, cond: Any) -> Tensor:
-        """The model's own call, which is not compiled."""
-        return self.model(x_t, timesteps, cond)
-
-    def prepare(self, joint: Any, timesteps: Tensor, null_rows: int = 0) -> Step:
-        """The model's, with the compiled network."""
-        return self.model.prepare(joint, timesteps, null_rows, self.network)
+        """As the model's."""
+        values = [getattr(cond, field.name) for field in fields(cond)]
+        return self.network(x_t, timesteps, type(cond), *values)
 
 
-def compiled_steps(compile: bool | Backend, models: Mapping[str, Any]) -> dict[str, CompiledSteps]:
+def compiled_denoisers(
+    compile: bool | Backend, models: Mapping[str, Any]
+) -> dict[str, CompiledDenoiser]:
     """Of the models that there are, by name; none without `compile`.
 
     They are compiled at the first step of each size of inputs, which takes minutes. Where that
@@ -94,4 +95,4 @@ def compiled_steps(compile: bool | Backend, models: Mapping[str, Any]) -> dict[s
     if not compile:
         return {}
     backend = "inductor" if compile is True else compile
-    return {name: CompiledSteps(m, backend) for name, m in models.items() if m is not None}
+    return {name: CompiledDenoiser(m, backend) for name, m in models.items() if m is not None}

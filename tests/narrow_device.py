@@ -124,7 +124,7 @@ def facts() -> dict[str, Any]:
 
     cases: dict[str, dict[str, Any]] = {
         "source's size": {"restore": True},
-        "every step computed": {"savings": False, "guidance_rescale": 0.7},
+        "rescaled": {"guidance_rescale": 0.7},
         "in chunks": {"chunk": 1, "with_refining": False},
         "fast": {"fast": replace(FAST_PRESETS["fast"], steps=3)},
     }

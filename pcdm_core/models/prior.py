@@ -6,13 +6,11 @@ tokens; only the pose branch is ours.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from diffusers import PriorTransformer
 from torch import Tensor, nn
 
-from ..conditioning import Network, PriorConditioning, Step
+from ..conditioning import PriorConditioning
 from ..config import PriorConfig
 from ..pose.keypoints import Keypoints
 from .layers import PoseMLP
@@ -83,56 +81,10 @@ class PosePrior(nn.Module):
         )
 
     def pose_tokens(self, cond: PriorConditioning) -> Tensor:
-        """Both poses as tokens [B, 2, width], source first; the same in every step."""
+        """Both poses as tokens [B, 2, width], source first."""
         source = self.source_pose_projection(self.source_pose_encoder(cond.source_pose))
         target = self.target_pose_projection(self.target_pose_encoder(cond.target_pose))
         return torch.cat([source, target], dim=1)
-
-    def network(self) -> Network:
-        """What every step of every run calls, as a function of tensors alone; see `prepare`."""
-        net: Any = self.transformer
-
-        def one_pass(x_t: Tensor, known: Tensor, time: Tensor, answer: Tensor) -> Tensor:
-            """x_t [B, E], the other tokens [B, n, width] in their order -> [B, E]."""
-            noisy = net.proj_in(x_t)[:, None] + net.positional_embedding[:, 4:5]
-            hidden = torch.cat([known, time, noisy, answer], dim=1)
-            for block in net.transformer_blocks:
-                hidden = block(hidden)
-            return net.proj_to_clip_embeddings(net.norm_out(hidden[:, -1]))
-
-        return one_pass
-
-    def prepare(
-        self,
-        joint: PriorConditioning,
-        timesteps: Tensor,
-        null_rows: int = 0,
-        network: Network | None = None,
-    ) -> Step:
-        """One run of the loop: all tokens but the noisy one are computed here and never again.
-
-        Args:
-            joint: of all rows, those of `unconditional` first.
-            timesteps: [steps] int64 of the run.
-            null_rows: how many rows of `unconditional` there are; nothing is saved on them.
-            network: in place of the model's own `network`, for instance a compiled one.
-        """
-        net: Any = self.transformer
-        batch, dtype = len(joint), joint.image_embeds.dtype
-        positions = net.positional_embedding  # [1, 6, width]: 2 poses, embedding, t, x_t, answer
-        known = torch.cat(
-            [self.pose_tokens(joint), net.embedding_proj(joint.image_embeds)[:, None]], dim=1
-        )
-        known = known + positions[:, :3]
-        times = net.time_embedding(net.time_proj(timesteps).to(dtype)) + positions[:, 3]
-        answer = (net.prd_embedding + positions[:, 5:]).expand(batch, -1, -1)
-
-        network = network or self.network()
-
-        def step(x_t: Tensor, index: int) -> Tensor:
-            return network(x_t, known, times[index].expand(batch, 1, -1), answer)
-
-        return step
 
     def forward(self, x_t: Tensor, timesteps: Tensor, cond: PriorConditioning) -> Tensor:
         """x_t [B, E], timesteps [B] int64 -> predicted x0 [B, E]."""

@@ -8,10 +8,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from ..conditioning import Conditioning, Network, Step
+from ..conditioning import Conditioning
 from ..config import UNetConfig
-from .attention import attention_context, install
-from .run import run_twin, time_table
 
 
 class PoseConv2d(nn.Conv2d):
@@ -32,7 +30,7 @@ class PoseConv2d(nn.Conv2d):
 def build_unet(
     config: UNetConfig, in_channels: int, out_channels: int, class_dim: int | None = None
 ) -> UNet2DConditionModel:
-    """A `UNet2DConditionModel` of these widths with a `PoseConv2d` and `ContextAttention`.
+    """A `UNet2DConditionModel` of these widths with a `PoseConv2d`.
 
     Args:
         in_channels: channels of the noisy sample and everything concatenated to it.
@@ -70,59 +68,13 @@ def build_unet(
     replacement = PoseConv2d(conv.in_channels, conv.out_channels, kernel_size=3, padding=1)
     replacement.load_state_dict(conv.state_dict(), assign=True)
     unet.conv_in = replacement
-    install(unet)
     return unet
 
 
 class DenoisingUNet(nn.Module):
-    """What stages 2 and 3 share: one pass under a `Conditioning`, and a run of passes."""
+    """What stages 2 and 3 share: one pass under a `Conditioning`."""
 
     unet: UNet2DConditionModel
-
-    def network(self) -> Network:
-        """What every step of every run calls, as a function of tensors alone; see `prepare`."""
-        return run_twin(self.unet)
-
-    def prepare(
-        self,
-        joint: Conditioning,
-        timesteps: Tensor,
-        null_rows: int = 0,
-        network: Network | None = None,
-    ) -> Step:
-        """One run of the loop: all that its steps have in common is computed here.
-
-        These are the context's keys and values, and all steps' time embeddings with their
-        projections.
-
-        Args:
-            joint: of all rows, those of `unconditional` first.
-            timesteps: [steps] int64 of the run.
-            null_rows: how many rows of `unconditional` there are.
-            network: in place of the model's own `network`, for instance a compiled one.
-        """
-        unet: Any = self.unet
-        context = attention_context(unet, joint.tokens, null_rows)
-        table = time_table(unet, timesteps, len(joint.tokens), joint.embed)
-        # The first convolution sees all channels in every step: adding up its parts apart would be
-        # a rounding that 5e-6 of a prediction's deviation does not leave room for.
-        constant = joint.concat.to(unet.dtype)
-        if joint.pose is not None:
-            constant = torch.cat([constant, joint.pose], dim=1)
-        network = network or self.network()
-        unused = table.new_zeros(1)
-
-        def step(x_t: Tensor, index: int) -> Tensor:
-            return network(
-                torch.cat([x_t, constant], dim=1),
-                unused,
-                joint.tokens,
-                timestep_cond=table[index],
-                cross_attention_kwargs={"context": context},
-                return_dict=False,
-            )[0]
-
-        return step
 
     def forward(self, x_t: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """x_t [B, C, h, w], timesteps [B] -> prediction [B, C, h, w]; canvases are 2w wide."""

@@ -51,10 +51,10 @@ def test_every_variant_differs_from_fp32_and_none_touches_its_weights() -> None:
     found = variants(preset, parts, torch.bfloat16)
     assert types(parts) == {torch.float32}
     made = {
-        name: make(found[name][0], people, steps=2, savings=found[name][1])
+        name: make(found[name], people, steps=2)
         for name in ("everything", "only prior", "only autoencoder", "all but norms")
     }
-    full = make(variants(preset, parts, torch.float32)["everything"][0], people, steps=2)
+    full = make(variants(preset, parts, torch.float32)["everything"], people, steps=2)
     assert full.embeds is not None
     for name, result in made.items():
         assert result.embeds is not None

@@ -12,7 +12,7 @@ from torch._dynamo.utils import counters
 
 from pcdm_core.offload import Keep, Residence
 from pcdm_core.pipeline import PCDMsPipeline
-from pcdm_core.torch_compile import CompiledNetwork, CompiledSteps
+from pcdm_core.torch_compile import CompiledDenoiser, CompiledNetwork
 from tests.core.runs import difference, tiny
 from tests.core.tiny_pipeline import TEST, components, picture, poses
 
@@ -108,12 +108,12 @@ def test_an_error_of_the_network_itself_is_not_hidden() -> None:
 def test_a_compiled_model_is_copied_with_its_own_weights() -> None:
     model, cond, x = tiny("refining", 1)
     names = list(model.state_dict())
-    steps = CompiledSteps(model, "eager")
+    steps = CompiledDenoiser(model, "eager")
     with torch.no_grad():
-        before = steps.prepare(cond, torch.tensor([500]))(x, 0)
+        before = steps(x, torch.tensor([500]), cond)
         other = copy.deepcopy(model)
         other.unet.conv_out.weight.data *= 2
-        assert torch.equal(steps.prepare(cond, torch.tensor([500]))(x, 0), before)
-        changed = CompiledSteps(other, "eager").prepare(cond, torch.tensor([500]))(x, 0)
+        assert torch.equal(steps(x, torch.tensor([500]), cond), before)
+        changed = CompiledDenoiser(other, "eager")(x, torch.tensor([500]), cond)
     assert difference(changed, before) > 0.1
     assert list(model.state_dict()) == names

@@ -96,7 +96,7 @@ def test_a_component_is_on_the_device_while_it_computes_and_at_no_other_time(kee
              "refining": "unet", "autoencoder": "decoder"}  # fmt: skip
     for name, child in names.items():
         parts[name].get_submodule(child).register_forward_pre_hook(look(name))
-    result = make(pipeline, 2, savings=False)
+    result = make(pipeline, 2)
     assert set(seen) == set(names)
     assert all(away(name) for name in parts)
     assert difference(result.image, expected.image) <= 1e-4

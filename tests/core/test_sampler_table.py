@@ -94,10 +94,8 @@ def test_the_table_belongs_to_the_schedule() -> None:
         assert not any(torch.equal(table, other) for other in tables[:index])  # type: ignore
 
 
-def test_the_saved_loop_asks_the_librarys_sampler_for_no_step() -> None:
+def test_the_loop_asks_the_librarys_sampler_for_no_step() -> None:
     model, cond, noise = tiny("refining", 1)
     scheduler = make_scheduler(model.config.schedule)
     sample(model, scheduler, noise, cond, steps=4)
     assert scheduler.step_index is None  # it counts its steps
-    sample(model, scheduler, noise, cond, steps=4, savings=False)
-    assert scheduler.step_index == 4

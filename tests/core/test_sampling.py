@@ -280,9 +280,8 @@ def test_schedules_that_do_not_exist_are_refused() -> None:
 # --- from a picture instead of noise -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("savings", [True, False])
 @pytest.mark.parametrize("sampler", ["unipc", "ddim"])
-def test_a_small_denoise_keeps_what_it_starts_from(sampler: str, savings: bool) -> None:
+def test_a_small_denoise_keeps_what_it_starts_from(sampler: str) -> None:
     model, cond, noise = tiny("refining", 2)
     start = draw(*noise.shape, seed=4)
     scheduler = make_scheduler(replace(model.config.schedule, sampler=sampler))
@@ -292,9 +291,7 @@ def test_a_small_denoise_keeps_what_it_starts_from(sampler: str, savings: bool) 
         seen.append((int(timesteps[0]), x_t))
         return start
 
-    made = sample(
-        perfect, scheduler, noise, cond, start=start, denoise=0.1, savings=savings, steps=5
-    )
+    made = sample(perfect, scheduler, noise, cond, start=start, denoise=0.1, steps=5)
     torch.testing.assert_close(made, start, rtol=0, atol=0.05)
     assert len(seen) == 5  # the last five of fifty
     (first, x_t), (last, _) = seen[0], seen[-1]
@@ -304,10 +301,9 @@ def test_a_small_denoise_keeps_what_it_starts_from(sampler: str, savings: bool) 
     torch.testing.assert_close(x_t, add_noise(start, noise, share))
 
 
-@pytest.mark.parametrize("savings", [True, False])
 @pytest.mark.parametrize("sampler", ["unipc", "ddim", "ddim_trailing"])
 def test_a_share_too_small_for_its_steps_takes_the_last_timesteps(
-    sampler: str, savings: bool
+    sampler: str,
 ) -> None:
     model, cond, noise = tiny("refining", 2)
     start = draw(*noise.shape, seed=4)
@@ -318,7 +314,7 @@ def test_a_share_too_small_for_its_steps_takes_the_last_timesteps(
         seen.append(int(timesteps[0]))
         return start
 
-    options: dict[str, Any] = {"start": start, "steps": 20, "savings": savings}
+    options: dict[str, Any] = {"start": start, "steps": 20}
     made = sample(perfect, scheduler, noise, cond, denoise=0.001, **options)
     torch.testing.assert_close(made, start, rtol=0, atol=0.05)
     assert len(set(seen)) == 20

@@ -66,8 +66,6 @@ def run_loop(
             model, scheduler, noise, cond, uncond,
             callback=lambda _, x: steps.append(x), **options,
         )  # fmt: skip
-        if not inputs:  # the prior's saved run passes its library class by: look at a plain one
-            sample(model, scheduler, noise, cond, uncond, savings=False, **options)
     finally:
         handle.remove()
     return Trace(
