@@ -23,7 +23,7 @@ function lookOf({ width, height }) {
 }
 
 export class PoseEditor {
-  constructor(host, tables) {
+  constructor(host, tables, style) {
     this.host = host
     this.tables = tables
     this.canvasOfLibrary = { height: tables.canvas_height, width: tables.canvas_width }
@@ -37,7 +37,7 @@ export class PoseEditor {
     this.hovered = this.selected = this.picture = null
     this.opacity = 0.6
     this.zoom = { factor: 1, x: 0, y: 0 } // x and y in CSS pixels
-    this.build()
+    this.build(style)
     this.reset()
   }
 
@@ -171,9 +171,11 @@ export class PoseEditor {
 
   // --- elements ---
 
-  build() {
+  build(style) {
     this.element = document.createElement('div')
     this.element.className = 'pcdm-editor'
+    const sheet = document.createElement('style')
+    sheet.textContent = style
     // Asks Vue nodes for the wheel while the editor has the focus, as `wheel` does elsewhere.
     this.element.dataset.captureWheel = 'true'
     const { bar, buttons } = makeToolbar({
@@ -212,8 +214,12 @@ export class PoseEditor {
     this.complain = complain
     this.canvas = document.createElement('canvas')
     this.canvas.tabIndex = 0
-    // The host's own undo leaves alone what looks like a text area: this has a history of its own.
+    // The host's own undo leaves alone what text is written in, for that has a history of its own.
+    // Front ends before 1.54.12 look at the type, later ones at whether it can be edited.
     this.canvas.type = 'textarea'
+    this.canvas.contentEditable = 'true'
+    this.canvas.inputMode = 'none' // no keyboard on the screen
+    this.canvas.spellcheck = false
     this.canvas.setAttribute('role', 'application')
     this.canvas.setAttribute('aria-label', `Pose editor. ${HINT}`)
     this.notice = document.createElement('div')
@@ -224,14 +230,21 @@ export class PoseEditor {
     this.hint = document.createElement('div')
     this.hint.className = 'pcdm-hint'
     this.hint.setAttribute('role', 'status')
-    this.element.append(bar, stage, this.hint, this.picker, this.keys, panel)
+    this.element.append(sheet, bar, stage, this.hint, this.picker, this.keys, panel)
     this.listen()
   }
 
   listen() {
     this.gestures = new Gestures(this)
     listenToKeys(this)
+    // A click on a button leaves the focus where the keys are.
+    this.element.querySelector('.pcdm-tools').addEventListener('mousedown', (event) => {
+      if (!event.target.closest('button')) return
+      event.preventDefault()
+      this.canvas.focus({ preventScroll: true })
+    })
     const on = (name, handle) => this.canvas.addEventListener(name, handle)
+    on('beforeinput', (event) => event.preventDefault()) // nothing is written into it
     on('focus', () => this.draw())
     on('blur', () => {
       this.selected = null

@@ -22,28 +22,48 @@ const ACTIONS = {
 }
 
 export function listenToKeys(editor) {
-  editor.canvas.addEventListener('keydown', (event) => {
-    if (!handle(editor, event)) return
+  editor.element.addEventListener('keydown', (event) => {
+    const handled = event.target === editor.canvas ? handle : handleElsewhere
+    if (!handled(editor, event)) return
     event.preventDefault()
-    event.stopPropagation()
+    keepFromHost(event)
   })
+}
+
+/**
+ * The host must not act on this event as well. Its own undo sees it before anything in the page
+ * does, and decides a frame later whether it was a shortcut.
+ */
+export function keepFromHost(event) {
+  event.stopPropagation()
+  for (const name of ['ctrlKey', 'metaKey']) Object.defineProperty(event, name, { value: false })
 }
 
 /** Whether the key was the editor's; all others are the host's. */
 function handle(editor, event) {
   if (event.altKey) return false
+  if (event.ctrlKey || event.metaKey) return travel(editor, event)
   const letter = event.key.toLowerCase()
-  if (event.ctrlKey || event.metaKey) {
-    if (letter === 'z' && !event.shiftKey) editor.undo()
-    else if (letter === 'y' || letter === 'z') editor.redo()
-    else return false
-    return true
-  }
   if (letter === 'tab') return select(editor, event.shiftKey ? -1 : 1)
   if (ARROWS[letter]) {
     const [dx, dy] = ARROWS[letter].map((way) => way * (event.shiftKey ? FAR : 1))
     step(editor, dx, dy)
   } else if (Object.hasOwn(ACTIONS, letter)) ACTIONS[letter](editor)
+  else return false
+  return true
+}
+
+/** On buttons and in the library: undo and redo, and nothing that deletes the node. */
+function handleElsewhere(editor, event) {
+  if (event.ctrlKey || event.metaKey) return !event.altKey && travel(editor, event)
+  return event.key === 'Delete' || event.key === 'Backspace'
+}
+
+/** Undo or redo. */
+function travel(editor, event) {
+  const letter = event.key.toLowerCase()
+  if (letter === 'z' && !event.shiftKey) editor.undo()
+  else if (letter === 'y' || letter === 'z') editor.redo()
   else return false
   return true
 }
