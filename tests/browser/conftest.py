@@ -20,7 +20,7 @@ from tests.browser.editor import Editor
 from tests.nodes.conftest import comfyui_path
 from tests.workflows.conftest import Server, serving
 
-__all__ = ["Editor", "comfyui_path"]
+__all__ = ["comfyui_path"]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FRONTENDS = "COMFYUI_FRONTENDS"

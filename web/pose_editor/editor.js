@@ -9,7 +9,7 @@
 import { drawScene } from './drawing.js'
 import * as figures from './figure.js'
 import { Gestures } from './gestures.js'
-import { listenToKeys } from './keyboard.js'
+import { listenToKeys, takeKeys } from './keyboard.js'
 import { makePicker } from './library.js'
 import { makeKeyList, makeTextPanel, makeToolbar } from './toolbar.js'
 import { seeAll, zoomed } from './view.js'
@@ -191,7 +191,8 @@ export class PoseEditor {
         this.draw()
       },
       text: () => this.togglePanel(this.textPanel, buttons.text),
-      keys: () => this.toggleKeys()
+      keys: () => this.toggleKeys(),
+      focus: () => this.canvas.focus({ preventScroll: true })
     })
     this.buttons = buttons
     this.picker = makePicker(
@@ -213,13 +214,7 @@ export class PoseEditor {
     this.textArea = area
     this.complain = complain
     this.canvas = document.createElement('canvas')
-    this.canvas.tabIndex = 0
-    // The host's own undo leaves alone what text is written in, for that has a history of its own.
-    // Front ends before 1.54.12 look at the type, later ones at whether it can be edited.
-    this.canvas.type = 'textarea'
-    this.canvas.contentEditable = 'true'
-    this.canvas.inputMode = 'none' // no keyboard on the screen
-    this.canvas.spellcheck = false
+    takeKeys(this.canvas)
     this.canvas.setAttribute('role', 'application')
     this.canvas.setAttribute('aria-label', `Pose editor. ${HINT}`)
     this.notice = document.createElement('div')
@@ -237,14 +232,7 @@ export class PoseEditor {
   listen() {
     this.gestures = new Gestures(this)
     listenToKeys(this)
-    // A click on a button leaves the focus where the keys are.
-    this.element.querySelector('.pcdm-tools').addEventListener('mousedown', (event) => {
-      if (!event.target.closest('button')) return
-      event.preventDefault()
-      this.canvas.focus({ preventScroll: true })
-    })
     const on = (name, handle) => this.canvas.addEventListener(name, handle)
-    on('beforeinput', (event) => event.preventDefault()) // nothing is written into it
     on('focus', () => this.draw())
     on('blur', () => {
       this.selected = null

@@ -1,4 +1,4 @@
-/** What the keys do while the editor's canvas has the focus. */
+/** What the keys do while the editor has the focus, and how the host is kept from doing more. */
 
 import * as figures from './figure.js'
 
@@ -19,6 +19,20 @@ const ACTIONS = {
   '=': (editor) => editor.change(figures.scaled(editor.figure, GROWTH)),
   '-': (editor) => editor.change(figures.scaled(editor.figure, 1 / GROWTH)),
   escape: (editor) => letGo(editor)
+}
+
+/**
+ * Makes the canvas something that keys go to. The host's own undo leaves alone what text is written
+ * in, for that has a history of its own: front ends before 1.54.12 look at the type, later ones at
+ * whether it can be edited.
+ */
+export function takeKeys(canvas) {
+  canvas.tabIndex = 0
+  canvas.type = 'textarea'
+  canvas.contentEditable = 'true'
+  canvas.inputMode = 'none' // no keyboard on the screen
+  canvas.spellcheck = false
+  canvas.addEventListener('beforeinput', (event) => event.preventDefault())
 }
 
 export function listenToKeys(editor) {

@@ -31,7 +31,7 @@ export const KEYS = [
 ]
 
 /**
- * @param actions functions by the names of the buttons, and `opacity(value)`.
+ * @param actions functions by the names of the buttons, `opacity(value)` and `focus()`.
  * @returns the bar, and `buttons` by name (with `opacity` for the slider's label).
  */
 export function makeToolbar(actions) {
@@ -63,6 +63,12 @@ export function makeToolbar(actions) {
   const space = document.createElement('span')
   space.className = 'pcdm-space'
   bar.append(space)
+  // A click on a button leaves the focus where the keys are.
+  bar.addEventListener('mousedown', (event) => {
+    if (!event.target.closest('button')) return
+    event.preventDefault()
+    actions.focus()
+  })
   add('text', 'Pose as text', 'The pose as text, to copy or paste it')
   add('keys', 'Help', 'What the mouse and the keys do', '?')
   return { bar, buttons }
