@@ -10,7 +10,7 @@ import pytest
 
 from pcdm_core.pose.editing import library, to_edited
 from pcdm_core.pose.formats.limits import LONGEST_TEXT
-from tests.browser.conftest import Editor
+from tests.browser.editor import Editor
 from tests.browser.test_dropped_workflows import DROP
 
 MARKUP = '"><img src=x onerror="window.pcdmAttack = 1"><script>window.pcdmAttack = 2</script>\n'
