@@ -32,8 +32,8 @@ def unmet() -> str | None:
     if not lacks:
         return None
     return (
-        f"The models of PCDM need {' and '.join(lacks)}, and only its nodes without a model work "
-        f"until then; see Installing in the README."
+        f"PCDM's pose nodes work, but its models need {' and '.join(lacks)}; "
+        f"see Installing in the README."
     )
 
 

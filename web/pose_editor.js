@@ -15,25 +15,24 @@ const SIZE = [380, 690]
 const LOOK = 300 // milliseconds between looks at what may have changed outside
 
 let tables = null
+let style = ''
+let editors = 0 // made so far
 
-async function readTables() {
-  const style = document.createElement('link')
-  style.rel = 'stylesheet'
-  style.href = new URL('./pose_editor/editor.css', import.meta.url).href
-  document.head.append(style)
-  const reply = await fetch(new URL('./pose_editor.json', import.meta.url))
-  if (!reply.ok) throw new Error(`${reply.url}: ${reply.status}`)
-  tables = await reply.json()
+async function readFiles() {
+  const read = async (name) => {
+    const reply = await fetch(new URL(name, import.meta.url))
+    if (!reply.ok) throw new Error(`${reply.url}: ${reply.status}`)
+    return reply.text()
+  }
+  style = await read('./pose_editor/editor.css')
+  tables = JSON.parse(await read('./pose_editor.json'))
 }
 
 /** What the editor may know of its node and do to it. */
 function makeHost(node, widget, told) {
   const named = (name) => node.widgets.find((other) => other.name === name)
-  const linkOf = (name) => {
-    const slot = node.inputs?.findIndex((input) => input.name === name) ?? -1
-    return slot >= 0 && node.inputs[slot].link != null ? slot : -1
-  }
-  const ownFrame = () => linkOf('height') < 0 && linkOf('width') < 0
+  const linked = (name) => slotOf(node, name) >= 0
+  const ownFrame = () => !linked('height') && !linked('width')
   return {
     text: () => String(widget.value ?? ''),
     setText(text) {
@@ -42,8 +41,8 @@ function makeHost(node, widget, told) {
       rememberState()
     },
     // What a run read in the text; of another text it would be another pose.
-    served: (text) => (told.text === text || linkOf('pose_json') >= 0 ? told.pose : null),
-    linked: () => linkOf('pose_json') >= 0,
+    served: (text) => (told.text === text || linked('pose_json') ? told.pose : null),
+    linked: () => linked('pose_json'),
     frame() {
       const canvas = ownFrame() ? null : told.frame
       return canvas ?? { height: sideOf(named('height')), width: sideOf(named('width')) }
@@ -60,10 +59,11 @@ function makeHost(node, widget, told) {
       node.graph?.setDirtyCanvas(true, true)
       rememberState()
     },
-    start: () => ({ connected: linkOf('start_pose') >= 0, text: told.start }),
+    start: () => ({ connected: linked('start_pose'), text: told.start }),
     underlay() {
-      const slot = linkOf('underlay')
-      return slot < 0 ? null : (pictureOf(node.getInputNode?.(slot)) ?? told.underlay)
+      if (!linked('underlay')) return null
+      const file = pictureBefore(node)
+      return file && file !== told.file ? file : told.underlay // of the last run, or a file since
     },
     forwardWheel(event) {
       app.canvas.canvas.dispatchEvent(new WheelEvent('wheel', event))
@@ -76,11 +76,20 @@ function sideOf({ value, options: { min = 64, max = 4096 } }) {
   return Math.min(Math.max(Number(value) || min, min), max)
 }
 
-/** The address of the picture that a node upstream holds before any run, if it is a file of it. */
-function pictureOf(upstream) {
-  const file = upstream?.widgets?.find((widget) => widget.name === 'image')?.value
-  if (upstream?.comfyClass !== 'LoadImage' || typeof file !== 'string' || !file) return null
-  const [, path, type] = file.match(/^(.*?)(?: \[(\w+)\])?$/s)
+/** Number of a connected input, or -1. */
+function slotOf(node, name) {
+  return node.inputs?.findIndex((input) => input.name === name && input.link != null) ?? -1
+}
+
+/** The address of the picture below, before any run: of the file that a node upstream holds. */
+function pictureBefore(node) {
+  const slot = slotOf(node, 'underlay')
+  const upstream = slot < 0 ? null : node.getInputNode?.(slot)
+  const { required, optional } = upstream?.constructor.nodeData?.input ?? {}
+  const uploads = (name) => (required?.[name] ?? optional?.[name])?.[1]?.image_upload
+  const holder = upstream?.widgets?.find(({ name, type }) => type === 'combo' && uploads(name))
+  if (typeof holder?.value !== 'string' || !holder.value) return null
+  const [, path, type] = holder.value.match(/^(.*?)(?: \[(\w+)\])?$/s)
   const cut = path.lastIndexOf('/')
   return viewUrl({ filename: path.slice(cut + 1), subfolder: path.slice(0, Math.max(cut, 0)), type })
 }
@@ -96,6 +105,11 @@ function rememberState() {
   else tracker?.checkState?.()
 }
 
+/** What the host keeps of the node's last run, also where it has made the node anew since. */
+function outputsOf({ graph, id }) {
+  return app.nodeOutputs?.[graph?.isRootGraph === false ? `${graph.id}:${id}` : id]
+}
+
 /** The editor shows the text itself. Hidden, the widget still holds and saves the value. */
 function hide(widget) {
   widget.hidden = true
@@ -104,12 +118,25 @@ function hide(widget) {
   widget.computeLayoutSize = () => ({ minHeight: 0, maxHeight: 0, minWidth: 0 })
 }
 
+/**
+ * Front ends before 1.43 keep a Vue node's element for the next node of that number, which may be
+ * in another graph or the same node made anew: it would show another pose than its own.
+ */
+function takePlace(node, element) {
+  if (element.isConnected || node.graph !== app.canvas.graph) return
+  const place = `[data-node-id="${CSS.escape(node.id)}"] .pcdm-editor`
+  document.querySelector(place)?.replaceWith(element)
+}
+
 function addEditor(node) {
   const widget = node.widgets?.find((other) => other.name === 'pose_json')
   if (!widget) return
-  const told = { pose: null, text: null, start: null, underlay: null, frame: null }
-  const editor = new PoseEditor(makeHost(node, widget, told), tables)
-  const shown = node.addDOMWidget('pose_editor', 'PCDM_POSE_EDITOR', editor.element, {
+  const told = { pose: null, text: null, start: null, underlay: null, file: null, frame: null }
+  const editor = new PoseEditor(makeHost(node, widget, told), tables, style)
+  // Vue nodes keep what they show while node, name and type are the same, also where the host has
+  // made the node anew (undo) or shows another graph. A type of its own brings up the editor's own.
+  const type = `PCDM_POSE_EDITOR_${++editors}`
+  const shown = node.addDOMWidget('pose_editor', type, editor.element, {
     serialize: false,
     hideOnZoom: false,
     getMinHeight: () => 320,
@@ -120,13 +147,12 @@ function addEditor(node) {
   shown.editor = editor
   hide(widget)
   node.setSize?.([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])])
-  const timer = setInterval(() => editor.refresh(), LOOK)
-  chain(node, 'onConfigure', () => editor.reset())
-  chain(node, 'onRemoved', () => {
-    clearInterval(timer)
-    editor.destroy()
-  })
-  chain(node, 'onExecuted', (message) => {
+  const look = () => {
+    takePlace(node, editor.element)
+    editor.refresh()
+  }
+  const timer = setInterval(look, LOOK)
+  const learn = (message) => {
     const text = (document) => (document ? JSON.stringify(document) : null)
     const pose = message?.pcdm_pose?.[0]
     told.pose = text(pose)
@@ -135,6 +161,18 @@ function addEditor(node) {
     told.start = text(message?.pcdm_start_pose?.[0])
     const picture = message?.pcdm_underlay?.[0]
     told.underlay = picture ? viewUrl(picture) : null
+  }
+  chain(node, 'onConfigure', () => {
+    learn(outputsOf(node))
+    editor.reset()
+  })
+  chain(node, 'onRemoved', () => {
+    clearInterval(timer)
+    editor.destroy()
+  })
+  chain(node, 'onExecuted', (message) => {
+    learn(message)
+    told.file = pictureBefore(node)
     editor.refresh()
   })
 }
@@ -154,7 +192,7 @@ if (!app.extensions?.some((extension) => extension.name === NAME)) {
     name: NAME,
     async init() {
       try {
-        await readTables()
+        await readFiles()
       } catch (error) {
         console.error('PCDM: the pose editor cannot be shown; its text field works.', error)
       }

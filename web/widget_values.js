@@ -2,7 +2,8 @@
  * Keeps what is no value out of the widgets of this pack's nodes.
  *
  * A workflow file may hold an object where a number or a text belongs. Front ends take it as it
- * is, and some stop drawing the whole graph at one. Such a widget gets its own default back.
+ * is: at one without a text they stop loading the workflow, or drawing it. Such a widget keeps its
+ * own default.
  */
 
 import { app } from '../../scripts/app.js'
@@ -13,17 +14,23 @@ function isValue(value) {
   return value === null || typeof value !== 'object'
 }
 
-/** Looks at the values whenever the host has set them, before anything else of the node does. */
+/** Looks at the values that a node is to be made from before the host does. */
 function guard(node) {
   const defaults = new Map(node.widgets?.map((widget) => [widget, widget.value]))
-  const before = node.onConfigure
-  node.onConfigure = function (...values) {
-    for (const [widget, value] of defaults) {
-      if (isValue(widget.value) || !isValue(value)) continue
-      console.warn(`PCDM: ${widget.name} of ${node.comfyClass} was no value, its default is used.`)
-      widget.value = value
-    }
-    return before?.apply(this, values)
+  const clean = (values) => {
+    const widgets = node.widgets?.filter((widget) => widget.serialize !== false) ?? []
+    return values.map((value, place) => {
+      const own = defaults.get(widgets[place]) ?? {} // widgets of others may hold what they like
+      if (isValue(value) || !isValue(own)) return value
+      console.warn(`PCDM: ${widgets[place].name} of ${node.comfyClass} is no value.`)
+      return own
+    })
+  }
+  const configure = node.configure
+  node.configure = function (info) {
+    const values = info.widgets_values
+    const cleaned = Array.isArray(values) ? { ...info, widgets_values: clean(values) } : info
+    return configure.call(this, cleaned)
   }
 }
 

@@ -91,9 +91,12 @@ class Page:
             time.sleep(0.1)
         raise AssertionError(f"not true after {seconds} s: {script}\n{self.errors[-5:]}")
 
+    def picture(self) -> bytes:
+        """The screen as PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+
     def screenshot(self, path: Path) -> None:
-        data = self.call("Page.captureScreenshot", format="png")["data"]
-        path.write_bytes(base64.b64decode(data))
+        path.write_bytes(self.picture())
 
     # --- mouse and keys ---
 

@@ -1,4 +1,4 @@
-"""A shipped workflow dropped into the page as a new user drops it, and run by its own command.
+"""A shipped workflow dropped into the page as a new user drops it, and run by the Run button.
 
 `PCDM_SCREENSHOTS=FOLDER` keeps a picture of the screen of each, to be looked at.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.chromium import Page
-from tests.browser.conftest import Editor
+from tests.browser.editor import Editor
 from tests.hosts import ROOT
 from tests.workflows.conftest import Server
 from tests.workflows.test_workflows import has_shipped
@@ -53,8 +53,7 @@ def test_a_dropped_workflow_runs_and_shows_the_refined_picture(
     front.need(style)
     page.run(DROP % (json.dumps(f"{name}.json"), json.dumps(text)))
     page.wait(f"app.graph.nodes.length === {count}", 60)
-    page.run("pcdm.done = null, app.queuePrompt(0, 1).then(() => null)")
-    assert page.wait("pcdm.done", 300) == "success"
+    front.run()
     for title in ("Source", "Coarse", "Refined"):
         page.wait(SHOWN % json.dumps(title), 60)
     page.run("app.extensionManager.command.execute('Comfy.Canvas.FitView')")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import Editor
+from tests.browser.editor import Editor
 
 MARKUP = '<b>bold</b><img src=x onerror="window.pcdmAttack = true">'
 #: How often the page shows a sentence. What only screen readers get is a pixel wide.
@@ -46,7 +46,8 @@ def load(editor: Editor, kind: str, widgets: dict[str, str], title: str) -> None
 
 
 def run(editor: Editor) -> None:
-    editor.page.run("pcdm.done = null, app.queuePrompt(0, 1).then(() => null)")
+    editor.page.run("pcdm.done = null")
+    editor.click_run()
 
 
 def times(editor: Editor, sentence: str) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from pcdm_core.pose.editor import library, to_edited
 from pcdm_core.pose.formats.limits import LONGEST_TEXT
-from tests.browser.conftest import Editor
+from tests.browser.editor import Editor
 from tests.browser.test_dropped_workflows import DROP
 
 MARKUP = '"><img src=x onerror="window.pcdmAttack = 1"><script>window.pcdmAttack = 2</script>\n'
@@ -53,6 +53,13 @@ SIDES: dict[str, tuple[Any, Any]] = {
 }
 
 
+#: A widget of a node that comes after the editor.
+PERSON = (
+    "app.graph.nodes.find(({type}) => type === 'PCDMPoseFromKeypoints')"
+    ".widgets.find(({name}) => name === 'person')"
+)
+
+
 @pytest.fixture
 def workflow(editor: Editor) -> dict[str, Any]:
     """An editor, a picture below its figure, and two nodes that have nothing to do with it."""
@@ -61,7 +68,8 @@ def workflow(editor: Editor) -> dict[str, Any]:
         " ['PCDMPoseFromKeypoints', 1000]]) { const node = LiteGraph.createNode(kind);"
         " node.pos = [x, kind === 'PreviewImage' ? 90 : 400]; app.graph.add(node) }"
         " const [pose, picture, preview] = app.graph.nodes;"
-        " pose.connect(1, preview, 0); picture.connect(0, pose, 'underlay') })()"
+        " pose.connect(1, preview, 0); picture.connect(0, pose, 'underlay');"
+        f" {PERSON}.value = 7 }})()"
     )
     return json.loads(editor.page.run("JSON.stringify(app.graph.serialize())"))
 
@@ -90,7 +98,8 @@ def check(editor: Editor, workflow: dict[str, Any]) -> None:
     assert page.run("document.querySelectorAll('img[src=x], [onerror]').length") == 0
     assert page.run("window.pcdmAttack ?? 0") == 0
     assert page.run("({}).people ?? 0") == 0
-    assert page.run("typeof pcdm.text()") == "string"
+    assert page.run(f"{PERSON}.value") == 7
+    assert page.run("document.querySelector('.p-dialog-mask') === null")
     assert page.run("pcdm.editor().figure.points.every(({x, y}) => Number.isFinite(x + y))")
     assert page.run("pcdm.editor().frame.width * pcdm.editor().frame.height > 0")
 
@@ -115,7 +124,8 @@ def test_whatever_the_text_is_the_workflow_loads(
         nose = editor.page.run("(({x, y}) => [x, y])(pcdm.editor().figure.points[0])")
         assert nose == pytest.approx(BODY[:2], abs=0.5)
     else:
-        assert editor.page.run("pcdm.editor().notice.hidden") == (editor.text.strip() == "")
+        text = editor.page.run("pcdm.editor().text")
+        assert editor.page.run("pcdm.editor().notice.hidden") == (text.strip() == "")
     check_that_it_can_be_used(editor)
 
 

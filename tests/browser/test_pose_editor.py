@@ -10,7 +10,7 @@ from PIL import Image
 from pcdm_core.pose.editor import library
 from pcdm_core.pose.keypoints import BODY_JOINTS, MIRROR
 from tests.browser.chromium import CONTROL, SHIFT
-from tests.browser.conftest import Editor
+from tests.browser.editor import Editor
 from tests.workflows.conftest import Server
 
 NECK, RIGHT_WRIST, LEFT_ELBOW, LEFT_WRIST = 1, 4, 6, 7
@@ -76,34 +76,13 @@ def test_the_view_zooms_with_the_wheel_once_the_editor_has_the_focus(editor: Edi
     assert editor.page.run("pcdm.editor().zoom.factor") == 1
 
 
-def test_undo_and_redo_by_button_and_key(editor: Editor) -> None:
+def test_undo_and_redo_by_button(editor: Editor) -> None:
     editor.drag(RIGHT_WRIST, 60, 120)
     first = editor.text
-    editor.drag(LEFT_WRIST, 450, 120)
-    second = editor.text
-    editor.page.key("z", CONTROL)
-    assert editor.text == first
     editor.press("undo")
     assert editor.text == ""
     editor.press("redo")
     assert editor.text == first
-    editor.page.click(*editor.place(NECK))
-    editor.page.key("y", CONTROL)
-    assert editor.text == second
-
-
-def test_the_hosts_own_undo_takes_back_a_gesture_too(editor: Editor) -> None:
-    editor.drag(RIGHT_WRIST, 60, 120)
-    first = editor.text
-    editor.drag(LEFT_WRIST, 450, 120)
-    tracker = "app.extensionManager.workflow.activeWorkflow.changeTracker"
-    editor.page.run(f"{tracker}.undo()")
-    editor.page.wait(f"pcdm.text() === {json.dumps(first)}")
-    editor.settle()
-    x, y = editor.page.run(
-        f"(() => {{ const p = pcdm.editor().figure.points[{LEFT_WRIST}]; return [p.x, p.y] }})()"
-    )
-    assert_near([x, y], tuple(STANDING[LEFT_WRIST].tolist()), 1)
 
 
 def test_a_limb_turns_with_shift_and_keeps_its_length(editor: Editor) -> None:
@@ -234,9 +213,8 @@ def test_the_pose_survives_a_reload_of_the_page(editor: Editor, style: str) -> N
     assert points[:, 2].sum() == 17
 
 
-def test_the_pose_lives_in_a_subgraph_too(editor: Editor) -> None:
+def test_the_pose_of_a_subgraph_is_what_the_graph_gives(editor: Editor) -> None:
     editor.drag(RIGHT_WRIST, 60, 120)
-    text = editor.text
     page = editor.page
     page.run(
         "(() => { const { subgraph } = app.canvas.graph.convertToSubgraph(new Set([pcdm.node()]));"
@@ -246,7 +224,6 @@ def test_the_pose_lives_in_a_subgraph_too(editor: Editor) -> None:
     page.wait("app.canvas.graph === pcdm.inner && !!pcdm.node()")
     page.run("pcdm.look(1, 140 - pcdm.node().pos[0], 90 - pcdm.node().pos[1])")
     editor.settle()
-    assert editor.text == text
     editor.drag(LEFT_WRIST, 450, 120)
     points = told_points(editor.execute())
     assert_near(list(points[RIGHT_WRIST]), (60, 120))
@@ -321,11 +298,10 @@ def test_a_text_that_is_no_pose_is_said_at_once_and_refused_by_the_run(editor: E
     editor.page.call("Input.insertText", text="{")
     editor.press("text")
     assert "no pose" in editor.page.run("pcdm.editor().notice.textContent")
-    answer = editor.page.run(
-        "app.graphToPrompt().then(({ output }) => fetch('/prompt', { method: 'POST',"
-        " body: JSON.stringify({ prompt: output }) })).then((reply) => reply.text())"
-    )
-    assert "no JSON" in answer
+    editor.click_run()
+    editor.page.wait("/no JSON/.test(JSON.stringify(app.lastNodeErrors))", 20)
+    editor.page.key("Escape")  # older front ends say it in a dialog
+    editor.page.wait("!document.querySelector('.p-dialog-mask')", 20)
 
 
 def test_a_frame_of_another_shape_keeps_the_figures_proportions(editor: Editor) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pcdm_core.pose.editor import library
-from tests.browser.conftest import Editor
+from tests.browser.editor import Editor
 
 LEFT_ELBOW, RIGHT_WRIST = 6, 4
 STANDING = library()[0].keypoints.to_pixels(768, 512)[0]

@@ -122,6 +122,8 @@ def test_a_coarse_run_calls_nothing_of_stage_3_though_it_is_loaded() -> None:
     calls: list[str] = []
     for name in ("refining", "autoencoder"):
         for child in parts[name].modules():
+            if not child._parameters:  # older libraries share a module of this kind between models
+                continue
             child.register_forward_pre_hook(lambda module, _: calls.append(type(module).__name__))
     pipeline(picture(), poses(1, 50), poses(1), seed=0, steps=2, with_refining=False)
     assert calls == ["Conv2d", "ConvTranspose2d"]  # the source's code, and the coarse picture

@@ -5,8 +5,6 @@ import importlib
 import io
 import json
 import math
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -141,23 +139,6 @@ def test_a_second_copy_of_the_pack_stays_unused_and_says_so(server: Server) -> N
     assert len(told) == 1
     nodes = [name for name in server.call("/object_info") if name.startswith("PCDM")]
     assert len(nodes) == len(json.loads((ROOT / "tests" / "golden" / "nodes.json").read_text()))
-
-
-WITHOUT_DIFFUSERS = """
-import runpy, sys
-sys.path.insert(0, sys.argv[1])
-sys.modules["diffusers"] = None
-print("comfy_entrypoint" in runpy.run_path("__init__.py"))
-"""
-
-
-def test_a_host_without_diffusers_is_told_what_to_install(comfyui_path: Path) -> None:
-    command = [sys.executable, "-c", WITHOUT_DIFFUSERS, str(comfyui_path)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["False"]
-    assert "lacks diffusers" in result.stderr
-    assert "pip install -r" in result.stderr
-    assert "Traceback" not in result.stderr
 
 
 def test_the_refined_pictures_are_those_of_the_python_pipeline(server: Server) -> None:

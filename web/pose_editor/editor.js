@@ -9,7 +9,7 @@
 import { drawScene } from './drawing.js'
 import * as figures from './figure.js'
 import { Gestures } from './gestures.js'
-import { listenToKeys } from './keyboard.js'
+import { listenToKeys, takeKeys } from './keyboard.js'
 import { makePicker } from './library.js'
 import { makeKeyList, makeTextPanel, makeToolbar } from './toolbar.js'
 import { seeAll, zoomed } from './view.js'
@@ -23,7 +23,7 @@ function lookOf({ width, height }) {
 }
 
 export class PoseEditor {
-  constructor(host, tables) {
+  constructor(host, tables, style) {
     this.host = host
     this.tables = tables
     this.canvasOfLibrary = { height: tables.canvas_height, width: tables.canvas_width }
@@ -37,7 +37,7 @@ export class PoseEditor {
     this.hovered = this.selected = this.picture = null
     this.opacity = 0.6
     this.zoom = { factor: 1, x: 0, y: 0 } // x and y in CSS pixels
-    this.build()
+    this.build(style)
     this.reset()
   }
 
@@ -171,9 +171,11 @@ export class PoseEditor {
 
   // --- elements ---
 
-  build() {
+  build(style) {
     this.element = document.createElement('div')
     this.element.className = 'pcdm-editor'
+    const sheet = document.createElement('style')
+    sheet.textContent = style
     // Asks Vue nodes for the wheel while the editor has the focus, as `wheel` does elsewhere.
     this.element.dataset.captureWheel = 'true'
     const { bar, buttons } = makeToolbar({
@@ -189,7 +191,8 @@ export class PoseEditor {
         this.draw()
       },
       text: () => this.togglePanel(this.textPanel, buttons.text),
-      keys: () => this.toggleKeys()
+      keys: () => this.toggleKeys(),
+      focus: () => this.canvas.focus({ preventScroll: true })
     })
     this.buttons = buttons
     this.picker = makePicker(
@@ -211,9 +214,7 @@ export class PoseEditor {
     this.textArea = area
     this.complain = complain
     this.canvas = document.createElement('canvas')
-    this.canvas.tabIndex = 0
-    // The host's own undo leaves alone what looks like a text area: this has a history of its own.
-    this.canvas.type = 'textarea'
+    takeKeys(this.canvas)
     this.canvas.setAttribute('role', 'application')
     this.canvas.setAttribute('aria-label', `Pose editor. ${HINT}`)
     this.notice = document.createElement('div')
@@ -224,7 +225,7 @@ export class PoseEditor {
     this.hint = document.createElement('div')
     this.hint.className = 'pcdm-hint'
     this.hint.setAttribute('role', 'status')
-    this.element.append(bar, stage, this.hint, this.picker, this.keys, panel)
+    this.element.append(sheet, bar, stage, this.hint, this.picker, this.keys, panel)
     this.listen()
   }
 

@@ -1,4 +1,4 @@
-/** What the keys do while the editor's canvas has the focus. */
+/** What the keys do while the editor has the focus, and how the host is kept from doing more. */
 
 import * as figures from './figure.js'
 
@@ -21,29 +21,63 @@ const ACTIONS = {
   escape: (editor) => letGo(editor)
 }
 
+/**
+ * Makes the canvas something that keys go to. The host's own undo leaves alone what text is written
+ * in, for that has a history of its own: front ends before 1.54.12 look at the type, later ones at
+ * whether it can be edited.
+ */
+export function takeKeys(canvas) {
+  canvas.tabIndex = 0
+  canvas.type = 'textarea'
+  canvas.contentEditable = 'true'
+  canvas.inputMode = 'none' // no keyboard on the screen
+  canvas.spellcheck = false
+  canvas.addEventListener('beforeinput', (event) => event.preventDefault())
+}
+
 export function listenToKeys(editor) {
-  editor.canvas.addEventListener('keydown', (event) => {
-    if (!handle(editor, event)) return
+  editor.element.addEventListener('keydown', (event) => {
+    const handled = event.target === editor.canvas ? handle : handleElsewhere
+    if (!handled(editor, event)) return
     event.preventDefault()
-    event.stopPropagation()
+    keepFromHost(event)
   })
+}
+
+/**
+ * The host must not act on this event as well. Its own undo sees it before anything in the page
+ * does, and decides a frame later whether it was a shortcut.
+ */
+export function keepFromHost(event) {
+  event.stopPropagation()
+  for (const name of ['ctrlKey', 'metaKey']) Object.defineProperty(event, name, { value: false })
 }
 
 /** Whether the key was the editor's; all others are the host's. */
 function handle(editor, event) {
   if (event.altKey) return false
+  if (event.ctrlKey || event.metaKey) return travel(editor, event)
   const letter = event.key.toLowerCase()
-  if (event.ctrlKey || event.metaKey) {
-    if (letter === 'z' && !event.shiftKey) editor.undo()
-    else if (letter === 'y' || letter === 'z') editor.redo()
-    else return false
-    return true
-  }
   if (letter === 'tab') return select(editor, event.shiftKey ? -1 : 1)
   if (ARROWS[letter]) {
     const [dx, dy] = ARROWS[letter].map((way) => way * (event.shiftKey ? FAR : 1))
     step(editor, dx, dy)
   } else if (Object.hasOwn(ACTIONS, letter)) ACTIONS[letter](editor)
+  else return false
+  return true
+}
+
+/** On buttons and in the library: undo and redo, and nothing that deletes the node. */
+function handleElsewhere(editor, event) {
+  if (event.ctrlKey || event.metaKey) return !event.altKey && travel(editor, event)
+  return event.key === 'Delete' || event.key === 'Backspace'
+}
+
+/** Undo or redo. */
+function travel(editor, event) {
+  const letter = event.key.toLowerCase()
+  if (letter === 'z' && !event.shiftKey) editor.undo()
+  else if (letter === 'y' || letter === 'z') editor.redo()
   else return false
   return true
 }

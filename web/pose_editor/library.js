@@ -30,13 +30,14 @@ export function makePicker(poses, canvas, tables, choose, close) {
   }
   picker.addEventListener('wheel', (event) => event.stopPropagation(), { passive: true })
   picker.addEventListener('keydown', (event) => {
-    event.stopPropagation()
-    if (event.key === 'Escape') close()
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key]
-    if (!step) return
-    const buttons = [...picker.querySelectorAll('button')]
-    buttons[buttons.indexOf(document.activeElement) + step]?.focus()
-    event.preventDefault()
+    if (event.key === 'Escape') close()
+    else if (step) {
+      const buttons = [...picker.querySelectorAll('button')]
+      buttons[buttons.indexOf(document.activeElement) + step]?.focus()
+      event.preventDefault()
+    } else if (event.ctrlKey || event.metaKey) return
+    event.stopPropagation()
   })
   return picker
 }

@@ -1,5 +1,7 @@
 /** The editor's buttons, and the list of its keys. */
 
+import { keepFromHost } from './keyboard.js'
+
 const ICONS = {
   poses: 'M4 4h4v4H4zM12 4h4v4h-4zM4 12h4v4H4zM12 12h4v4h-4z',
   mirror: 'M10 3v14M7 6l-4 8h4zM13 6l4 8h-4z',
@@ -29,7 +31,7 @@ export const KEYS = [
 ]
 
 /**
- * @param actions functions by the names of the buttons, and `opacity(value)`.
+ * @param actions functions by the names of the buttons, `opacity(value)` and `focus()`.
  * @returns the bar, and `buttons` by name (with `opacity` for the slider's label).
  */
 export function makeToolbar(actions) {
@@ -61,6 +63,12 @@ export function makeToolbar(actions) {
   const space = document.createElement('span')
   space.className = 'pcdm-space'
   bar.append(space)
+  // A click on a button leaves the focus where the keys are.
+  bar.addEventListener('mousedown', (event) => {
+    if (!event.target.closest('button')) return
+    event.preventDefault()
+    actions.focus()
+  })
   add('text', 'Pose as text', 'The pose as text, to copy or paste it')
   add('keys', 'Help', 'What the mouse and the keys do', '?')
   return { bar, buttons }
@@ -98,9 +106,8 @@ export function makeTextPanel(change, judge) {
   area.setAttribute('aria-label', 'The pose as OpenPose JSON')
   area.placeholder = 'Paste a pose here: OpenPose JSON'
   area.addEventListener('change', () => change(area.value))
-  for (const name of ['wheel', 'keydown']) {
-    area.addEventListener(name, (event) => event.stopPropagation(), { passive: true })
-  }
+  area.addEventListener('wheel', (event) => event.stopPropagation(), { passive: true })
+  area.addEventListener('keydown', keepFromHost)
   const complaint = document.createElement('div')
   complaint.className = 'pcdm-complaint'
   complaint.setAttribute('role', 'status')
