@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcdm_core.pose.editing import library
+from pcdm_core.pose.editor import library
 from pcdm_core.pose.render import COLOURS
 from tests.browser.chromium import CONTROL, Page
 from tests.workflows.conftest import Server
