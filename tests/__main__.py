@@ -1,9 +1,11 @@
-"""`python -m tests [--full] [pytest arguments]`: every check of the project, then a table of it.
+"""`python -m tests [--full | --fast] [pytest arguments]`: every check, then a table of it.
 
 With arguments for pytest only pytest runs, with these, and the table says so. `--full` runs all
-cases of the fuzz and kill tests in place of the first ones of the same seeds.
+cases of the fuzz and kill tests in place of the first ones of the same seeds; `--fast` leaves out
+the tests that are marked as slow.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -36,6 +38,9 @@ OPTIONAL_LAYERS = {
     f"network, {HOST}": "network parity on ComfyUI",
     "browser": "editor in ComfyUI and a browser",
 }
+FAST = "--fast"
+# Two processes, each with whole files; a ComfyUI server or a browser fits in once.
+PARALLEL = () if os.environ.get(HOST) else ("-n", "2", "--dist", "loadfile")
 REASON, NOTE = "reason: ", "note: "
 IDLE = "FAILED: none of its tests ran"
 
@@ -43,7 +48,9 @@ IDLE = "FAILED: none of its tests ran"
 def main(arguments: list[str]) -> int:
     """The first exit status that is not 0."""
     full = [FULL] if FULL in arguments else []
-    arguments = [argument for argument in arguments if argument != FULL]
+    fast = ["-m", "not slow"] if FAST in arguments else []
+    arguments = [argument for argument in arguments if argument not in (FULL, FAST)]
+    parallel = () if arguments else PARALLEL
     rows: list[tuple[str, str]] = []
     if arguments:
         rows += [(layer, "skipped: arguments for pytest were given") for layer in ("lint", "types")]
@@ -56,8 +63,10 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         family = ("-o", "junit_family=xunit1")  # the newer one has no room for notes
-        statuses.append(run("pytest", *full, *arguments, f"--junitxml={report}", *family))
-        rows += layer_rows(count(report), selected=bool(arguments))
+        statuses.append(
+            run("pytest", *full, *fast, *parallel, *arguments, f"--junitxml={report}", *family)
+        )
+        rows += layer_rows(count(report), selected=bool(arguments or fast))
     rows.append(("fuzz and kill tests", "all cases" if full else f"the first cases ({FULL}: all)"))
     statuses += [1 for _, result in rows if result == IDLE]
     width = max(len(layer) for layer, _ in rows)
