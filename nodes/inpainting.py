@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..pcdm_core.config import InpaintingConfig
 from ..pcdm_core.finite import check_finite
-from ..pcdm_core.images import Fit, source_canvas
+from ..pcdm_core.images import Fit
 from ..pcdm_core.inputs import check_poses, note_hands, repeat_rows
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.stages import condition_inpainting
@@ -20,6 +20,7 @@ from .convert import conditioning_of, image_of, latent_of, mask_of, target_of
 from .notes import tell
 from .samplers import run_sampler, sampling_inputs
 from .sizes import check_size, every, pictures_input, size_inputs, sized
+from .source import source_of
 from .stage_model import stage_model
 from .types import (
     EmbeddingSocket,
@@ -27,7 +28,6 @@ from .types import (
     LoadedEncoders,
     PoseSocket,
     TargetEmbedding,
-    fitted,
 )
 from .widgets import checked
 
@@ -45,19 +45,6 @@ class Prepared:
     picture: Tensor  # [S, 3, H, W], the fitted source
     target_pose: Keypoints | None = None  # a row for each picture, in the frame of the source
     note: str = ""
-
-
-def encode(model: Any, encoders: LoadedEncoders, picture: Tensor) -> Tensor:
-    """Pictures [S, 3, H, W] in [-1, 1] -> latents as the model sees them."""
-    latents = check_finite(encoders.vae.encode(image_of(picture)), "The VAE's latent of a picture")
-    return model.process_latent_in(latents)
-
-
-def patch_tokens(encoders: LoadedEncoders, picture: Tensor) -> Tensor:
-    """Fitted source pictures [S, 3, H, W] in [-1, 1] -> tokens [S, L, P]."""
-    return check_finite(
-        encoders.patch_encoder(picture), "What the patch encoder sees of the source"
-    )
 
 
 @torch.no_grad()
@@ -82,19 +69,18 @@ def prepare(
     batch, target_pose = len(rows), target_pose.select(rows)
     if len(source_pose) > 1:
         source_pose = source_pose.select(rows)
-    picture, fit = fitted(every(source, rows), preset)
-    tokens = patch_tokens(encoders, picture)
-    known = encode(inner, encoders, source_canvas(picture))
+    person = source_of(encoders, source, preset)
+    known = inner.process_latent_in(every(person.canvas_latents, rows))
     embeds = None if target_embedding is None else target_embedding.embeds
     if embeds is not None:
         check_rows("target embeddings", len(embeds), batch)
     core, device = inner.conditioner.load(), inner.conditioner.device
     cond = condition_inpainting(
         core,
-        tokens.to(device, torch.float32),
+        every(person.tokens, rows).to(device, torch.float32),
         known.to(device, torch.float32),
-        fit.apply(source_pose),
-        fit.apply(target_pose),
+        person.fit.apply(source_pose),
+        person.fit.apply(target_pose),
         None if embeds is None else embeds.to(device),
         height=preset.height,
         width=preset.width,
@@ -103,8 +89,8 @@ def prepare(
         conditioning_of(cond.expand(batch)),
         conditioning_of(core.unconditional(cond).expand(batch)),
         latent_of(torch.zeros(batch, *known.shape[1:]), noises),
-        fit,
-        picture,
+        person.fit,
+        every(person.picture, rows),
         target_pose,
         note,
     )

@@ -10,7 +10,6 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..pcdm_core.finite import check_finite
 from ..pcdm_core.inputs import check_poses, repeat_rows
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.ranges import GUIDANCE_SCALE, SEED
@@ -18,6 +17,7 @@ from ..pcdm_core.stages import predict_embedding
 from .checks import check_encoders, check_rows
 from .samplers import MOST_STEPS
 from .sizes import every, pictures_input
+from .source import source_of
 from .types import (
     EmbeddingSocket,
     EncodersSocket,
@@ -26,7 +26,6 @@ from .types import (
     PoseSocket,
     PriorSocket,
     TargetEmbedding,
-    fitted,
 )
 from .widgets import checked
 
@@ -95,17 +94,17 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
         check_encoders(prior.preset, encoders)
         check_poses(source_pose, target_pose)
         check_rows("source pictures", len(source), len(target_pose))
-        picture, fit = fitted(source, prior.preset)
+        person = source_of(encoders, source, prior.preset)
         rows, noises = repeat_rows(len(target_pose), pictures)
-        embeds = every(embed(encoders, picture), rows).expand(len(rows), -1)
+        embeds = every(person.embeds, rows).expand(len(rows), -1)
         if len(source_pose) > 1:
             source_pose = source_pose.select(rows)
         module, device = prior.resident.load(), prior.resident.device
         predicted = predict_embedding(
             module,
             embeds.to(device, next(module.parameters()).dtype),
-            fit.apply(source_pose),
-            fit.apply(target_pose.select(rows)),
+            person.fit.apply(source_pose),
+            person.fit.apply(target_pose.select(rows)),
             seed=seed,
             steps=steps,
             guidance_scale=guidance_scale,
@@ -114,18 +113,6 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
         )
         result = predicted.float().to(comfy.model_management.intermediate_device())
         return io.NodeOutput(TargetEmbedding(prior.preset, result, pictures))
-
-
-def embed(encoders: LoadedEncoders, picture: Tensor) -> Tensor:
-    """Fitted pictures [S, 3, H, W] in [-1, 1] -> embeddings [S, E] for the prior."""
-    if encoders.global_encoder is None:
-        raise ValueError(
-            "These encoders have no global encoder, which the prior needs. In PCDM Load Encoders "
-            "connect clip_vision or choose global_encoder, or put global_encoder.safetensors "
-            "beside the patch encoder."
-        )
-    embeds = encoders.global_encoder(picture)
-    return check_finite(embeds, "The global encoder's embedding of the source")
 
 
 def _progress(steps: int) -> Any:

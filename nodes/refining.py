@@ -15,12 +15,13 @@ from ..pcdm_core.inputs import repeat_rows
 from ..pcdm_core.pose.keypoints import Keypoints
 from .checks import check_encoders
 from .convert import conditioning_of, image_of, latent_of, mask_of, picture_of
-from .inpainting import Prepared, encode, patch_tokens
+from .inpainting import Prepared
 from .notes import note_pictures, tell
 from .samplers import run_sampler, sampling_inputs
 from .sizes import check_size, every, pictures_input, size_inputs, sized
+from .source import latents_of, source_of
 from .stage_model import stage_model
-from .types import EncodersSocket, LoadedEncoders, PoseSocket, fitted
+from .types import EncodersSocket, LoadedEncoders, PoseSocket
 from .widgets import checked
 
 CATEGORY = "PCDM"
@@ -45,18 +46,19 @@ def prepare(
             f"many as poses."
         )
     rows, noises = repeat_rows(batch // pictures, pictures)
-    picture, fit = fitted(source if len(source) == batch else every(source, rows), preset)
-    tokens = patch_tokens(encoders, picture)
+    person = source_of(encoders, source, preset)
+    rows = list(range(batch)) if len(source) == batch else rows
+    tokens = every(person.tokens, rows)
     draft, _ = fit_picture(picture_of(coarse), preset.height, preset.width, preset.fit)
-    latents = encode(inner, encoders, draft)
+    latents = inner.process_latent_in(latents_of(encoders.vae, draft))
     core, device = inner.conditioner.load(), inner.conditioner.device
     cond = core.condition(tokens.to(device, torch.float32), latents.to(device, torch.float32))
     made = Prepared(
         conditioning_of(cond.expand(batch)),
         conditioning_of(core.unconditional(cond).expand(batch)),
         latent_of(torch.zeros_like(latents), noises),
-        fit,
-        picture,
+        person.fit,
+        every(person.picture, rows),
     )
     return made, inner.process_latent_out(latents)
 

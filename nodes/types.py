@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..pcdm_core.config import Preset
-from ..pcdm_core.images import Fit, fit
-from .convert import picture_of
 from .managed import Resident
+from .source import Source
 from .vision import Encoder
 
 PoseSocket = io.Custom("PCDM_POSE")  # carries the core's `Keypoints`
@@ -37,6 +36,7 @@ class LoadedEncoders:
     patch_encoder: Encoder
     global_encoder: Encoder | None
     vae: Any
+    sources: list[Source] = field(default_factory=list, compare=False)  # see `source_of`
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,3 @@ class TargetEmbedding:
     preset: Preset
     embeds: Tensor
     pictures: int = 1
-
-
-def fitted(image: Tensor, preset: Preset) -> tuple[Tensor, Fit]:
-    """An IMAGE of any size as pictures at the preset's size, and how they came there."""
-    return fit(picture_of(image), preset.height, preset.width, preset.fit)

@@ -4,6 +4,7 @@ import gc
 import weakref
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,6 +35,42 @@ def graph(host: Host) -> Graph:
 def loaded(graph: Graph) -> dict[str, Any]:
     with torch.inference_mode():
         return graph.load()
+
+
+@torch.inference_mode()
+def test_a_source_is_encoded_once_for_all_nodes_poses_and_pictures(
+    graph: Graph, loaded: dict[str, Any]
+) -> None:
+    encoders = loaded["encoders"]
+    rows: dict[str, list[int]] = {"patch": [], "global": [], "vae": []}
+
+    def counted(name: str, encode: Any) -> Any:
+        return lambda picture: rows[name].append(len(picture)) or encode(picture)
+
+    vae = SimpleNamespace(encode=counted("vae", encoders.vae.encode), decode=encoders.vae.decode)
+    encoders = replace(
+        encoders,
+        patch_encoder=counted("patch", encoders.patch_encoder),
+        global_encoder=counted("global", encoders.global_encoder),
+        vae=vae,
+        sources=[],
+    )
+    source, target = image(), graph.pose(2, first=5)
+    shared = {"encoders": encoders, "source": source, "pictures": 3}
+    posed = {**shared, "source_pose": graph.pose(), "target_pose": target}
+    (predicted,) = graph.run("PCDMPredictTargetEmbedding", prior=loaded["prior"], **posed)
+    coarse, *_ = graph.run(
+        "PCDMInpaintingSampler",
+        model=loaded["inpainting"],
+        target_embedding=predicted,
+        **posed,
+        **SETTINGS,
+    )
+    assert len(coarse) == 6
+    graph.run("PCDMRefiningSampler", model=loaded["refining"], coarse=coarse, **shared, **SETTINGS)
+    assert rows == {"patch": [1], "global": [1], "vae": [1, 6]}  # the six are the coarse pictures
+    graph.run("PCDMPredictTargetEmbedding", prior=loaded["prior"], **{**posed, "source": image(1)})
+    assert rows["global"] == [1, 1]
 
 
 @torch.inference_mode()

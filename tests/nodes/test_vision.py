@@ -12,7 +12,7 @@ from pcdm_core.config import GlobalEncoderConfig, PatchEncoderConfig, config_to_
 from tests.core.tiny_pipeline import picture, randomise
 from tests.network.cases import difference
 from tests.nodes.conftest import Host
-from tests.nodes.graph import Graph, make_graph
+from tests.nodes.graph import Graph, image, make_graph
 
 TOLERANCE = 1e-4  # of the output's deviation
 # The geometry of the published encoders (518 and 224 px, patches of 14) at small widths.
@@ -126,8 +126,9 @@ def test_encoders_come_from_the_stock_loaders(graph: Graph, small_published: str
     assert {dinov2.model, clip.model} <= {entry.model.model for entry in known}
     alone, _ = graph.run("PCDMLoadEncoders", **SHIPPED, autoencoder=vae, dinov2=dinov2)
     assert alone.global_encoder is None  # as the single-stage release needs it
+    person = graph.host.pack("nodes.source").source_of(alone, image(), alone.preset)
     with pytest.raises(ValueError, match="connect clip_vision"):
-        graph.host.pack("nodes.prior").embed(alone, SOURCE)
+        _ = person.embeds
 
 
 @torch.inference_mode()
