@@ -69,21 +69,35 @@ def plain_sample(
     scheduler: Any,
     noise: Tensor,
     cond: Any,
-    uncond: Any,
+    uncond: Any = None,
     *,
     steps: int,
-    guidance_scale: float,
+    guidance_scale: float = 1.0,
     guidance_rescale: float = 0.0,
+    step_noise: Tensor | None = None,
     callback: Callable[[int, Tensor], None] = lambda _, __: None,
 ) -> Tensor:
-    """The loop of the scripts: the whole network and the library's sampler in every step."""
+    """The loop of the scripts: the whole network and the library's sampler in every step.
+
+    The arguments are those of `pcdm_core.sampling.sample`.
+    """
     scheduler.set_timesteps(steps)
-    joint, x = uncond.expand(len(noise)).cat(cond.expand(len(noise))), noise
+    rows, x = cond.expand(len(noise)), noise
+    guided = guidance_scale != 1.0
+    if uncond is None:
+        guided = False
+    elif guided:
+        rows = uncond.expand(len(noise)).cat(rows)
     for index, t in enumerate(scheduler.timesteps):
-        times = t.to(noise.device).expand(2 * len(noise))
-        null, prediction = model(torch.cat([x, x]), times, joint).chunk(2)
-        prediction = guide(null, prediction, guidance_scale, guidance_rescale)
-        x = scheduler.step(prediction, t, x, return_dict=False)[0]
+        x_in = torch.cat([x, x]) if guided else x
+        prediction = model(x_in, t.to(noise.device).expand(len(x_in)), rows)
+        if guided:
+            prediction = guide(*prediction.chunk(2), guidance_scale, guidance_rescale)
+        if hasattr(scheduler, "ancestral_step"):  # the prior's
+            drawn = step_noise[index] if step_noise is not None and t > 0 else None
+            x = scheduler.ancestral_step(prediction, index, x, drawn)
+        else:
+            x = scheduler.step(prediction, t, x, return_dict=False)[0]
         callback(index, x)
     return x
 

@@ -76,7 +76,7 @@ def test_the_command_writes_figures_and_a_table(
     assert {*parts, "autoencoder, encode", "autoencoder, decode"} == set(found["one call"])
     for row in found["one call"].values():
         assert 0 < row["mean"] <= row["largest"] < 0.2
-    assert len(found["variants"]) == 12
+    assert len(found["variants"]) == 10
     for row in found["variants"].values():
         assert 0 < row["pixels"] < 0.5
         assert row["ssim"] > report["float32"]["ssim_of_truth"]

@@ -115,7 +115,7 @@ def test_long_and_unusual_names_are_written(name: str, tmp_path: Path) -> None:
 WRITE_AGAIN_AND_AGAIN = """
 import sys, torch
 from pathlib import Path
-from pcdm_core.checkpoint_files import write_state_dict
+from pcdm_core.checkpoints.files import write_state_dict
 from pcdm_core.files import write_bytes
 
 kind, folder = sys.argv[1], Path(sys.argv[2])

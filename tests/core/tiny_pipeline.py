@@ -41,7 +41,13 @@ def randomise(module: nn.Module, seed: int) -> nn.Module:
 
 
 def components(preset: Preset = TEST) -> dict[str, nn.Module]:
-    """What `PCDMsPipeline` takes, by name."""
+    """What `PCDMsPipeline` takes, by name; the same in every test, whatever was drawn before."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)  # of the biases
+        return _components(preset)
+
+
+def _components(preset: Preset) -> dict[str, nn.Module]:
     parts: dict[str, nn.Module] = {
         "inpainting": InpaintingModel(preset.inpainting),
         "autoencoder": build_autoencoder(preset.autoencoder),

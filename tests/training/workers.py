@@ -40,8 +40,9 @@ SEED = 3
 ALL = "all"
 SAVE = "checkpoints.save"
 RECIPE_PARTS = (
-    "mini.fit_encoders", "mini.train_inpainting", "components.save_components", "mini.train_prior",
-    "mini.coarse", "perception.train_perception", "mini.train_refining",
+    "train_mini.fit_encoders", "train_mini.train_inpainting", "components.save_components",
+    "train_mini.train_prior",
+    "train_mini.coarse", "perception.train_perception", "train_mini.train_refining",
 )  # fmt: skip
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kills and limits of POSIX")
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -20,9 +20,10 @@ from diffusers.models.embeddings import Timesteps
 from torch import Tensor, nn
 
 from pcdm_core.checkpoints import CheckpointError, inspect, load_model, save_model
-from pcdm_core.ranges import NUMBER
+from pcdm_core.ranges import Range
 
 NOTE = "timestep_shift"
+TIMESTEPS = Range(-999, 999)  # a negative number undoes a shift
 
 
 @torch.no_grad()
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="time_shift", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("file", type=Path, help="weights of stage 2 or 3, changed in place")
     parser.add_argument(
-        "--timesteps", type=NUMBER.parse, required=True, help="how many later; 20 is much"
+        "--timesteps", type=TIMESTEPS.parse, required=True, help="how many later; 20 is much"
     )
     options = parser.parse_args(arguments)
     try:
