@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +22,11 @@ class BeyondError(BaseException):
 def bounded(mebibytes: int = USED) -> Generator[None, None, None]:
     """Ends a block that hangs, and fails one that uses much memory.
 
-    Where the system cannot say (Windows, macOS) the block runs without bounds.
+    Where the system cannot say (Windows, macOS), and outside the main thread, which alone takes
+    signals, the block runs without bounds.
     """
-    if not sys.platform.startswith("linux"):
+    is_main = threading.current_thread() is threading.main_thread()
+    if not sys.platform.startswith("linux") or not is_main:
         yield
         return
     import resource

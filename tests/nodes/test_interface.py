@@ -69,7 +69,7 @@ def test_a_pose_comes_from_a_socket_from_text_or_from_a_file(graph: Graph) -> No
         ({}, "none of them is given"),
         ({"text": "{", "file": "pose.json"}, "several are given"),
         ({"text": "{"}, "damaged JSON"),
-        ({"text": "/etc/hostname"}, "1 lines; expected 18"),
+        ({"text": "/etc/hostname"}, "1 line; expected 18"),
         ({"text": '{"people": []}'}, "nobody is in it"),
         ({"text": json.dumps(pose_document(visible=0))}, "all 18 joints are missing"),
         ({"text": json.dumps(pose_document()), "person": 3}, "person 3 was asked for"),

@@ -53,7 +53,7 @@ def prompts(outside: Path, base: Path) -> dict[str, tuple[dict[str, Any], str]]:
     attack("absolute", kind, "not in", **{**KEYPOINTS, "file": file})
     attack("relative", kind, "not in", **{**KEYPOINTS, "file": relative})
     attack("annotated", kind, "not in", **{**KEYPOINTS, "file": "../outside/pose.txt [input]"})
-    attack("in place of a link", kind, "1 lines; expected 18", **KEYPOINTS, keypoints=file)
+    attack("in place of a link", kind, "1 line; expected 18", **KEYPOINTS, keypoints=file)
     views = {"source_view": "0", "target_view": "1"}
     person = os.path.relpath(outside / "person", EXAMPLES.resolve())
     attack("relative", "PCDMExamplePerson", "not in", person=person, **views)
