@@ -109,7 +109,7 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
                     options=list(get_args(Units)),
                     default="auto",
                     optional=True,
-                    tooltip="What coordinates mean: found out, pixels, fractions (0 to 1), or "
+                    tooltip="What coordinates mean: auto-detected, pixels, fractions (0 to 1) or "
                     "signed (-1 to 1).",
                 ),
                 io.String.Input(

@@ -129,7 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--units",
         choices=("auto", "pixels", "fractions", "signed"),
         default="auto",
-        help="what coordinates mean (default: found out)",
+        help="what coordinates mean (default: auto-detected)",
     )
     pose.add_argument("--json", type=Path, help="write OpenPose JSON, which is a POSE_KEYPOINT")
     pose.add_argument("--render", type=Path, help="write the skeleton as the models see it (.png)")

@@ -1,4 +1,4 @@
-"""Presets that trade numbers for time. Each changes the pictures; none is a default.
+"""Faster sampling at some cost in quality. Each preset changes the pictures; none is a default.
 
 How much they change is measured by `python -m training.evaluation.compare_settings --variants
 fast`.

@@ -1,7 +1,7 @@
 """`python run.py distill`: a few-step student of mini weights, measured against its teacher.
 
 It trains the students of stages 2 and 3 (see `student`), writes them, and compares the teacher at
-4, 8 and 20 steps with the student at 4 on unseen people. Each part goes on where it was stopped.
+4, 8 and 20 steps with the student at 4 on held-out people. Interrupted runs resume.
 
     OUT/difference/   what would ship: the students as differences on the teacher's weights
     OUT/weights/      the same, whole, with the teacher's other parts: a folder for `--weights`

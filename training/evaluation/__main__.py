@@ -1,4 +1,4 @@
-"""Measure weights on pairs of people that training never saw.
+"""Measure weights of our own on pairs of held-out rendered people.
 
 `python run.py evaluate --seed 0 --pairs 500 --json out/evaluation.json` prints the model card's
 tables and the required lines. Pictures of finished batches and figures of measured pairs lie beside
@@ -20,7 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pcdm_core.cli import add_sampling_options, run
 
     parser = argparse.ArgumentParser(
-        prog="evaluate", description="Measure weights on pairs of people that training never saw."
+        prog="evaluate",
+        description="Measure weights of our own on held-out rendered people; for any folder of "
+        "pictures see `run.py measure`.",
     )
     add_options(parser, pairs=64)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Pairs of pictures of people that training never saw.
+"""Pairs of pictures of held-out people.
 
 Everything here is numpy and Pillow, so that worker processes start without torch.
 """

@@ -1,4 +1,4 @@
-"""The evaluation as a run: make pictures, measure, report; each goes on where it stopped."""
+"""The evaluation as a run: make pictures, measure, report; interrupted runs resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weight files of published judges, which people bring: known by the digest of their content.
+"""Weight files of published judges, which people bring: verified by SHA-256.
 
 A figure by another file of the same shape would bear the same name and mean something else, so a
 file that is not one of the published ones is refused.

@@ -174,7 +174,7 @@ class FeatureCache:
             if absent := len(table.missing(keys)):
                 raise CacheError(
                     f"{table.folder}: {absent} of {len(keys)} features are missing. Fill the "
-                    f"cache with the same data, encoders and size first (it goes on where it was)."
+                    f"cache with the same data, encoders and size first (it resumes)."
                 )
 
 

@@ -147,7 +147,7 @@ class FeatureTable:
         if self.shape is None or absent:
             raise CacheError(
                 f"{self.folder}: {len(absent)} of {len(keys)} features are missing. Fill it with "
-                f"the same data, encoders and sizes before training (it goes on where it was)."
+                f"the same data, encoders and sizes before training (it resumes)."
             )
         result = np.empty((len(keys), *self.shape), np.float32)
         for row, key in enumerate(keys):

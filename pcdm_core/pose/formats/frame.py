@@ -8,7 +8,7 @@ from typing import Literal
 from ..keypoints import Keypoints
 
 Units = Literal["auto", "pixels", "fractions", "signed"]
-"""What coordinates mean: found out; pixels; 0 to 1; -1 to 1 (OpenPose's `--keypoint_scale 4`)."""
+"""What coordinates mean: detected, pixels, 0 to 1, -1 to 1 (OpenPose's `--keypoint_scale 4`)."""
 
 
 @dataclass(frozen=True)

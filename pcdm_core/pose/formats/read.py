@@ -65,7 +65,7 @@ def read_pose(
         person: which one, where a frame shows several: a number from 0, or the largest.
         order: what the number counts.
         frame: of several frames only this one, by its number from 0 or its name.
-        units: what coordinates mean; found out by default.
+        units: what coordinates mean; auto-detected by default.
         threshold: confidences above it count, as a share of certainty. By default 0.3 where the
             producer scores every point, and 0 elsewhere.
 
