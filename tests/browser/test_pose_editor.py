@@ -185,7 +185,7 @@ def test_copies_have_the_pose_and_live_on_their_own(editor: Editor) -> None:
     page.run("app.canvas.selectNode(pcdm.node()), app.canvas.canvas.focus()")
     page.run("app.canvas.copyToClipboard(), app.canvas.pasteFromClipboard()")
     page.wait("app.graph.nodes.length === 2")
-    page.run("pcdm.node().pos = [700, 90]")
+    page.run("pcdm.node().pos = [700, 90], pcdm.look(1)")
     editor.settle()
     assert editor.text == text
     editor.drag(LEFT_WRIST, 450, 120)
@@ -300,8 +300,7 @@ def test_a_text_that_is_no_pose_is_said_at_once_and_refused_by_the_run(editor: E
     assert "no pose" in editor.page.run("pcdm.editor().notice.textContent")
     editor.click_run()
     editor.page.wait("/no JSON/.test(JSON.stringify(app.lastNodeErrors))", 20)
-    editor.page.key("Escape")  # older front ends say it in a dialog
-    editor.page.wait("!document.querySelector('.p-dialog-mask')", 20)
+    editor.close_dialogs()  # in which older front ends say it
 
 
 def test_a_frame_of_another_shape_keeps_the_figures_proportions(editor: Editor) -> None:

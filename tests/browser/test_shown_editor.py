@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from tests.browser.chromium import CONTROL
 from tests.browser.editor import Editor
 
@@ -71,34 +69,6 @@ def test_in_a_subgraph_and_back(editor: Editor) -> None:
             break
     editor.check_screen()
     use(editor)
-
-
-def test_two_nodes_of_one_number_in_two_graphs(editor: Editor) -> None:
-    """A subgraph counts its nodes on its own."""
-    page = editor.page
-    editor.drag(RIGHT_WRIST, 60, 120)
-    page.run("app.canvas.selectNode(pcdm.node()), null")
-    page.run(COMMAND.format("Comfy.Graph.ConvertToSubgraph"))
-    page.wait("app.canvas.graph.nodes[0]?.subgraph?.nodes.length === 1")
-    page.run(
-        "(() => { const graph = app.canvas.graph, [outer] = graph.nodes;"
-        " outer.pos = [800, 500]; const node = LiteGraph.createNode('PCDMPoseEditor');"
-        " node.pos = [140, 90]; node.id = outer.subgraph.nodes[0].id; graph.add(node) })()"
-    )
-    page.run("pcdm.look(1)")
-    editor.check_screen()
-    assert editor.text == ""
-    outer = "app.canvas.graph.nodes.find((node) => node.subgraph)"
-    for _ in range(2):
-        page.run(f"app.canvas.openSubgraph({outer}.subgraph, {outer}), null")
-        page.wait(f"{IN_SUBGRAPH} && !!pcdm.node()")
-        page.run(TO_CORNER)
-        editor.check_screen()
-        assert editor.point(RIGHT_WRIST)[0] == pytest.approx(60, abs=3)
-        page.run("app.canvas.setGraph(app.rootGraph ?? app.graph), null")
-        page.run("pcdm.look(1)")
-        editor.check_screen()
-        assert editor.text == ""
 
 
 def test_after_a_change_of_the_way_of_drawing_nodes(editor: Editor, style: str) -> None:
