@@ -217,19 +217,6 @@ class Fit:
         hands = None if keypoints.hands_xy is None else move(keypoints.hands_xy)
         return replace(keypoints, xy=move(keypoints.xy), hands_xy=hands)
 
-    def undo_pose(self, keypoints: Keypoints) -> Keypoints:
-        """Key points of the fitted picture, as of one that was made in it, in the source picture.
-
-        What lies in the padding comes to lie beyond the source's borders.
-        """
-
-        def move(xy: Tensor) -> Tensor:
-            scale = xy.new_tensor([self.width / self.box_width, self.height / self.box_height])
-            return (xy - xy.new_tensor([self.left / self.width, self.top / self.height])) * scale
-
-        hands = None if keypoints.hands_xy is None else move(keypoints.hands_xy)
-        return replace(keypoints, xy=move(keypoints.xy), hands_xy=hands)
-
     def undo(self, picture: Tensor) -> Tensor:
         """A fitted picture `[B, 3, height, width]` back at the source's size and aspect."""
         if picture.shape[-2:] != (self.height, self.width):

@@ -5,20 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .config import ScheduleConfig
-
-
-class Scheduler(Protocol):
-    """What the sampling loop asks of a sampler."""
-
-    timesteps: Tensor
-
-    def set_timesteps(self, num_inference_steps: int) -> None: ...
 
 
 def make_scheduler(config: ScheduleConfig) -> Any:

@@ -1,15 +1,22 @@
-"""What a run is, as a YAML file."""
+"""What a run is, as a YAML file; pydantic checks it before anything is computed."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from pcdm_core.checkpoints.signatures import Component
+from pcdm_core.config import PredictionType
+from pcdm_core.images import FitMode
+from pcdm_core.quoting import short
+from pcdm_core.ranges import GUIDANCE_SCALE, SEED, SIDE
 
 TRAINED: tuple[Component, ...] = (
     "autoencoder",
@@ -19,16 +26,36 @@ TRAINED: tuple[Component, ...] = (
     "refining",
 )
 
-_WORDS: Mapping[str, tuple[str | None, ...]] = {
-    "optimizer": ("adamw", "sgd"),
-    "null_conditioning": ("zeros", "encoded_zeros"),
-    "posterior": ("mean", "sample"),
-    "noised": ("truth", "coarse"),
-    "prediction_type": (None, "epsilon", "v_prediction", "sample"),
-}
+
+def _from_exponent(value: object) -> object:
+    """YAML 1.1 takes `6e-4` for text: its numbers with an exponent have a point as well."""
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        return float(value)
+    return value
 
 
-@dataclass(frozen=True)
+# Strict, because pydantic also takes "10" and True for numbers, and "no" for False.
+Number = Annotated[float, BeforeValidator(_from_exponent), Strict(), Field(allow_inf_nan=False)]
+Weight = Annotated[Number, Field(ge=0)]
+Positive = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Momentum = Annotated[Number, Field(ge=0, lt=1)]
+Guidance = Annotated[Number, Field(ge=GUIDANCE_SCALE.low, le=GUIDANCE_SCALE.high)]
+Whole = Annotated[int, Strict()]
+Steps = Annotated[Whole, Field(ge=0)]
+Count = Annotated[Whole, Field(ge=1)]
+Side = Annotated[Whole, Field(ge=SIDE.low, le=SIDE.high)]
+Switch = Annotated[bool, Strict()]
+Precision = Annotated[  # `no` without quotes is YAML 1.1's False
+    Literal["no", "fp16", "bf16"],
+    BeforeValidator(lambda value: "no" if value is False else value),
+]
+
+_EMPTY = BeforeValidator(lambda value: {} if value is None else value)  # `coarse:` and no more
+_CONFIG = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class StageRun:
     """How one stage is trained.
 
@@ -50,67 +77,55 @@ class StageRun:
     answer is a mean of many, and softer than each of them.
     """
 
-    steps: int = 1000
-    minutes: float | None = None
-    batch_size: int = 16
-    accumulate: int = 1
-    optimizer: str = "adamw"  # or sgd
-    learning_rate: float = 6e-4
-    warmup_steps: int = 100
-    decay_fraction: float = 0.4
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.99)
-    clip_grad_norm: float = 1.0
-    ema_decay: float | None = 0.999
-    drop_tokens: float = 0.1
-    drop_embeds: float = 0.15
-    drop_coarse: float = 0.1
-    drop_source_pose: float = 0.0
-    drop_target_pose: float = 0.0
-    independent_drops: bool = False
-    null_conditioning: str = "zeros"  # or encoded_zeros
-    embeds_noise: float = 0.3
-    noise_offset: float = 0.0
-    posterior: str = "mean"  # or sample
-    noised: str = "truth"  # or coarse
-    other_starts: float = 0.0
-    sharpen: float = 0.0
-    prediction_type: str | None = None  # the preset's
-    gradient_checkpointing: bool = False
-    source_weight: float = 0.1
-    person_weight: float = 1.0
-    head_weight: float = 0.0  # added to it around the head; both know rendered people only
-    timestep_power: float = 1.0  # above 1 more timesteps of little noise are drawn
-    perception: float = 0.0  # weight of `PerceptionRun`'s loss; knows rendered people only
-    max_snr_weight: float | None = 5.0
-    fit_pictures: int = 2000
-    checkpoint_minutes: float = 5.0
-    checkpoint_steps: int | None = None
-    keep_checkpoints: int = 2
-    log_steps: int = 25
-    sheet_steps: int | None = None
+    steps: Steps = 1000
+    minutes: Positive | None = None
+    batch_size: Count = 16
+    accumulate: Count = 1
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # or sgd
+    learning_rate: Weight = 6e-4
+    warmup_steps: Steps = 100
+    decay_fraction: Share = 0.4
+    weight_decay: Weight = 0.01
+    betas: tuple[Momentum, Momentum] = (0.9, 0.99)
+    clip_grad_norm: Positive = 1.0
+    ema_decay: Momentum | None = 0.999
+    drop_tokens: Share = 0.1
+    drop_embeds: Share = 0.15
+    drop_coarse: Share = 0.1
+    drop_source_pose: Share = 0.0
+    drop_target_pose: Share = 0.0
+    independent_drops: Switch = False
+    null_conditioning: Literal["zeros", "encoded_zeros"] = "zeros"  # or encoded_zeros
+    embeds_noise: Weight = 0.3
+    noise_offset: Weight = 0.0
+    posterior: Literal["mean", "sample"] = "mean"  # or sample
+    noised: Literal["truth", "coarse"] = "truth"  # or coarse
+    other_starts: Share = 0.0
+    sharpen: Weight = 0.0
+    prediction_type: PredictionType | None = None  # the preset's
+    gradient_checkpointing: Switch = False
+    source_weight: Weight = 0.1
+    person_weight: Weight = 1.0
+    head_weight: Weight = 0.0  # added to it around the head; both know rendered people only
+    timestep_power: Positive = 1.0  # above 1 more timesteps of little noise are drawn
+    perception: Weight = 0.0  # weight of `PerceptionRun`'s loss; knows rendered people only
+    max_snr_weight: Positive | None = 5.0
+    fit_pictures: Count = 2000
+    checkpoint_minutes: Weight = 5.0
+    checkpoint_steps: Count | None = None
+    keep_checkpoints: Count = 2
+    log_steps: Count = 25
+    sheet_steps: Count | None = None
 
     def __post_init__(self) -> None:
-        for name, known in _WORDS.items():
-            if getattr(self, name) not in known:
-                words = ", ".join(map(str, known))
-                raise ValueError(f"{name} is one of {words}; got {getattr(self, name)!r}.")
-        if not 0 <= self.other_starts <= 1 or (self.other_starts and self.noised != "coarse"):
+        if self.other_starts and self.noised != "coarse":
             raise ValueError(
                 f"other_starts is a share, of samples with noised: coarse; got {self.other_starts} "
                 f"with noised: {self.noised}."
             )
-        for name in ("perception", "sharpen"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is at least 0; got {getattr(self, name)}.")
-        if self.timestep_power <= 0:
-            raise ValueError(f"timestep_power is above 0; got {self.timestep_power}.")
-        for name in ("batch_size", "accumulate", "keep_checkpoints", "log_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1; got {getattr(self, name)}.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class CoarseRun:
     """Stage 2's own results for training pairs, the input of stage 3; `pairs` null takes all.
 
@@ -123,19 +138,15 @@ class CoarseRun:
     near the truth learns to blur.
     """
 
-    pairs: int | None = 4000
-    batch_size: int = 16
-    steps: int = 20
-    guidance_scale: float | None = None
-    autocast: bool | None = None
-    denoise: tuple[float, ...] = (1.0,)
-
-    def __post_init__(self) -> None:
-        if not self.denoise or not all(0 < share <= 1 for share in self.denoise):
-            raise ValueError(f"denoise are shares above 0, 1 at most; got {self.denoise}.")
+    pairs: Count | None = 4000
+    batch_size: Count = 16
+    steps: Count = 20
+    guidance_scale: Guidance | None = None
+    autocast: Switch | None = None
+    denoise: Annotated[tuple[Annotated[Positive, Field(le=1)], ...], Field(min_length=1)] = (1.0,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class PerceptionRun:
     """A network trained on renders whose view of a picture is a loss (`perception.py`).
 
@@ -143,15 +154,15 @@ class PerceptionRun:
     pose, and the energy of texture, against the denoising loss.
     """
 
-    steps: int = 1500
-    batch_size: int = 32
-    learning_rate: float = 2e-3
-    features: float = 1.0
-    joints: float = 0.0
-    texture: float = 0.0
+    steps: Count = 1500
+    batch_size: Count = 32
+    learning_rate: Weight = 2e-3
+    features: Weight = 1.0
+    joints: Weight = 0.0
+    texture: Weight = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class StudentRun:
     """A few-step student of stages 2 and 3.
 
@@ -159,78 +170,94 @@ class StudentRun:
     teacher's (the preset's where nothing is said). `rank` is that of the difference.
     """
 
-    steps: int = 4
-    teacher_steps: int = 5
-    rank: int = 48
-    guidance_scale: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "teacher_steps", "rank"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"student.{name} is at least 1; got {getattr(self, name)}.")
+    steps: Count = 4
+    teacher_steps: Count = 5
+    rank: Count = 48
+    guidance_scale: Guidance | None = None
 
 
-@dataclass(frozen=True)
+StageName = Annotated[str, Field(pattern=f"^({'|'.join(TRAINED)})$")]
+Stages = Annotated[Mapping[StageName, Annotated[StageRun, _EMPTY]], _EMPTY]
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class TrainConfig:
     """One YAML file: the preset, the people, and a `StageRun` a stage."""
 
     preset: str = "mini"
     choice: str | None = None  # which of the file's `choices` was taken
-    height: int | None = None  # of pictures; the preset's, as width and fit
-    width: int | None = None
-    fit: str | None = None
-    skeleton_reduction: int | None = None  # the preset's; see `InpaintingConfig`
-    seed: int = 0
-    mixed_precision: str = "no"
-    compile: bool = False
-    tensorboard: bool = False
-    identities: int = 1500
-    views: int = 8
-    render_workers: int = 2
-    stages: Mapping[str, StageRun] = field(default_factory=dict)
-    coarse: CoarseRun = field(default_factory=CoarseRun)
-    perception: PerceptionRun = field(default_factory=PerceptionRun)
-    student: StudentRun = field(default_factory=StudentRun)
+    height: Side | None = None  # of pictures; the preset's, as width and fit
+    width: Side | None = None
+    fit: FitMode | None = None
+    skeleton_reduction: Whole | None = None  # the preset's; see `InpaintingConfig`
+    seed: Annotated[Whole, Field(ge=SEED.low, le=SEED.high)] = 0
+    mixed_precision: Precision = "no"
+    compile: Switch = False
+    tensorboard: Switch = False
+    identities: Count = 1500
+    views: Count = 8
+    render_workers: Count = 2
+    stages: Stages = field(default_factory=dict)
+    coarse: Annotated[CoarseRun, _EMPTY] = field(default_factory=CoarseRun)
+    perception: Annotated[PerceptionRun, _EMPTY] = field(default_factory=PerceptionRun)
+    student: Annotated[StudentRun, _EMPTY] = field(default_factory=StudentRun)
 
     def stage(self, name: str) -> StageRun:
         """The run of one stage (defaults where the file says nothing)."""
         return self.stages.get(name, StageRun())
 
 
-def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:
-    known = {f.name for f in fields(cls)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ValueError(
-            f"{where}: unknown setting {', '.join(unknown)}. Known: {', '.join(sorted(known))}."
-        )
-    try:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{where}: {error}") from error
+_SECTIONS = {
+    "stages": StageRun,
+    "coarse": CoarseRun,
+    "perception": PerceptionRun,
+    "student": StudentRun,
+}
 
 
-def _chosen(
-    document: dict[str, Any], choice: str | None, path: Path
-) -> tuple[dict[str, Any], str | None]:
-    """The document with the settings of one of its `choices` on top, and which that is."""
-    choices = document.pop("choices", {}) or {}
-    choice = document.pop("choice", None) if choice is None else choice
+def _problem(error: Mapping[str, Any]) -> str:
+    """One setting: its place in the file, what was read there, and what it may be."""
+    kind, path = error["type"], [str(part) for part in error["loc"] if part != "[key]"]
+    key, message = ".".join(path), error["msg"].replace("Input should", "it should")
+    if kind == "unexpected_keyword_argument":
+        within = _SECTIONS[path[0]] if len(path) > 1 else TrainConfig
+        return f"{key} is no setting. Known: {', '.join(sorted(f.name for f in fields(within)))}."
+    if kind == "value_error":  # of a __post_init__, which names its settings itself
+        return f"{key}: {message.removeprefix('Value error, ')}"
+    return f"{key} is {short(error['input'])}: {message}."
+
+
+def _section(document: dict[str, Any], path: Path, *keys: str) -> dict[str, Any]:
+    """What stands below the keys; a name with nothing below it says nothing."""
+    for depth, key in enumerate(keys, 1):
+        section = document.get(key)
+        if section is not None and not isinstance(section, dict):
+            place = ".".join(map(str, keys[:depth]))
+            raise ValueError(f"{path}: {place} is {short(section)}: it should be a dictionary.")
+        document = section or {}
+    return document
+
+
+def _with_choice(document: dict[str, Any], choice: str | None, path: Path) -> dict[str, Any]:
+    """The document with the settings of one of its `choices` on top."""
+    choices = _section(document, path, "choices")
+    choice = document.get("choice") if choice is None else choice
+    merged = {name: value for name, value in document.items() if name != "choices"}
     if choice is None:
-        return document, None
-    if choice not in choices:
-        known = ", ".join(choices) or "none in this file"
+        return merged
+    if choice not in list(choices):  # a list, because a file may ask for what has no hash
+        known = ", ".join(map(str, choices)) or "none in this file"
         raise ValueError(f"{path}: there is no choice {choice!r}. Known: {known}.")
-    given = dict(choices[choice])
-    stages = {name: dict(run or {}) for name, run in (document.get("stages") or {}).items()}
-    for name, run in (given.pop("stages", {}) or {}).items():
-        stages[name] = {**stages.get(name, {}), **run}
-    return {**document, **given, "stages": stages}, choice
+    below = ("choices", choice, "stages")
+    stages = dict(_section(document, path, "stages"))
+    for name in _section(document, path, *below):
+        changes = _section(document, path, *below, name)
+        stages[name] = {**_section(document, path, "stages", name), **changes}
+    settings = _section(document, path, "choices", choice)
+    return {**merged, **settings, "choice": choice, "stages": stages}
 
 
-def load_config(
-    path: Path, overrides: Mapping[str, Any] | None = None, choice: str | None = None
-) -> TrainConfig:
+def load_config(path: Path, choice: str | None = None) -> TrainConfig:
     """Read a YAML configuration.
 
     Args:
@@ -238,28 +265,17 @@ def load_config(
             None takes the file's own `choice`.
 
     Raises:
-        ValueError: the file is no mapping or holds an unknown setting; both are named.
+        ValueError: the file is no mapping, or holds unknown settings or values of another type or
+            outside their range; each is named with its place in the file.
     """
-    document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    try:
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: this is no YAML: {error}") from error
     if not isinstance(document, dict):
         raise ValueError(f"{path}: expected settings as `name: value`, found nothing of the kind.")
-    document, choice = _chosen(document, choice, path)
-    stages = document.pop("stages", {}) or {}
-    coarse = document.pop("coarse", {}) or {}
-    perception = document.pop("perception", {}) or {}
-    student = document.pop("student", {}) or {}
-    unknown = sorted(set(stages) - set(TRAINED))
-    if unknown:
-        raise ValueError(
-            f"{path}: unknown stage {', '.join(unknown)}. Known: {', '.join(TRAINED)}."
-        )
-    config = _build(TrainConfig, document, str(path))
-    return replace(
-        config,
-        choice=choice,
-        stages={n: _build(StageRun, v or {}, f"{path}: stages.{n}") for n, v in stages.items()},
-        coarse=_build(CoarseRun, coarse, f"{path}: coarse"),
-        perception=_build(PerceptionRun, perception, f"{path}: perception"),
-        student=_build(StudentRun, student, f"{path}: student"),
-        **dict(overrides or {}),
-    )
+    try:
+        return TypeAdapter(TrainConfig).validate_python(_with_choice(document, choice, path))
+    except ValidationError as error:
+        problems = [_problem(one) for one in error.errors()]
+        raise ValueError("\n".join(f"{path}: {problem}" for problem in problems)) from error

@@ -11,7 +11,7 @@ from pcdm_core.pose.pck import box_height, pck
 from training.evaluation.distances import KernelDistance, draws_of, frechet_distance
 from training.evaluation.efficientnet import Backbone
 from training.evaluation.st_lpips import STLPIPS
-from training.evaluation.texture import band_correlation, laplacian_energy
+from training.evaluation.texture import band, band_correlation, eroded, laplacian_energy
 
 
 def needs(package: str) -> pytest.MarkDecorator:
@@ -110,6 +110,28 @@ def test_a_plain_garment_has_no_texture_to_correlate_and_a_plain_result_has_none
     assert math.isnan(band_correlation(truth, plain, region))
     assert band_correlation(plain, truth, region) == 0.0
     assert math.isnan(laplacian_energy(truth, np.zeros_like(region)))
+
+
+def test_the_texture_band_is_that_of_two_gaussians_cut_at_three_sigmas() -> None:
+    point = np.zeros((64, 64, 3), np.uint8)
+    point[32, 32] = 255
+    everywhere = np.ones((64, 64), bool)
+    row = np.arange(-32, 32)[None] ** 2 + np.arange(-32, 32)[:, None] ** 2
+    blurs = []
+    for sigma in (0.5, 2.0):  # 1/128 and 1/32 of the height
+        near = np.abs(np.arange(-32, 32)) <= np.ceil(3 * sigma)
+        weights = np.exp(-row / (2 * sigma**2)) * near * near[:, None]
+        blurs.append(255 * weights / weights.sum())
+    np.testing.assert_allclose(band(point, everywhere), blurs[0] - blurs[1], atol=1e-9)
+
+
+def test_pixels_on_the_edge_of_a_region_or_picture_have_no_neighbours_all_inside() -> None:
+    region = np.ones((5, 6), bool)
+    region[2, 2] = False
+    inner = np.zeros((5, 6), bool)
+    inner[1:4, 1:5] = True
+    inner[[1, 3, 2, 2, 2], [2, 2, 1, 3, 2]] = False
+    assert (eroded(region) == inner).all()
 
 
 def test_a_joint_counts_as_correct_within_a_tenth_of_the_persons_height():

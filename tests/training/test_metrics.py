@@ -86,6 +86,23 @@ def test_values_of_one_person_count_as_one_observation():
     assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
 
 
+def test_the_draws_of_whole_people_stay_those_of_the_seed():
+    # Published intervals came from these draws; another library version must not change them.
+    generator = np.random.default_rng(5)
+    values, people = generator.normal(0.8, 0.1, 90), generator.integers(0, 12, 90)
+    sums, counts = (np.bincount(people, weights) for weights in (values, None))
+    drawn = np.random.default_rng(7).integers(0, 12, (300, 12))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    interval = bootstrap(values, groups=people, seed=7, draws=300)
+    ends = (interval.low, interval.high)
+    assert ends == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=1e-12)
+
+
+def test_one_person_has_an_interval_without_width():
+    interval = bootstrap([1.0, 2.0, 6.0], groups=["a", "a", "a"])
+    assert (interval.mean, interval.low, interval.high, interval.count) == (3.0, 3.0, 3.0, 3)
+
+
 def test_missing_values_are_left_out_and_an_empty_list_is_refused():
     assert bootstrap([1.0, float("nan"), 3.0]).count == 2
     with pytest.raises(ValueError, match="no values"):

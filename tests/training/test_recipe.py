@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -81,20 +82,74 @@ def test_the_scripts_settings_stand_beside_the_papers() -> None:
         load_config(CONFIGS / "deepfashion-512x352.yaml", choice="thesis")
 
 
-@pytest.mark.parametrize(
-    ("setting", "words"),
-    [
-        ("posterior: mode", "posterior is one of mean, sample; got 'mode'"),
-        ("null_conditioning: zero", "null_conditioning is one of zeros, encoded_zeros"),
-        ("batch_size: 0", "batch_size is at least 1"),
-        ("optimizer: adam", "optimizer is one of adamw, sgd"),
-    ],
-)
-def test_a_setting_that_means_nothing_is_refused(setting: str, words: str, tmp_path: Path) -> None:
+STAGE = "stages.prior."
+REFUSED = [
+    ("posterior: mode", "posterior is 'mode': it should be 'mean' or 'sample'"),
+    ("null_conditioning: zero", "null_conditioning is 'zero': it should be 'zeros' or 'encoded_"),
+    ("optimizer: adam", "optimizer is 'adam': it should be 'adamw' or 'sgd'"),
+    ("prediction_type: x0", "prediction_type is 'x0': it should be 'epsilon', 'v_prediction' or"),
+    ("batch_size: 0", "batch_size is 0: it should be greater than or equal to 1"),
+    ("batch_size: 2.5", "batch_size is 2.5: it should be a valid integer"),
+    ("steps: '10'", "steps is '10': it should be a valid integer"),
+    ("steps: true", "steps is True: it should be a valid integer"),
+    ("learning_rate: fast", "learning_rate is 'fast': it should be a valid number"),
+    ("learning_rate: -1.0e-4", "learning_rate is -0.0001: it should be greater than or equal to 0"),
+    ("weight_decay: .nan", "weight_decay is nan: it should be a finite number"),
+    ("betas: 3", "betas is 3: it should be a valid tuple"),
+    ("betas: [0.9]", "betas.1 is [0.9]: Field required"),
+    ("betas: [0.9, 1.0]", "betas.1 is 1.0: it should be less than 1"),
+    ("drop_coarse: 1.5", "drop_coarse is 1.5: it should be less than or equal to 1"),
+    ("independent_drops: 'no'", "independent_drops is 'no': it should be a valid boolean"),
+    ("stepz: 3", "stepz is no setting. Known: accumulate, batch_size, "),
+]
+STAGE_REFUSED = [(f"stages: {{prior: {{{line}}}}}", STAGE + words) for line, words in REFUSED]
+FILE_REFUSED = [
+    ("compile: 'no'", "compile is 'no': it should be a valid boolean"),
+    ("mixed_precision: half", "mixed_precision is 'half': it should be 'no', 'fp16' or 'bf16'"),
+    ("fit: stretch", "fit is 'stretch': it should be 'squash' or 'pad'"),
+    ("seed: -1", "seed is -1: it should be greater than or equal to 0"),
+    ("identitiez: 3", "identitiez is no setting. Known: choice, coarse, compile, "),
+    ("stages: 3", "stages is 3: it should be a valid dictionary"),
+    ("stages: {prior: 3}", "stages.prior is 3: it should be a dictionary"),
+    ("coarse: {denoise: []}", "coarse.denoise is []: Tuple should have at least 1 item"),
+    ("coarse: {denoise: [0.4, 1.5]}", "coarse.denoise.1 is 1.5: it should be less than or equal"),
+    ("perception: {features: much}", "perception.features is 'much': it should be a valid number"),
+    ("student: {rank: 0}", "student.rank is 0: it should be greater than or equal to 1"),
+    ("choice: a\nchoices: 3", "choices is 3: it should be a dictionary"),
+    ("choice: a\nchoices: {a: {stages: {prior: 3}}}", "choices.a.stages.prior is 3: it should be"),
+    ("choice: [a]", "there is no choice ['a']. Known: none in this file"),
+    ("stages: {", "this is no YAML: "),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), STAGE_REFUSED + FILE_REFUSED)
+def test_a_setting_that_means_nothing_is_refused_by_file_and_place(
+    text: str, words: str, tmp_path: Path
+) -> None:
     path = tmp_path / "run.yaml"
-    path.write_text(f"preset: test\nstages: {{prior: {{{setting}}}}}\n")
-    with pytest.raises(ValueError, match=f"stages.prior: {words}"):
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=re.escape(f"{path}: {words}")):
         load_config(path)
+
+
+def test_every_wrong_setting_of_a_file_is_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("compile: 'no'\nstages: {prior: {betas: 3, steps: '10'}}", encoding="utf-8")
+    with pytest.raises(ValueError, match="compile") as caught:
+        load_config(path)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"{path}: ") for line in lines)
+
+
+def test_numbers_words_and_empty_sections_are_read_as_they_are_meant(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    text = "mixed_precision: no\ncoarse:\nstages: {prior: {learning_rate: 6e-4}, refining: }"
+    path.write_text(text, encoding="utf-8")
+    config = load_config(path)
+    assert config.stage("prior").learning_rate == 0.0006  # text for YAML 1.1
+    assert config.mixed_precision == "no"  # False for YAML 1.1
+    assert (config.coarse, config.stages["refining"]) == (CoarseRun(), StageRun())
 
 
 def test_another_prediction_reaches_the_models_schedule() -> None:

@@ -1,7 +1,7 @@
 """Figures for one picture against its truth, and honest intervals for many.
 
-Pictures are numpy uint8 `[H, W, 3]` RGB; masks are bool `[H, W]`. scikit-image is imported where it
-is used (`pip install scikit-image`, or the extra `eval`).
+Pictures are numpy uint8 `[H, W, 3]` RGB; masks are bool `[H, W]`. scikit-image and scipy, which it
+brings along, are imported where they are used (`pip install scikit-image`, or the extra `eval`).
 """
 
 from __future__ import annotations
@@ -140,8 +140,22 @@ def bootstrap(
     _, member = np.unique(labels, return_inverse=True)
     sums = np.bincount(member, weights=array)
     counts = np.bincount(member).astype(np.float64)
-    generator = np.random.default_rng(seed)
-    chosen = generator.integers(0, len(sums), size=(draws, len(sums)))
-    means = sums[chosen].sum(1) / counts[chosen].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(array.mean()), float(low), float(high), len(array))
+    mean = float(array.mean())
+    if len(sums) == 1:  # every draw is the same; scipy refuses a single one
+        return Interval(mean, mean, mean, len(array))
+
+    def mean_of_groups(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> np.ndarray:
+        return sums.sum(axis) / counts.sum(axis)
+
+    from scipy import stats
+
+    interval = stats.bootstrap(
+        (sums, counts),
+        mean_of_groups,
+        paired=True,  # a person's sum and count are drawn together
+        vectorized=True,
+        n_resamples=draws,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(mean, float(interval.low), float(interval.high), len(array))
