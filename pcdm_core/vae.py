@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -197,9 +198,140 @@ class PatchAutoencoder(nn.Module):
                 ours[:kept] = theirs  # type: ignore[index]
 
 
+class _Residual(nn.Module):
+    """Two convolutions beside the identity, which is all of it until training."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = _silent(nn.Conv2d(width, width, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(functional.silu(self.conv1(functional.silu(x))))
+
+
+def _silent(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with weights of zero."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+class _EncoderPath(nn.Module):
+    """Pictures [B, 3, H, W] -> what is added to the code [B, C, H/f, W/f]."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths, layers = config.block_out_channels, config.layers_per_block
+        self.conv_in = nn.Conv2d(12, widths[0], 3, padding=1)
+        levels: list[nn.Module] = [nn.Sequential(*(_Residual(widths[0]) for _ in range(layers)))]
+        for fine, coarse in pairwise(widths):
+            down = nn.PixelUnshuffle(2), nn.Conv2d(4 * fine, coarse, 1)
+            levels.append(nn.Sequential(*down, *(_Residual(coarse) for _ in range(layers))))
+        self.levels = nn.Sequential(*levels)
+        self.conv_out = _silent(nn.Conv2d(widths[-1], config.latent_channels, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = self.conv_in(functional.pixel_unshuffle(pixels, 2))
+        return self.conv_out(functional.silu(self.levels(x)))
+
+
+class _DecoderPath(nn.Module):
+    """The code [B, C, H/f, W/f] -> what is added to the pictures [B, 3, H, W]."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths, layers = config.block_out_channels[::-1], config.layers_per_block + 1
+        self.conv_in = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        levels: list[nn.Module] = [nn.Sequential(*(_Residual(widths[0]) for _ in range(layers)))]
+        for coarse, fine in pairwise(widths):
+            up = nn.Conv2d(coarse, 4 * fine, 1), nn.PixelShuffle(2)
+            levels.append(nn.Sequential(*up, *(_Residual(fine) for _ in range(layers))))
+        self.levels = nn.Sequential(*levels)
+        self.conv_out = _silent(nn.Conv2d(widths[-1], 12, 3, padding=1))
+
+    def forward(self, code: Tensor) -> Tensor:
+        x = self.levels(self.conv_in(code))
+        return functional.pixel_shuffle(self.conv_out(functional.silu(x)), 2)
+
+
+class ConvAutoencoder(PatchAutoencoder):
+    """A patch code with residual convolutions beside it, in the encoder and in the decoder.
+
+    Their last layers start at zero: after `fit` it is the linear code, and training goes on from
+    there.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__(config)
+        self.encoder_path = _EncoderPath(config)
+        self.decoder_path = _DecoderPath(config)
+
+    def set_tiling(self, tiled: bool) -> None:
+        """Nothing: the widest layer has half the picture's height and width."""
+
+    def moments(self, pixels: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1] -> [B, C, H/f, W/f], not scaled: the code alone."""
+        return self.encoder(pixels) + self.encoder_path(pixels)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents -> [B, 3, H, W], about [-1, 1], not clamped."""
+        code = latents / self.config.scaling_factor
+        return self.decoder(code) + self.decoder_path(code)
+
+    @torch.no_grad()
+    def normalise(self, pixels: Tensor, whiten: float = 0.5, step: float = 0.1) -> None:
+        """Give the channels the order and scale that `fit` gives those of a linear code.
+
+        Training leaves channels correlated and at any scale, and a diffusion model's loss counts
+        all alike. Afterwards they are uncorrelated, in themselves and in what they change in a
+        picture, those that are worth most pixels come first, and each is divided by that worth (a
+        deviation in pixels) to the power `whiten`, then all by one scale, so that the latents have
+        unit variance over channels taken together. What the autoencoder makes of pictures stays as
+        it is: the change is taken up by the layers at the code.
+
+        Args:
+            pixels: pictures [N, 3, H, W] in [-1, 1] to measure on.
+            step: of the decoder's slopes, as a share of a channel's deviation.
+        """
+        code = self.moments(pixels)
+        rows = code.movedim(1, -1).flatten(0, 2).double()
+        rows = rows - rows.mean(0)
+        covariance = rows.T @ rows / len(rows)
+        steps = step * covariance.diagonal().sqrt().clamp(min=1e-6)
+        own = torch.Generator().manual_seed(0)
+        signs = (torch.rand(code[:, :1].shape, generator=own) < 0.5).to(code) * 2 - 1
+        # With random signs the changes that neighbours make in one pixel cancel in the products.
+        changes: list[Tensor] = []
+        for channel, size in enumerate(steps.tolist()):
+            moved = code.clone()
+            moved[:, channel : channel + 1] += size * signs
+            back = 2 * code - moved
+            slope = (self.decode(moved) - self.decode(back)) / (2 * size)
+            changes.append(slope.flatten())
+        slopes = torch.stack(changes)
+        worth = (slopes @ slopes.T).double() / (len(rows))  # pixels' squares to a latent
+        # Uncorrelated and of unit variance, then turned until the worths are on the diagonal.
+        values, vectors = torch.linalg.eigh(covariance)
+        root = vectors * values.clamp(min=1e-12).sqrt()
+        variances, turn = torch.linalg.eigh(root.T @ worth @ root)
+        variances, turn = variances.flip(0).clamp(min=1e-12), turn.flip(1)
+        gain = variances.pow((1 - whiten) / 2)
+        gain = gain / gain.square().mean().sqrt()
+        encode = (gain[:, None] * turn.T @ torch.linalg.inv(root)).float()
+        decode = torch.linalg.inv(encode.double()).float()
+        for layer in (self.encoder, self.encoder_path.conv_out):
+            layer.weight.copy_(torch.einsum("ij,jkhw->ikhw", encode, layer.weight))
+            layer.bias.copy_(encode @ layer.bias)  # type: ignore[union-attr, arg-type]
+        self.decoder.weight.copy_(torch.einsum("ij,ikhw->jkhw", decode, self.decoder.weight))
+        first = self.decoder_path.conv_in
+        first.weight.copy_(torch.einsum("ij,kihw->kjhw", decode, first.weight))
+
+
 Autoencoder = KLAutoencoder | PatchAutoencoder
 
 
 def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:
     """The autoencoder of a preset, with random weights."""
-    return KLAutoencoder(config) if config.kind == "kl" else PatchAutoencoder(config)
+    kinds = {"kl": KLAutoencoder, "patch": PatchAutoencoder, "conv": ConvAutoencoder}
+    return kinds[config.kind](config)

@@ -82,6 +82,9 @@ class StageRun:
     head_weight: float = 0.0  # added to it around the head; both know rendered people only
     timestep_power: float = 1.0  # above 1 more timesteps of little noise are drawn
     perception: float = 0.0  # weight of `PerceptionRun`'s loss; knows rendered people only
+    crop: int | None = None  # autoencoder only, as what follows: squares of so many pixels
+    gradients: float = 0.0  # weight of the error of differences between neighbouring pixels
+    latent_noise: float = 0.0  # put over the latents, as a share of their deviation
     max_snr_weight: float | None = 5.0
     fit_pictures: int = 2000
     checkpoint_minutes: float = 5.0
@@ -100,7 +103,7 @@ class StageRun:
                 f"other_starts is a share, of samples with noised: coarse; got {self.other_starts} "
                 f"with noised: {self.noised}."
             )
-        for name in ("perception", "sharpen"):
+        for name in ("perception", "sharpen", "gradients", "latent_noise"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is at least 0; got {getattr(self, name)}.")
         if self.timestep_power <= 0:
@@ -180,6 +183,8 @@ class TrainConfig:
     width: int | None = None
     fit: str | None = None
     skeleton_reduction: int | None = None  # the preset's; see `InpaintingConfig`
+    autoencoder: Mapping[str, Any] = field(default_factory=dict)  # over the preset's fields
+    patch_picture_size: int | None = None  # of the patch encoder's input; the preset's
     seed: int = 0
     mixed_precision: str = "no"
     compile: bool = False
