@@ -19,6 +19,7 @@ from pcdm_core.checkpoints import load_component
 from pcdm_core.components import load_components as read_parts
 from pcdm_core.config import Preset
 from pcdm_core.pipeline import PCDMsPipeline
+from tests.core.tiny_pipeline import picture, poses
 from training.checkpoints import ResumeError
 from training.components import Components, load_components
 from training.config import CoarseRun, PerceptionRun, StageRun, TrainConfig, load_config
@@ -30,8 +31,6 @@ from training.precision import has_fast_bf16
 from training.render_coarse import CoarseRenderer
 from training.stages import PriorStage
 from training.train import PairSource, Trainer, learning_rate_at
-
-from tests.core.tiny_pipeline import picture, poses
 
 from . import workers
 
@@ -185,7 +184,9 @@ def test_a_run_with_a_learned_code_makes_weights_that_draw_and_can_be_trained_on
     kept = replace(config, stages={**stages, "autoencoder": StageRun(steps=0)})
     again = MiniRun(kept, people_folder, tmp_path / "again", start_from=out / "weights")
     again.fit_encoders()
-    before, after = (load_component(p, "autoencoder").state_dict() for p in (out / "weights", again.weights))
+    before, after = (
+        load_component(p, "autoencoder").state_dict() for p in (out / "weights", again.weights)
+    )
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     wider = replace(kept, autoencoder={**CONV, "latent_channels": 8})
     run = MiniRun(wider, people_folder, tmp_path / "wider", start_from=out / "weights")

@@ -185,7 +185,9 @@ def test_a_learned_code_leaves_the_linear_one_behind(
         return float((stage.model.decode(stage.model.encode(pictures)) - pictures).abs().mean())
 
     before = error()
-    trainer = Trainer(stage, replace(LEARNED, learning_rate=4e-3, ema_decay=None), accelerator, tmp_path)
+    trainer = Trainer(
+        stage, replace(LEARNED, learning_rate=4e-3, ema_decay=None), accelerator, tmp_path
+    )
     trainer.total = 150
     for _ in range(150):
         trainer.train_step(PairSource(rows, seed=0))

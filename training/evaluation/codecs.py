@@ -3,11 +3,6 @@
 `python -m training.evaluation.codecs --train-data data/people --json out/codecs.json`. Codes of
 every size are fitted to training people in closed form, and one of the preset's size is trained on;
 unseen people go through each of them.
-
-`python -m training.evaluation.codecs --train-data data/people --json out/codecs.json --config
-training/configs/mini-192x128.yaml --channels 16 24 32 48 --steps 4000 --out runs/codes` trains the
-learned code of a configuration with each number of channels, the same steps each, and goes on where
-it was stopped. The people that come after the configuration's in the folder are the unseen ones.
 """
 
 from __future__ import annotations
@@ -15,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,11 +27,8 @@ from pcdm_core.presets import find_preset
 from pcdm_core.ranges import COUNT, SEED
 from pcdm_core.vae import PatchAutoencoder
 
-from ..config import load_config
-from ..mini import MiniRun
-from ..people import identity_folders, load_people
-from ..watch import locked_run
-from .cases import VIEWS, PairName, Shot, choose_pairs, shots_of
+from ..people import load_people
+from .cases import Shot, choose_pairs, shots_of
 from .figures import figures_of
 
 #: Patch side in pixels to the numbers of channels that are tried.
@@ -104,48 +95,6 @@ def compare(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     return report
 
 
-def compare_learned(options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Name of a linear or learned code to its figures; each learned one has a run's folder."""
-    config = load_config(options.config)
-    run = replace(config.stage("autoencoder"), steps=options.steps)
-    config = replace(config, stages={**config.stages, "autoencoder": run})
-    config = replace(config, identities=options.identities or config.identities)
-    shots, people, report = None, None, {}
-    for channels in options.channels:
-        code = {**config.autoencoder, "latent_channels": channels}
-        mini = MiniRun(
-            replace(config, autoencoder=code), options.train_data, options.out / str(channels)
-        )
-        preset = mini.preset
-        if people is None or shots is None:
-            shots = held_out(options.train_data, options.pairs, (preset.height, preset.width))
-            people = load_people(
-                options.train_data, "train", preset, workers=2, limit=config.identities
-            )
-        mini.people, mini.read = people, config.identities
-        linear = fitted(
-            replace(preset.autoencoder, kind="patch"),
-            from_planes(people.pictures[: run.fit_pictures]),
-        )
-        side = preset.autoencoder.downscale
-        report[f"{side}x{side} patches, {channels} channels"] = round_trip(linear, shots)
-        used = time.process_time()
-        with locked_run(mini.out):
-            mini.fit_encoders()
-        used = time.process_time() - used
-        name = f"{side}x{side} learned, {channels} channels, {options.steps} steps"
-        report[name] = {**round_trip(mini.part("autoencoder"), shots), "cpu_minutes": used / 60}  # type: ignore[arg-type]
-        print(table(report), flush=True)
-    return report
-
-
-def held_out(data: Path, count: int, size: tuple[int, int]) -> list[Shot]:
-    """One picture of each of the last `count` people of a folder."""
-    last = identity_folders(data, "train")[-count:]
-    pairs = (PairName(n, int(p.name), n % VIEWS, n % VIEWS) for n, p in enumerate(last))
-    return [shots_of(pair, data, "train", size)[0] for pair in pairs]
-
-
 def table(report: dict[str, dict[str, float]]) -> str:
     """Markdown."""
     head = ["code", "PSNR", "PSNR person", "SSIM person", "colour", "band correlation", "Laplacian"]
@@ -169,13 +118,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=SEED.parse, default=0, help="which unseen people")
     parser.add_argument("--steps", type=COUNT.parse, default=1000, help="of the learned code")
     parser.add_argument("--preset", default="mini", help="whose picture size and code")
-    parser.add_argument("--config", type=Path, help="a run whose learned code is compared instead")
-    parser.add_argument("--channels", type=int, nargs="+", default=[16, 24, 32, 48])
-    parser.add_argument("--identities", type=int, help="people to train on (the configuration's)")
-    parser.add_argument("--out", type=Path, default=Path("runs/codes"), help="folder of those runs")
     options = parser.parse_args(argv)
     try:
-        report: dict[str, Any] = (compare if options.config is None else compare_learned)(options)
+        report: dict[str, Any] = compare(options)
     except (OSError, ValueError) as error:
         print(f"codecs: {error}", file=sys.stderr)
         return 2
