@@ -16,6 +16,8 @@ from .config import AutoencoderConfig
 
 TILE = 512
 """Height and width of the tiles of a large picture, in pixels."""
+FLAT_FIELD = 9
+"""Height and width of the fields of latents that tell a channel's colour; its middle is read."""
 
 
 class KLAutoencoder(nn.Module):
@@ -133,6 +135,25 @@ class PatchAutoencoder(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Latents -> [B, 3, H, W], about [-1, 1], not clamped."""
         return self.decoder(latents / self.config.scaling_factor)
+
+    @torch.no_grad()
+    def patch_colours(self) -> tuple[Tensor, Tensor]:
+        """What latents say of the mean colour of their patches: [C, 3] and [3], in [-1, 1].
+
+        `latents * factors`, summed over channels, plus the second tensor. They are the answers of
+        the decoder to flat fields: exact for a linear code, and within a level of 255 or so for a
+        learned one.
+        """
+        channels, side = self.config.latent_channels, FLAT_FIELD * self.config.downscale
+        like = self.decoder.weight
+        fields = torch.eye(channels).to(like)[:, :, None, None] * self.config.scaling_factor / 2
+        fields = fields.expand(-1, -1, FLAT_FIELD, FLAT_FIELD)
+        middle = slice(side // 2 - side // 6, side // 2 + side // 6)
+        plus, minus, none = (
+            self.decode(field)[..., middle, middle].mean((2, 3))
+            for field in (fields, -fields, torch.zeros_like(fields[:1]))
+        )
+        return (plus - minus) / self.config.scaling_factor, none[0]
 
     @torch.no_grad()
     def fit(

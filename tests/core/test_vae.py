@@ -184,6 +184,24 @@ def test_normalised_channels_are_uncorrelated_and_the_pictures_stay() -> None:
 
 
 @torch.no_grad()
+def test_flat_fields_tell_the_colours_of_patches() -> None:
+    pixels = pictures()
+    means = nn.functional.avg_pool2d(pixels, 4)
+    linear, learned = patch_code(12, 0.5), conv_code()
+    linear.fit(pixels)
+    for number, path in enumerate((learned.encoder_path, learned.decoder_path)):
+        torch.manual_seed(number)
+        nn.init.normal_(path.conv_out.weight, std=0.02)  # type: ignore[arg-type]
+    for code, bound in ((linear, 1e-3), (learned, 0.02)):
+        latents = code.encode(pixels)
+        factors, bias = code.patch_colours()
+        shown = torch.einsum("nchw,cr->nrhw", latents, factors) + bias[:, None, None]
+        exact = nn.functional.avg_pool2d(code.decode(latents), 4)
+        assert (shown - exact).square().mean().sqrt() < bound
+        assert (shown - means).square().mean().sqrt() < 0.1 * means.std()
+
+
+@torch.no_grad()
 def test_normalising_leaves_the_linear_code_as_it_was_fitted() -> None:
     code, pixels = conv_code(), pictures()
     before = code.encode(pixels)
