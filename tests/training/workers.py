@@ -40,8 +40,8 @@ SEED = 3
 ALL = "all"
 SAVE = "checkpoints.save"
 RECIPE_PARTS = (
-    "mini.fit_encoders", "mini.train_inpainting", "components.save_components", "mini.train_prior",
-    "mini.coarse", "perception.train_perception", "mini.train_refining",
+    "perception.train_perception", "mini.fit_encoders", "mini.train_inpainting",
+    "components.save_components", "mini.train_prior", "mini.coarse", "mini.train_refining",
 )  # fmt: skip
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kills and limits of POSIX")
 CONTEXT = multiprocessing.get_context("forkserver")

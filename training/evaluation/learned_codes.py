@@ -30,7 +30,7 @@ from ..people import People, identity_folders, load_people
 from ..sheets import draw_sheet
 from ..stages import InpaintingStage
 from ..watch import locked_run
-from .cases import VIEWS, PairName, Shot, shots_of
+from .cases import PairName, Shot, shots_of
 from .codecs import fitted, round_trip, table
 from .figures import figures_of
 
@@ -70,14 +70,15 @@ class Unseen:
                 f"run. Give fewer --identities or --pairs."
             )
         size = mini.preset.height, mini.preset.width
-        views = [(n % VIEWS, (n + 1 + n // VIEWS % (VIEWS - 1)) % VIEWS) for n in range(count)]
+        number = mini.config.views
+        views = [(n % number, (n + 1 + n // number % (number - 1)) % number) for n in range(count)]
         pairs = (
-            PairName(number, int(folder.name), *both)
-            for number, (folder, both) in enumerate(zip(last, views, strict=True))
+            PairName(place, int(folder.name), *both)
+            for place, (folder, both) in enumerate(zip(last, views, strict=True))
         )
         self.shots: list[Shot] = [shots_of(pair, data, "train", size)[1] for pair in pairs]
         self.people: People = load_people(data, "train", mini.preset, skip=int(last[0].name))
-        first = torch.arange(count)[:, None] * VIEWS
+        first = torch.arange(count)[:, None] * number
         self.rows: Tensor = first + torch.tensor(views)
 
 
