@@ -137,5 +137,7 @@ def test_weights_of_two_codes_are_refused_together(graph: Graph, learned: Graph)
     lost = learned.folder.with_name("lost") / "inpainting.safetensors"
     lost.parent.mkdir()
     shutil.copy(learned.folder / lost.name, lost)
-    with pytest.raises(RuntimeError, match="6 channels, and the autoencoder of its folder makes 12"):
+    with pytest.raises(
+        RuntimeError, match="6 channels, and the autoencoder of its folder makes 12"
+    ):
         learned.run("PCDMLoadInpainting", weights="lost/inpainting.safetensors")

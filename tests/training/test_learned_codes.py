@@ -33,10 +33,8 @@ CONFIG = {
 def given(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Arguments that name seven people and a configuration."""
     folder = tmp_path_factory.mktemp("codes")
-    render(
-        ["--out", str(folder / "people"), "--split", "train", "--identities", "7"]
-        + ["--views", "4", "--size", "64x48", "--workers", "1"]
-    )
+    arguments = ["--out", str(folder / "people"), "--split", "train", "--identities", "7"]
+    render([*arguments, "--views", "4", "--size", "64x48", "--workers", "1"])
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     return ["--config", str(folder / "config.yaml"), "--data", str(folder / "people")]
 
