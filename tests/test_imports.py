@@ -28,7 +28,7 @@ ORDER = (
         "finite",
     },
     {"conditioning"},
-    {"models", "encoders", "encoder_inputs", "vae", "schedules", "unclip"},
+    {"models", "encoders", "encoder_inputs", "vae", "vae_paths", "schedules", "unclip"},
     {"checkpoint_files", "checkpoint_keys", "checkpoint_detection"},
     {"sampling", "losses", "checkpoints", "difference"},
     {"data"},

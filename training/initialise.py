@@ -184,6 +184,12 @@ def sized_preset(preset: Preset, config: TrainConfig) -> Preset:
     if config.autoencoder:
         preset = with_autoencoder(preset, config.autoencoder)
     if (side := config.patch_picture_size) is not None:
+        patch = preset.patch_encoder.patch_size
+        if side < patch or side % patch:
+            raise ValueError(
+                f"patch_picture_size is a multiple of {patch}, the side of the encoder's patches; "
+                f"got {side}."
+            )
         encoder = replace(preset.patch_encoder, picture_size=side, table_size=side)
         preset = replace(preset, patch_encoder=encoder)
     step = preset.autoencoder.downscale

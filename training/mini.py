@@ -29,6 +29,7 @@ from pcdm_core.presets import find_preset
 from pcdm_core.ranges import COUNT
 from pcdm_core.vae import ConvAutoencoder, PatchAutoencoder, build_autoencoder
 
+from .autoencoder_stage import AutoencoderStage
 from .components import load_components, preset_note, save_components
 from .config import TRAINED, TrainConfig, load_config
 from .counter import seed_part
@@ -39,7 +40,6 @@ from .perception import PerceptualLoss, load_perception, save_perception, train_
 from .precision import mixed_precision
 from .render_coarse import CoarseRenderer, render_coarse
 from .stages import (
-    AutoencoderStage,
     Frozen,
     InpaintingStage,
     PriorStage,

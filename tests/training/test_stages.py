@@ -14,13 +14,13 @@ from pcdm_core.config import Preset
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
 from pcdm_core.images import from_planes, right_half
 from pcdm_core.vae import ConvAutoencoder, PatchAutoencoder, build_autoencoder
+from training.autoencoder_stage import AutoencoderStage
 from training.config import PerceptionRun, StageRun
 from training.initialise import build_denoiser, warm_start, widen_latents, with_autoencoder
 from training.pairs import ordered_pairs
 from training.people import CoarsePictures, People
 from training.perception import PerceptionNetwork, PerceptualLoss, texture_energy
 from training.stages import (
-    AutoencoderStage,
     Frozen,
     InpaintingStage,
     PriorStage,
@@ -169,6 +169,9 @@ def test_every_part_of_the_loss_of_a_learned_code_counts(preset: Preset, people:
     network = PerceptualLoss(PerceptionNetwork(), PerceptionRun(texture=1.0, joints=0.1))
     stage.frozen = replace(stage.frozen, perception=network)
     assert loss(perception=1.0) > whole
+    for crop in (30, 52):
+        with pytest.raises(ValueError, match=f"multiple of 4, .* at most 48, .* got {crop}"):
+            AutoencoderStage(stage.model, people, replace(LEARNED, crop=crop), 0)
     for name in ("gradients", "latent_noise"):
         with pytest.raises(ValueError, match=f"{name} is at least 0"):
             StageRun(**{name: -0.1})

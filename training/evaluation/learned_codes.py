@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pcdm_core.files import write_text
 from pcdm_core.images import from_planes, from_uint8, save_picture
+from pcdm_core.ranges import COUNT
 from pcdm_core.vae import PatchAutoencoder
 
 from ..config import TrainConfig, load_config
@@ -149,11 +150,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True, help="of the runs to compare")
     parser.add_argument("--data", type=Path, required=True, help="rendered people")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--channels", type=int, nargs="+", default=[16, 24, 32, 48])
-    parser.add_argument("--steps", type=int, default=2000, help="of each autoencoder")
+    parser.add_argument("--channels", type=COUNT.parse, nargs="+", default=[16, 24, 32, 48])
+    parser.add_argument("--steps", type=COUNT.parse, default=2000, help="of each autoencoder")
     parser.add_argument("--stage-2-steps", type=int, default=0, help="of stage 2 (default none)")
-    parser.add_argument("--identities", type=int, help="people to train on (the configuration's)")
-    parser.add_argument("--pairs", type=int, default=100, help="unseen people, the folder's last")
+    parser.add_argument(
+        "--identities", type=COUNT.parse, help="people to train on (the configuration's)"
+    )
+    parser.add_argument(
+        "--pairs", type=COUNT.parse, default=100, help="unseen people, the folder's last"
+    )
     options = parser.parse_args(argv)
     try:
         report = compare(options)
