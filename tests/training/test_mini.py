@@ -18,8 +18,6 @@ from pcdm_core.checkpoint_files import read_metadata
 from pcdm_core.checkpoints import load_component
 from pcdm_core.components import load_components as read_parts
 from pcdm_core.config import Preset
-from pcdm_core.pipeline import PCDMsPipeline
-from tests.core.tiny_pipeline import picture, poses
 from training.checkpoints import ResumeError
 from training.components import Components, load_components
 from training.config import CoarseRun, PerceptionRun, StageRun, TrainConfig, load_config
@@ -161,41 +159,6 @@ def test_a_run_obeys_the_size_of_its_configuration_and_its_weights_know_it(tmp_p
     assert read_metadata(exported)["height"] == "48"
     with pytest.raises(ValueError, match="multiples of 4"):
         MiniRun(replace(config, width=42), tmp_path / "people", tmp_path / "run")
-
-
-def test_a_run_with_a_learned_code_makes_weights_that_draw_and_can_be_trained_on(
-    people_folder: Path, tmp_path: Path
-) -> None:
-    stages = {
-        "autoencoder": StageRun(steps=2, batch_size=2, crop=32, latent_noise=0.05),
-        **{name: ONE for name in ("prior", "inpainting", "refining")},
-    }
-    config = replace(CONFIG, autoencoder=CONV, patch_picture_size=56, stages=stages)
-    out = tmp_path / "run"
-    MiniRun(config, people_folder, out).run_all()
-    preset, parts = read_parts(out / "weights")
-    assert (preset.autoencoder.kind, preset.autoencoder.downscale) == ("conv", 8)
-    assert (preset.inpainting.latent_channels, preset.patch_encoder.picture_size) == (6, 56)
-    pipeline = PCDMsPipeline(preset, **parts)
-    made = pipeline(picture(), poses(1), poses(1, 5), seed=1, steps=2)
-    assert made.image.shape == (1, 3, 64, 48)
-    assert made.image.isfinite().all()
-    # Going on from these weights starts with this code; a code of another size cannot.
-    kept = replace(config, stages={**stages, "autoencoder": StageRun(steps=0)})
-    again = MiniRun(kept, people_folder, tmp_path / "again", start_from=out / "weights")
-    again.fit_encoders()
-    before, after = (
-        load_component(p, "autoencoder").state_dict() for p in (out / "weights", again.weights)
-    )
-    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-    wider = replace(kept, autoencoder={**CONV, "latent_channels": 8})
-    run = MiniRun(wider, people_folder, tmp_path / "wider", start_from=out / "weights")
-    with pytest.raises(ValueError, match="its learned autoencoder has another size"):
-        run.fit_encoders()
-    with pytest.raises(ValueError, match=r"patch_picture_size is a multiple of 14, .* got 50"):
-        MiniRun(replace(config, patch_picture_size=50), people_folder, tmp_path / "none")
-    with pytest.raises(ValueError, match="AutoencoderConfig has no field channels"):
-        MiniRun(replace(config, autoencoder={"channels": 8}), people_folder, tmp_path / "none")
 
 
 def test_skeletons_are_drawn_as_the_configuration_says_and_the_weights_know(

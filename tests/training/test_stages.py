@@ -15,11 +15,11 @@ from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_glob
 from pcdm_core.images import from_planes, right_half
 from pcdm_core.vae import ConvAutoencoder, PatchAutoencoder, build_autoencoder
 from training.autoencoder_stage import AutoencoderStage
-from training.config import PerceptionRun, StageRun
+from training.config import StageRun
 from training.initialise import build_denoiser, warm_start, widen_latents, with_autoencoder
 from training.pairs import ordered_pairs
 from training.people import CoarsePictures, People
-from training.perception import PerceptionNetwork, PerceptualLoss, texture_energy
+from training.perception import texture_energy
 from training.stages import (
     Frozen,
     InpaintingStage,
@@ -103,125 +103,6 @@ def test_a_gradient_reaches_every_trainable_tensor(
     stage(stage.prepare(torch.arange(16), rows[:16])).backward()
     without = [n for n, p in stage.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
-
-
-def learned(preset: Preset, people: People) -> tuple[AutoencoderStage, Tensor]:
-    stage, rows = build("learned autoencoder", preset, people)
-    assert isinstance(stage, AutoencoderStage)
-    return stage, rows
-
-
-def test_crops_lie_on_the_grid_of_the_code_and_weights_and_joints_go_with_them(
-    preset: Preset, people: People
-) -> None:
-    stage, rows = learned(preset, people)
-    stage.run = replace(stage.run, perception=1.0)
-    samples, pairs = torch.arange(32), rows[torch.arange(32) % len(rows)]
-    batch = stage.prepare(samples, pairs)
-    stage.run = replace(stage.run, crop=None)
-    whole = stage.prepare(samples, pairs)
-    assert batch["pixels"].shape == (32, 3, 24, 24)
-    assert batch["noise"].shape == (32, 4, 6, 6)
-    corners = set()
-    for sample in range(32):
-        places = [
-            (y, x)
-            for y in range(0, preset.height - 23, 4)
-            for x in range(0, preset.width - 23, 4)
-            if torch.equal(
-                whole["pixels"][sample, :, y : y + 24, x : x + 24], batch["pixels"][sample]
-            )
-        ]
-        assert places
-        y, x = places[0]
-        corners.add((y, x))
-        if len(places) > 1:
-            continue  # a flat background looks the same in several places
-        cut = whole["weight"][sample, :, y : y + 24, x : x + 24]
-        assert torch.equal(cut, batch["weight"][sample])
-        size = torch.tensor([preset.width, preset.height])
-        places_of_joints = whole["xy"][sample] * size - torch.tensor([x, y])
-        torch.testing.assert_close(batch["xy"][sample] * 24, places_of_joints, rtol=0, atol=1e-3)
-        inside = ((places_of_joints >= 0) & (places_of_joints < 24)).all(1)
-        assert torch.equal(batch["visible"][sample], whole["visible"][sample] & inside)
-    assert len(corners) > 8
-    # A sample's crop and noise are its own, whatever stands beside it in the batch.
-    stage.run = replace(stage.run, crop=24)
-    alone = stage.prepare(samples[5:6], pairs[5:6])
-    assert all(torch.equal(alone[name][0], batch[name][5]) for name in batch)
-
-
-def test_every_part_of_the_loss_of_a_learned_code_counts(preset: Preset, people: People) -> None:
-    stage, rows = learned(preset, people)
-    samples, pairs = torch.arange(8), rows[:8]
-
-    def loss(**changes: float) -> float:
-        stage.run = replace(LEARNED, **changes)  # type: ignore[arg-type]
-        with torch.no_grad():
-            return float(stage(stage.prepare(samples, pairs)))
-
-    whole = loss()
-    assert loss(gradients=0.0) < whole
-    assert loss(latent_noise=0.0) < whole < loss(latent_noise=0.5)
-    assert loss(person_weight=1.0) != whole
-    with pytest.raises(ValueError, match="this run has no network for it"):
-        loss(perception=1.0)
-    network = PerceptualLoss(PerceptionNetwork(), PerceptionRun(texture=1.0, joints=0.1))
-    stage.frozen = replace(stage.frozen, perception=network)
-    assert loss(perception=1.0) > whole
-    for crop in (30, 52):
-        with pytest.raises(ValueError, match=f"multiple of 4, .* at most 48, .* got {crop}"):
-            AutoencoderStage(stage.model, people, replace(LEARNED, crop=crop), 0)
-    for name in ("gradients", "latent_noise"):
-        with pytest.raises(ValueError, match=f"{name} is at least 0"):
-            StageRun(**{name: -0.1})
-
-
-def test_a_learned_code_leaves_the_linear_one_behind(
-    preset: Preset, people: People, accelerator: Accelerator, tmp_path: Path
-) -> None:
-    stage, rows = learned(preset, people)
-    pictures = from_planes(people.pictures)
-
-    @torch.no_grad()
-    def error() -> float:
-        return float((stage.model.decode(stage.model.encode(pictures)) - pictures).abs().mean())
-
-    before = error()
-    trainer = Trainer(
-        stage, replace(LEARNED, learning_rate=4e-3, ema_decay=None), accelerator, tmp_path
-    )
-    trainer.total = 150
-    for _ in range(150):
-        trainer.train_step(PairSource(rows, seed=0))
-    assert error() < 0.95 * before
-
-
-def test_a_larger_code_does_not_make_its_noise_smaller(preset: Preset, people: People) -> None:
-    stage, rows = learned(preset, people)
-    batch = stage.prepare(torch.arange(8), rows[:8])
-    with torch.no_grad():
-        before = stage(batch)
-        for tensor, factor in (
-            (stage.model.encoder.weight, 4.0),  # type: ignore[union-attr]
-            (stage.model.encoder.bias, 4.0),  # type: ignore[union-attr]
-            (stage.model.decoder.weight, 0.25),  # type: ignore[union-attr]
-        ):
-            tensor.mul_(factor)  # type: ignore[operator]
-        torch.testing.assert_close(stage(batch), before)
-
-
-def test_a_learned_code_ends_with_its_channels_in_order(preset: Preset, people: People) -> None:
-    stage, _ = learned(preset, people)
-    pictures = from_planes(people.pictures)
-    with torch.no_grad():
-        for path in (stage.model.encoder_path, stage.model.decoder_path):  # type: ignore[union-attr]
-            torch.nn.init.normal_(path.conv_out.weight, std=0.05)  # type: ignore[union-attr, arg-type]
-        stage.finish()
-        latents = stage.model.encode(pictures)
-    correlation = torch.corrcoef(latents.movedim(1, -1).flatten(0, 2).T).fill_diagonal_(0)
-    assert correlation.abs().max() < 0.01
-    assert latents.std().item() == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_power_draws_more_timesteps_of_little_noise(preset: Preset, people: People) -> None:
