@@ -9,13 +9,28 @@ from ..pcdm_core.presets import PRESETS
 from .types import LoadedEncoders, TargetEmbedding
 
 
-def check_encoders(preset: Preset, encoders: LoadedEncoders) -> None:
-    """Refuse encoders whose tokens or latents the preset's models cannot read."""
+def check_encoders(preset: Preset, encoders: LoadedEncoders, latents: bool = True) -> None:
+    """Refuse encoders whose tokens or latents the preset's models cannot read.
+
+    Args:
+        latents: False for a model that sees none.
+    """
     own, other = encoders.preset, preset
-    if own.patch_encoder != other.patch_encoder or own.autoencoder != other.autoencoder:
+    if own.name != other.name and (
+        own.patch_encoder != other.patch_encoder or own.autoencoder != other.autoencoder
+    ):
         raise ValueError(
             f"The model is of the {preset.name} preset, the encoders of the {own.name} preset. "
             f"Load both of one preset."
+        )
+    if latents and own.autoencoder != other.autoencoder:
+        codes = [
+            f"{code.kind}, {code.latent_channels} channels, 1/{code.downscale} of the size"
+            for code in (other.autoencoder, own.autoencoder)
+        ]
+        raise ValueError(
+            f"The model was trained on latents of another autoencoder ({codes[0]}) than that of "
+            f"the encoders ({codes[1]}). Choose weights of one folder in all loaders."
         )
 
 

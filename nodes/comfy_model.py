@@ -38,18 +38,17 @@ if TYPE_CHECKING:
 
 
 class PatchLatents(comfy.latent_formats.LatentFormat):
-    """Latents of the patch code; a preview shows the mean colour of every patch, exactly."""
+    """Latents of the pack's own codes; a preview shows the mean colour of every patch."""
 
     def __init__(self, config: AutoencoderConfig, decoder: PatchAutoencoder | None = None) -> None:
         self.latent_channels = config.latent_channels
         self.spacial_downscale_ratio = config.downscale  # read by newer hosts alone
         self.scale_factor = config.scaling_factor
         if decoder is not None:
-            # Previews get latents as the model sees them, the decoder gets them unscaled.
-            colours = decoder.decoder.weight.detach().float().mean((2, 3)) / config.scaling_factor
+            # Previews get latents as the model sees them.
+            colours, bias = decoder.float().patch_colours()
             self.latent_rgb_factors = colours.tolist()  # [C, 3], for pixels in [-1, 1]
-            bias = decoder.decoder.bias
-            self.latent_rgb_factors_bias = None if bias is None else bias.detach().float().tolist()
+            self.latent_rgb_factors_bias = bias.tolist()
 
 
 def latent_format(

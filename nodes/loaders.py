@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,9 @@ class PCDMLoadEncoders(io.ComfyNode):
         general_path = None if clip_vision is not None else _global_path(global_encoder, path)
         patch, preset = _patch_encoder(dinov2, path)
         general = _global_encoder(clip_vision, general_path, preset)
-        vae = _load_vae(path, preset) if autoencoder is None else autoencoder
+        own = _own_autoencoder(path, preset)
+        preset = _with_autoencoder(preset, own)
+        vae = _load_vae(path, preset, own) if autoencoder is None else autoencoder
         check_vae(preset, vae)
         return io.NodeOutput(LoadedEncoders(preset, patch, general, vae), vae)
 
@@ -219,14 +222,33 @@ def _load_unet(choice: str, component: Any) -> Any:
     core: Any = load_model(path, stage=component)
     preset = _preset(component, core, path)
     core = weights.as_chosen(core, choice, component)
-    beside = weights.sibling(path, "autoencoder")
-    decoder = None
-    if preset.autoencoder.kind == "patch" and beside is not None:
-        decoder = load_model(beside, stage="autoencoder")
+    own = _own_autoencoder(path, preset)
     # Here, because a node's description must not need the host's network classes.
     from .comfy_model import make_model
 
-    return make_model(core, preset, decoder)
+    preset = _with_autoencoder(preset, own)
+    channels = core.config.latent_channels
+    if channels != preset.autoencoder.latent_channels:
+        raise CheckpointError(
+            f"{path} was trained on latents of {channels} channels, and the autoencoder of its "
+            f"folder makes {preset.autoencoder.latent_channels}. Put the autoencoder.safetensors "
+            f"of the same set of weights beside it."
+        )
+    return make_model(core, preset, own)
+
+
+def _own_autoencoder(path: Path | None, preset: Preset) -> Any:
+    """The autoencoder in the folder of a component, of a preset that has one of the pack's own."""
+    if path is None or preset.autoencoder.kind == "kl":
+        return None
+    beside = weights.sibling(path, "autoencoder")
+    loaded = None if beside is None else load_model(beside, stage="autoencoder")
+    return None if loaded is None or loaded.config.kind == "kl" else loaded
+
+
+def _with_autoencoder(preset: Preset, own: Any) -> Preset:
+    """The preset with the autoencoder that its weights were trained with, where that is known."""
+    return preset if own is None else replace(preset, autoencoder=own.config)
 
 
 def _patch_encoder(dinov2: Any, path: Path | None) -> tuple[Encoder, Preset]:
@@ -255,7 +277,9 @@ def _global_encoder(clip_vision: Any, path: Path | None, preset: Preset) -> Enco
     return OwnEncoder(loaded)
 
 
-def _load_vae(patch_encoder: Path | None, preset: Preset) -> Any:
+def _load_vae(patch_encoder: Path | None, preset: Preset, own: Any = None) -> Any:
+    if own is not None:
+        return PatchVAE(own.float())
     if patch_encoder is None:
         raise CheckpointError(
             "With dinov2 connected a VAE has to be connected to the input autoencoder too: Load "
@@ -268,6 +292,4 @@ def _load_vae(patch_encoder: Path | None, preset: Preset) -> Any:
             f"a VAE to the input autoencoder (for the {preset.name} preset: Load VAE)."
         )
     loaded = load_model(beside, stage="autoencoder")
-    if loaded.config.kind == "patch":
-        return PatchVAE(loaded.float())
     return comfy.sd.VAE(sd=loaded.vae.state_dict())

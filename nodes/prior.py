@@ -91,7 +91,7 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
         guidance_scale: float,
         pictures: int,
     ) -> io.NodeOutput:
-        check_encoders(prior.preset, encoders)
+        check_encoders(prior.preset, encoders, latents=False)
         check_poses(source_pose, target_pose)
         check_rows("source pictures", len(source), len(target_pose))
         person = source_of(encoders, source, prior.preset)

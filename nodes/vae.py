@@ -1,4 +1,4 @@
-"""The mini preset's autoencoder behind the interface of ComfyUI's VAE."""
+"""The pack's own autoencoders behind the interface of ComfyUI's VAE."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class PatchVAE:
-    """What the stock VAE nodes ask of a VAE, over a patch code.
+    """What the stock VAE nodes ask of a VAE, over a patch code or one with convolutions.
 
-    LATENTs are unscaled, as all of ComfyUI's are; the model's latent format scales them. Every
-    patch is coded by itself, so tiles change nothing and are not cut.
+    LATENTs are unscaled, as all of ComfyUI's are; the model's latent format scales them. Tiles are
+    not cut: every patch is coded by itself, or by small layers that large pictures fit in.
     """
 
     def __init__(self, autoencoder: PatchAutoencoder) -> None:

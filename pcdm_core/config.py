@@ -116,15 +116,27 @@ class RefiningConfig:
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """Pixels to latents: `kl` is diffusers' `AutoencoderKL`, `patch` a linear code of patches."""
+    """Pixels to latents.
 
-    kind: Literal["kl", "patch"] = "kl"
+    `kl` is diffusers' `AutoencoderKL`, `patch` a linear code of patches, `conv` that code and
+    residual convolutions on both sides. Widths go from fine to coarse; the first level of `kl` has
+    the picture's size, the first of `conv` half of it.
+    """
+
+    kind: Literal["kl", "patch", "conv"] = "kl"
     latent_channels: int = 4
     downscale: int = 8
     scaling_factor: float = 0.18215
-    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)  # kl only
-    layers_per_block: int = 2  # kl only
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)  # kl and conv
+    layers_per_block: int = 2  # kl and conv: of the encoder, the decoder has one more
     norm_num_groups: int = 32  # kl only
+
+    def __post_init__(self) -> None:
+        if self.kind == "conv" and self.downscale != 2 ** len(self.block_out_channels):
+            raise ValueError(
+                f"block_out_channels: a conv autoencoder halves the picture once a level, so "
+                f"{len(self.block_out_channels)} levels do not make downscale {self.downscale}."
+            )
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .config import AutoencoderConfig
+from .vae_paths import DecoderPath, EncoderPath
 
 TILE = 512
 """Height and width of the tiles of a large picture, in pixels."""
+FLAT_FIELD = 9
+"""Height and width of the fields of latents that tell a channel's colour; its middle is read."""
 
 
 class KLAutoencoder(nn.Module):
@@ -134,6 +137,25 @@ class PatchAutoencoder(nn.Module):
         return self.decoder(latents / self.config.scaling_factor)
 
     @torch.no_grad()
+    def patch_colours(self) -> tuple[Tensor, Tensor]:
+        """What latents say of the mean colour of their patches: [C, 3] and [3], in [-1, 1].
+
+        `latents * factors`, summed over channels, plus the second tensor. They are the answers of
+        the decoder to flat fields: exact for a linear code, and within a level of 255 or so for a
+        learned one.
+        """
+        channels, side = self.config.latent_channels, FLAT_FIELD * self.config.downscale
+        like = self.decoder.weight
+        fields = torch.eye(channels).to(like)[:, :, None, None] * self.config.scaling_factor / 2
+        fields = fields.expand(-1, -1, FLAT_FIELD, FLAT_FIELD)
+        middle = slice(side // 2 - side // 6, side // 2 + side // 6)
+        plus, minus, none = (
+            self.decode(field)[..., middle, middle].mean((2, 3))
+            for field in (fields, -fields, torch.zeros_like(fields[:1]))
+        )
+        return (plus - minus) / self.config.scaling_factor, none[0]
+
+    @torch.no_grad()
     def fit(
         self, pixels: Tensor, whiten: float = 0.5, keep: PatchAutoencoder | None = None
     ) -> None:
@@ -197,9 +219,83 @@ class PatchAutoencoder(nn.Module):
                 ours[:kept] = theirs  # type: ignore[index]
 
 
+class ConvAutoencoder(PatchAutoencoder):
+    """A patch code with residual convolutions beside it, in the encoder and in the decoder.
+
+    Their last layers start at zero: after `fit` it is the linear code, and training goes on from
+    there.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__(config)
+        self.encoder_path = EncoderPath(config)
+        self.decoder_path = DecoderPath(config)
+
+    def set_tiling(self, tiled: bool) -> None:
+        """Nothing: the widest layer has half the picture's height and width."""
+
+    def moments(self, pixels: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1] -> [B, C, H/f, W/f], not scaled: the code alone."""
+        return self.encoder(pixels) + self.encoder_path(pixels)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents -> [B, 3, H, W], about [-1, 1], not clamped."""
+        code = latents / self.config.scaling_factor
+        return self.decoder(code) + self.decoder_path(code)
+
+    @torch.no_grad()
+    def normalise(self, pixels: Tensor, whiten: float = 0.5, step: float = 0.1) -> None:
+        """Give the channels the order and scale that `fit` gives those of a linear code.
+
+        Training leaves channels correlated and at any scale, and a diffusion model's loss counts
+        all alike. Afterwards they are uncorrelated, in themselves and in what they change in a
+        picture, those that are worth most pixels come first, and each is divided by that worth (a
+        deviation in pixels) to the power `whiten`, then all by one scale, so that the latents have
+        unit variance over channels taken together. What the autoencoder makes of pictures stays as
+        it is: the change is taken up by the layers at the code.
+
+        Args:
+            pixels: pictures [N, 3, H, W] in [-1, 1] to measure on.
+            step: of the decoder's slopes, as a share of a channel's deviation.
+        """
+        code = self.moments(pixels)
+        rows = code.movedim(1, -1).flatten(0, 2).double()
+        rows = rows - rows.mean(0)
+        covariance = rows.T @ rows / len(rows)
+        steps = step * covariance.diagonal().sqrt().clamp(min=1e-6)
+        own = torch.Generator().manual_seed(0)
+        signs = (torch.rand(code[:, :1].shape, generator=own) < 0.5).to(code) * 2 - 1
+        # With random signs the changes that neighbours make in one pixel cancel in the products.
+        changes: list[Tensor] = []
+        for channel, size in enumerate(steps.tolist()):
+            moved = code.clone()
+            moved[:, channel : channel + 1] += size * signs
+            back = 2 * code - moved
+            slope = (self.decode(moved) - self.decode(back)) / (2 * size)
+            changes.append(slope.flatten())
+        slopes = torch.stack(changes)
+        worth = (slopes @ slopes.T).double() / (len(rows))  # pixels' squares to a latent
+        # Uncorrelated and of unit variance, then turned until the worths are on the diagonal.
+        values, vectors = torch.linalg.eigh(covariance)
+        root = vectors * values.clamp(min=1e-12).sqrt()
+        variances, turn = torch.linalg.eigh(root.T @ worth @ root)
+        variances, turn = variances.flip(0).clamp(min=1e-12), turn.flip(1)
+        gain = variances.pow((1 - whiten) / 2)
+        gain = gain / gain.square().mean().sqrt()
+        encode = (gain[:, None] * turn.T @ torch.linalg.inv(root)).float()
+        decode = torch.linalg.inv(encode.double()).float()
+        for layer in (self.encoder, self.encoder_path.conv_out):
+            layer.weight.copy_(torch.einsum("ij,jkhw->ikhw", encode, layer.weight))
+            layer.bias.copy_(encode @ layer.bias)  # type: ignore[union-attr, arg-type]
+        self.decoder.weight.copy_(torch.einsum("ij,ikhw->jkhw", decode, self.decoder.weight))
+        first = self.decoder_path.conv_in
+        first.weight.copy_(torch.einsum("ij,kihw->kjhw", decode, first.weight))
+
+
 Autoencoder = KLAutoencoder | PatchAutoencoder
 
 
 def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:
     """The autoencoder of a preset, with random weights."""
-    return KLAutoencoder(config) if config.kind == "kl" else PatchAutoencoder(config)
+    kinds = {"kl": KLAutoencoder, "patch": PatchAutoencoder, "conv": ConvAutoencoder}
+    return kinds[config.kind](config)

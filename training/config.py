@@ -109,6 +109,9 @@ class StageRun:
     head_weight: Weight = 0.0  # added to it around the head; both know rendered people only
     timestep_power: Positive = 1.0  # above 1 more timesteps of little noise are drawn
     perception: Weight = 0.0  # weight of `PerceptionRun`'s loss; knows rendered people only
+    crop: Count | None = None  # autoencoder only, as what follows: squares of so many pixels
+    gradients: Weight = 0.0  # weight of the error of differences between neighbouring pixels
+    latent_noise: Weight = 0.0  # put over the latents, as a share of their deviation
     max_snr_weight: Positive | None = 5.0
     fit_pictures: Count = 2000
     checkpoint_minutes: Weight = 5.0
@@ -190,6 +193,8 @@ class TrainConfig:
     width: Side | None = None
     fit: FitMode | None = None
     skeleton_reduction: Whole | None = None  # the preset's; see `InpaintingConfig`
+    autoencoder: Mapping[str, Any] = field(default_factory=dict)  # over the preset's fields
+    patch_picture_size: Count | None = None  # of the patch encoder's input; the preset's
     seed: Annotated[Whole, Field(ge=SEED.low, le=SEED.high)] = 0
     mixed_precision: Precision = "no"
     compile: Switch = False

@@ -103,8 +103,10 @@ def facts_of(config: Any) -> Facts:
         return _unet_facts(config)
     if isinstance(config, AutoencoderConfig):
         facts = {"kind": config.kind, "latent": config.latent_channels}
+        if config.kind != "kl":
+            facts |= {"downscale": config.downscale}
         if config.kind == "patch":
-            return facts | {"downscale": config.downscale}
+            return facts
         widths = config.block_out_channels
         return facts | {"width": widths[0], "top": widths[-1]}
     if isinstance(config, PatchEncoderConfig):

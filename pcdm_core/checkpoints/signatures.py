@@ -158,6 +158,12 @@ def _kl(prefix: str) -> dict[str, Shape]:
     }
 
 
+_PATCH_CODE: Mapping[str, Shape] = {
+    "encoder.weight": ("latent", 3, "downscale", "downscale"),
+    "decoder.weight": ("latent", 3, "downscale", "downscale"),
+}
+
+
 def _dinov2(prefix: str) -> dict[str, Shape]:
     return {
         f"{prefix}embeddings.cls_token": (1, 1, "hidden"),
@@ -244,11 +250,20 @@ SIGNATURES: tuple[Signature, ...] = (
     Signature(
         "autoencoder",
         "pack's patch code",
-        {
-            "encoder.weight": ("latent", 3, "downscale", "downscale"),
-            "decoder.weight": ("latent", 3, "downscale", "downscale"),
-        },
+        _PATCH_CODE,
+        absent=("encoder_path.", "decoder_path."),
         constants={"kind": "patch"},
+    ),
+    Signature(
+        "autoencoder",
+        "pack's patch code with convolutions",
+        {
+            **_PATCH_CODE,
+            "encoder_path.conv_in.weight": ("width", 12, 3, 3),
+            "encoder_path.conv_out.weight": ("latent", "top", 1, 1),
+            "decoder_path.conv_in.weight": ("top", "latent", 3, 3),
+        },
+        constants={"kind": "conv"},
     ),
     Signature(
         "patch_encoder",

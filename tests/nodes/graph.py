@@ -56,11 +56,12 @@ class Graph:
 
     def load(self) -> dict[str, Any]:
         """All loaders' outputs by name."""
-        inpainting, refining = "test/inpainting.safetensors", "test/refining.safetensors"
-        (prior,) = self.run("PCDMLoadPrior", weights="test/prior.safetensors")
+        own = self.folder.name
+        inpainting, refining = f"{own}/inpainting.safetensors", f"{own}/refining.safetensors"
+        (prior,) = self.run("PCDMLoadPrior", weights=f"{own}/prior.safetensors")
         encoders, vae = self.run(
             "PCDMLoadEncoders",
-            weights="test/patch_encoder.safetensors",
+            weights=f"{own}/patch_encoder.safetensors",
             global_encoder="of the same set",
         )
         return {

@@ -48,6 +48,15 @@ CONFIG = TrainConfig(
 )
 
 
+CONV = {
+    "kind": "conv",
+    "latent_channels": 6,
+    "downscale": 8,
+    "block_out_channels": [8, 8, 16],
+    "layers_per_block": 1,
+}
+
+
 @pytest.fixture(scope="module")
 def finished(people_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder after the whole recipe."""
@@ -90,8 +99,16 @@ def test_a_recipe_killed_at_random_moments_ends_with_the_files_of_one_that_was_n
     stage = replace(ONE, steps=3, checkpoint_steps=1)
     refining = replace(stage, perception=1.0, noised="coarse")
     stages = dict.fromkeys(("prior", "inpainting"), stage) | {"refining": refining}
-    stages["autoencoder"] = StageRun(steps=2, batch_size=2, fit_pictures=20, checkpoint_steps=1)
-    config = replace(CONFIG, stages=stages, perception=PerceptionRun(steps=3, batch_size=4))
+    stages["autoencoder"] = StageRun(
+        steps=2, batch_size=2, fit_pictures=20, checkpoint_steps=1,
+        crop=32, gradients=0.5, latent_noise=0.05, perception=0.1,
+    )  # fmt: skip
+    config = replace(
+        CONFIG,
+        autoencoder=CONV,
+        stages=stages,
+        perception=PerceptionRun(steps=3, batch_size=4),
+    )
 
     def start(name: str, kill: tuple[str, int] | None = None) -> int | None:
         arguments = people_folder, tmp_path / name, config, kill, tmp_path / f"{name}.json"

@@ -13,7 +13,7 @@ from torch import Tensor
 from pcdm_core.config import Preset
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
 from pcdm_core.images import from_planes, right_half
-from pcdm_core.vae import PatchAutoencoder
+from pcdm_core.vae import ConvAutoencoder, PatchAutoencoder, build_autoencoder
 from training.config import StageRun
 from training.data.in_memory import CoarsePictures, People
 from training.data.pairs import ordered_pairs
@@ -28,10 +28,12 @@ from training.stages import (
     keep_rows,
     sharpened,
 )
-from training.stages.initialise import build_denoiser, warm_start, widen_latents
+from training.stages.initialise import build_denoiser, warm_start, widen_latents, with_autoencoder
 from training.stages.perception import texture_energy
 
 RUN = StageRun(batch_size=6, learning_rate=2e-3, warmup_steps=1, ema_decay=0.9)
+LEARNED = replace(RUN, crop=24, gradients=0.5, latent_noise=0.05, person_weight=2.0)
+CONV = {"kind": "conv", "latent_channels": 4, "block_out_channels": [8, 16], "layers_per_block": 1}
 
 
 def parts(preset: Preset, people: People) -> tuple[Frozen, People]:
@@ -51,6 +53,11 @@ def build(name: str, preset: Preset, people: People) -> tuple[StageModule, Tenso
     pairs = ordered_pairs(known.identities)
     if name == "autoencoder":
         return AutoencoderStage(PatchAutoencoder(preset.autoencoder), known, RUN, 0), pairs
+    if name == "learned autoencoder":
+        code = build_autoencoder(with_autoencoder(preset, CONV).autoencoder)
+        assert isinstance(code, ConvAutoencoder)
+        code.fit(from_planes(people.pictures))
+        return AutoencoderStage(code, known, LEARNED, 0), pairs
     model = build_denoiser(preset, name)
     if name == "prior":
         return PriorStage(model, known, RUN, 0), pairs  # type: ignore[arg-type]
@@ -83,7 +90,7 @@ def test_a_few_steps_lower_the_loss_on_one_batch(
     assert loss() < 0.9 * before
 
 
-@pytest.mark.parametrize("name", ["prior", "inpainting"])
+@pytest.mark.parametrize("name", ["learned autoencoder", "prior", "inpainting"])
 def test_a_gradient_reaches_every_trainable_tensor(
     name: str, preset: Preset, people: People
 ) -> None:

@@ -27,7 +27,7 @@ from pcdm_core.files import write_bytes
 from pcdm_core.images import from_planes
 from pcdm_core.presets import find_preset
 from pcdm_core.ranges import COUNT
-from pcdm_core.vae import PatchAutoencoder, build_autoencoder
+from pcdm_core.vae import ConvAutoencoder, PatchAutoencoder, build_autoencoder
 
 from ..coarse.render import CoarseRenderer, render_coarse
 from ..config import TRAINED, TrainConfig, load_config
@@ -178,6 +178,12 @@ class MiniRun:
         if self.start_from is None:
             return None
         code = load_component(self.start_from, "autoencoder").float()
+        if isinstance(code, ConvAutoencoder) and code.config != self.preset.autoencoder:
+            raise ValueError(
+                f"{self.start_from}: its learned autoencoder has another size than the "
+                f"configuration's ({code.config}), and can only be trained on as it is. Set "
+                f"`autoencoder` as it was, or start without --warm-start."
+            )
         return code if isinstance(code, PatchAutoencoder) else None
 
     # --- stages ----------------------------------------------------------------------------------
@@ -199,10 +205,14 @@ class MiniRun:
             self.accelerator.wait_for_everyone()
         if not self.has("autoencoder"):
             seed_part(self.config.seed, "autoencoder")
-            model = build_autoencoder(self.preset.autoencoder)
-            if isinstance(model, PatchAutoencoder):
-                model.fit(from_planes(people.pictures[rows]).cpu(), keep=self.earlier_code())
-            stage = AutoencoderStage(model, people, run, self.config.seed)
+            model, code = build_autoencoder(self.preset.autoencoder), self.earlier_code()
+            pictures = from_planes(people.pictures[rows]).cpu()
+            if isinstance(code, ConvAutoencoder):
+                model = code
+            elif isinstance(model, PatchAutoencoder):
+                model.fit(pictures, keep=code)
+            perception = self.perception("autoencoder")
+            stage = AutoencoderStage(model, people, run, self.config.seed, perception)
             self.train("autoencoder", stage, self.pairs)
         self.people = people.with_embeds(self.part("global_encoder"))
 
@@ -226,6 +236,7 @@ class MiniRun:
         if trainer.resume():
             logger.info("%s goes on at step %d of %d", name, trainer.step, trainer.total)
         trainer.run_all(source(), self.refresh(stage) if self.follow else None)
+        stage.finish()
         self.save(stage)
         self.accelerator.free_memory()  # it would keep every stage's optimiser
 

@@ -109,7 +109,7 @@ def table(report: dict[str, dict[str, float]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 2 with one sentence on standard error."""
-    parser = argparse.ArgumentParser(prog="codecs", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="code_study", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--train-data", type=Path, required=True, help="rendered people to fit to")
     parser.add_argument("--json", type=Path, required=True, help="where the figures go")
     parser.add_argument(
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         report: dict[str, Any] = compare(options)
     except (OSError, ValueError) as error:
-        print(f"codecs: {error}", file=sys.stderr)
+        print(f"code_study: {error}", file=sys.stderr)
         return 2
     write_text(options.json, json.dumps(report, indent=1) + "\n")
     print(table(report))

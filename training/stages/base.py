@@ -24,7 +24,7 @@ from .perception import PerceptualLoss
 Batch = dict[str, Tensor]
 
 # Streams of `counter`: one a use, so that no two draws of a sample share numbers.
-TIMESTEP, NOISE, DROP, EMBEDS_NOISE, NOISE_OFFSET, CANVAS, CONDITION, START = range(8)
+TIMESTEP, NOISE, DROP, EMBEDS_NOISE, NOISE_OFFSET, CANVAS, CONDITION, START, CROP = range(9)
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class StageModule(nn.Module):
     def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
         """Sample numbers [B] and rows [B, k] -> what `forward` takes; called without gradient."""
         raise TypeError(f"{type(self).__name__} prepares nothing.")
+
+    def finish(self) -> None:
+        """What is done once, after the last step and before parts are written."""
 
     def use_people(self, people: People) -> None:
         """Go on with other people, whose features are computed on line."""
@@ -100,18 +103,24 @@ class StageModule(nn.Module):
             return {}
         return dict(zip(("xy", "visible"), self.features.joints(rows), strict=True))
 
-    def _perceived(
-        self, frozen: Frozen, batch: Batch, half: Callable[[Tensor], Tensor] = lambda x: x
-    ) -> Callable[[Tensor], Tensor] | None:
-        """The further loss of predicted latents; `half` takes the target's part of a canvas."""
-        perception, strength = frozen.perception, self.run.perception
-        if not strength:
+    def _perception(self, frozen: Frozen) -> PerceptualLoss | None:
+        """The network whose view is a part of the loss, where the run asks for it."""
+        if not self.run.perception:
             return None
-        if perception is None:
+        if frozen.perception is None:
             raise ValueError(
                 "perception is asked for, and this run has no network for it; only the recipe of "
                 "rendered people trains one. Set perception to 0."
             )
+        return frozen.perception
+
+    def _perceived(
+        self, frozen: Frozen, batch: Batch, half: Callable[[Tensor], Tensor] = lambda x: x
+    ) -> Callable[[Tensor], Tensor] | None:
+        """The further loss of predicted latents; `half` takes the target's part of a canvas."""
+        perception, strength = self._perception(frozen), self.run.perception
+        if perception is None:
+            return None
         decode = frozen.autoencoder.decode
         pose = batch["xy"], batch["visible"]
 

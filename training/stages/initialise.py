@@ -7,9 +7,11 @@ tensors fit but those that belong to its text tokens and its larger embeddings.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pcdm_core.config import Preset
+from pcdm_core.config import AutoencoderConfig, Preset, config_from_dict, config_to_dict
 from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
 
 from ..config import TrainConfig
@@ -153,6 +155,25 @@ def find_base(folder: Path, part: str) -> Path:
     )
 
 
+def with_autoencoder(preset: Preset, values: Mapping[str, Any]) -> Preset:
+    """The preset with other values of its autoencoder, and stages that fit its latents.
+
+    The pose encoder gets levels, or loses some, until poses have the size of latents.
+
+    Raises:
+        ValueError: an unknown field, or a value that it cannot have.
+    """
+    stated = {**config_to_dict(preset.autoencoder), **values}
+    autoencoder = config_from_dict(AutoencoderConfig, stated)
+    levels = autoencoder.downscale.bit_length()
+    pose = preset.inpainting.pose_channels[:levels]
+    pose += tuple(pose[-1] * 2 ** (n + 1) for n in range(levels - len(pose)))
+    channels = autoencoder.latent_channels
+    inpainting = replace(preset.inpainting, latent_channels=channels, pose_channels=pose)
+    refining = preset.refining and replace(preset.refining, latent_channels=channels)
+    return replace(preset, autoencoder=autoencoder, inpainting=inpainting, refining=refining)
+
+
 def sized_preset(preset: Preset, config: TrainConfig) -> Preset:
     """The preset with the size, fit, skeletons and predictions that a configuration asks for.
 
@@ -160,6 +181,17 @@ def sized_preset(preset: Preset, config: TrainConfig) -> Preset:
         ValueError: a size that the autoencoder cannot take, or another setting out of its range.
     """
     height, width = config.height or preset.height, config.width or preset.width
+    if config.autoencoder:
+        preset = with_autoencoder(preset, config.autoencoder)
+    if (side := config.patch_picture_size) is not None:
+        patch = preset.patch_encoder.patch_size
+        if side < patch or side % patch:
+            raise ValueError(
+                f"patch_picture_size is a multiple of {patch}, the side of the encoder's patches; "
+                f"got {side}."
+            )
+        encoder = replace(preset.patch_encoder, picture_size=side, table_size=side)
+        preset = replace(preset, patch_encoder=encoder)
     step = preset.autoencoder.downscale
     if height % step or width % step:
         raise ValueError(
