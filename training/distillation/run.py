@@ -33,6 +33,7 @@ from ..commands.components import preset_note, save_components
 from ..commands.train_mini import MiniRun, copy_whole
 from ..config import TrainConfig, load_config
 from ..data.in_memory import CoarsePictures
+from ..evaluation.held_out_pairs import HeldOutSet
 from ..loop.run_log import locked_run, record_run
 from ..loop.sample_rng import seed_part
 from ..loop.trainer import PairSource
@@ -164,29 +165,37 @@ class DistillRun(MiniRun):
 
 # --- comparison -----------------------------------------------------------------------------------
 
+TABLE_STEPS = 20  # of the default, which the others are compared with
 TEACHER_STEPS = (8, 4)
 WITHIN = 0.05
 
 
 def compare_with_teacher(
-    options: argparse.Namespace, teacher: Path, student: Path
+    output: Path,
+    held_out: HeldOutSet,
+    teacher: Path,
+    student: Path,
+    device: torch.device,
+    processes: int,
 ) -> list[tuple[str, bool | None]]:
     """The table of teacher and student, and the lines that decide whether a student ships."""
     from ..evaluation.compare_settings import Variant, compare
+    from ..evaluation.judges import Judges
+    from ..evaluation.keypoint_judge import DEFAULT_FILE
     from ..evaluation.run import weights_sha256
 
     digest = weights_sha256(teacher)
-    device = options.device
     guides = PCDMsPipeline.from_folder(teacher, device=device)
     learns = PCDMsPipeline.from_folder(student, device=device)
-    chosen = {"default": Variant(guides, digest, {"steps": 20})}
+    chosen = {"default": Variant(guides, digest, {"steps": TABLE_STEPS})}
     for steps in TEACHER_STEPS:
         chosen[f"teacher {steps} steps"] = Variant(guides, digest, {"steps": steps})
     chosen["student 4 steps"] = Variant(
-        learns, weights_sha256(student), {"steps": 20, "fast": "student"}
+        learns, weights_sha256(student), {"steps": TABLE_STEPS, "fast": "student"}
     )
-    found = compare(options, chosen)
-    return verdicts(found["reports"], found["records"])
+    judges = Judges.load("auto", DEFAULT_FILE, device)
+    figures = compare(output, held_out, chosen, judges, TABLE_STEPS, processes)
+    return verdicts(figures["reports"], figures["records"])
 
 
 def verdicts(
@@ -215,8 +224,6 @@ def verdicts(
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit status."""
-    from ..evaluation.keypoint_judge import DEFAULT_FILE
-
     parser = argparse.ArgumentParser(
         prog="run.py distill", description=(__doc__ or "").split("\n")[0]
     )
@@ -247,21 +254,14 @@ def main(arguments: list[str] | None = None) -> int:
             size = run.difference_bytes()
             print(f"{run.differences}: {size / 1e6:.1f} MB; whole: {run.weights}")
             if options.pairs:
-                judged = argparse.Namespace(
-                    json=options.out / "comparison.json",
-                    pairs=options.pairs,
-                    workers=options.workers,
-                    device=run.accelerator.device,
-                    seed=config.seed,
-                    steps=20,
-                    data=None,
-                    split="test",
-                    batch=8,
-                    pose_judge="auto",
-                    keypoints=DEFAULT_FILE,
-                    dtype="float32",
+                lines = compare_with_teacher(
+                    options.out / "comparison.json",
+                    HeldOutSet(config.seed, options.pairs),
+                    teacher,
+                    run.weights,
+                    run.accelerator.device,
+                    options.workers,
                 )
-                lines = compare_with_teacher(judged, teacher, run.weights)
                 lines.append(
                     (f"{SIZE_LIMIT / 1e6:.0f} MB at most ({size / 1e6:.1f})", size <= SIZE_LIMIT)
                 )

@@ -25,6 +25,8 @@ from .report import PERSON_COLUMNS, PICTURE_COLUMNS, heading, markdown, mean_of,
 if TYPE_CHECKING:  # the help needs none of them
     from pcdm_core.pipeline import PCDMsPipeline
 
+    from .held_out_pairs import HeldOutSet
+    from .judges import Judges
     from .pictures import Seconds
 
 GUIDANCE = (1.0, 1.25, 1.5, 2.0)
@@ -64,6 +66,8 @@ def command(options: argparse.Namespace) -> None:
     from pcdm_core.checkpoints.files import CheckpointError
     from pcdm_core.cli import load_pipeline
 
+    from .held_out_pairs import HeldOutSet
+    from .judges import Judges
     from .run import weights_sha256
 
     pipeline = load_pipeline(options)
@@ -76,7 +80,8 @@ def command(options: argparse.Namespace) -> None:
     if options.variants == "fast" and options.student is None:
         with suppress(CheckpointError):  # there need not be one
             chosen |= _student(options, chosen["default"].settings)
-    compare(options, chosen)
+    judges = Judges.load(options.pose_judge, options.keypoints, pipeline.device)
+    compare(options.json, HeldOutSet.of(options), chosen, judges, options.steps, options.workers)
 
 
 def _student(options: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, Variant]:
@@ -122,23 +127,33 @@ def variants(steps: int, guidance: float) -> dict[str, dict[str, Any]]:
     return found
 
 
-def compare(options: argparse.Namespace, chosen: Mapping[str, Variant]) -> dict[str, Any]:
-    """Make, measure and print every variant, the first of them being "default"."""
-    from .judges import Judges
+def compare(
+    output: Path,
+    held_out: HeldOutSet,
+    rows: Mapping[str, Variant],
+    judges: Judges,
+    steps: int,
+    processes: int = 1,
+) -> dict[str, Any]:
+    """Make, measure and print every row of a table, the first of them being "default".
+
+    Args:
+        output: the JSON file of the figures; the table and the pictures lie beside it.
+        steps: of the rows that name no other number.
+        processes: that render and measure.
+    """
     from .pictures import PictureMaker, Sampling
     from .run import run_pairs, workers
 
-    device = chosen["default"].pipeline.device
-    judges = Judges.load(options.pose_judge, options.keypoints, device)
-    base = Sampling(seed=options.seed, steps=options.steps, methods=METHODS, oracle_pairs=0)
+    base = Sampling(seed=held_out.seed, steps=steps, methods=METHODS, oracle_pairs=0)
     reports: dict[str, dict[str, Any]] = {}
     records: dict[str, list[dict[str, Any]]] = {}
-    with workers(options.workers) as pool:
-        for name, variant in chosen.items():
+    with workers(processes) as pool:
+        for name, variant in rows.items():
             print(name, file=sys.stderr)
             generator = PictureMaker(variant.pipeline, replace(base, **variant.settings))
-            path = options.json.with_suffix("") / f"{name.replace(' ', '-')}.json"
-            measured = run_pairs(options, path, generator, judges, variant.weights, pool)
+            path = output.with_suffix("") / f"{name.replace(' ', '-')}.json"
+            measured = run_pairs(held_out, path, generator, judges, variant.weights, pool)
             about = {"settings": measured.settings, "judges": judges.names, "missing": {}}
             reports[name] = summarise(measured.results, measured.features, about)
             reports[name]["seconds_a_pair"] = keep_seconds(path, generator.seconds)
@@ -146,9 +161,9 @@ def compare(options: argparse.Namespace, chosen: Mapping[str, Variant]) -> dict[
             for line in generator.seconds.lines():
                 print(line, file=sys.stderr)
     text = "\n\n".join(tables(reports, records))
-    write_text(options.json, json.dumps(reports, indent=1) + "\n")
-    write_text(options.json.with_suffix(".md"), text + "\n")
-    print(f"{text}\n\n{options.json}, {options.json.with_suffix('.md')}")
+    write_text(output, json.dumps(reports, indent=1) + "\n")
+    write_text(output.with_suffix(".md"), text + "\n")
+    print(f"{text}\n\n{output}, {output.with_suffix('.md')}")
     return {"reports": reports, "records": records}
 
 

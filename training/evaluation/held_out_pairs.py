@@ -5,8 +5,9 @@ Everything here is numpy and Pillow, so that worker processes start without torc
 
 from __future__ import annotations
 
+import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,31 @@ class Shot:
     inside: np.ndarray  # bool [18], joints within the frame
     seen: np.ndarray  # bool [18], joints within the frame that nothing hides
     found: np.ndarray  # bool [18], joints that a detector would report
+
+
+@dataclass(frozen=True)
+class HeldOutSet:
+    """Which pairs are measured, and how many pictures are sampled at once.
+
+    `data` is a folder of rendered people; None renders new ones. `dtype` is that of the networks,
+    which a record of the pictures names.
+    """
+
+    seed: int
+    pairs: int
+    data: Path | None = None
+    split: str = "test"
+    batch: int = 8
+    dtype: str = "float32"
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> HeldOutSet:
+        """What a command line says (`add_options` and the sampling options)."""
+        return cls(**{f.name: getattr(options, f.name) for f in fields(cls)})
+
+    def names(self) -> list[PairName]:
+        """The pairs; see `choose_pairs`."""
+        return choose_pairs(self.seed, self.pairs, self.data, self.split)
 
 
 def choose_pairs(seed: int, count: int, data: Path | None, split: str) -> list[PairName]:

@@ -26,7 +26,7 @@ from pcdm_core.speed import find_fast
 
 from .acceptance import verdicts
 from .embedding_baseline import fit_or_read
-from .held_out_pairs import PairName, Shot, choose_pairs, shots_of
+from .held_out_pairs import HeldOutSet, PairName, Shot, shots_of
 from .judges import Judges
 from .metrics import WANG_2004
 from .pair_figures import figures_of_all
@@ -66,8 +66,9 @@ def evaluate(options: argparse.Namespace) -> None:
         fast=options.fast,
     )
     generator = PictureMaker(pipeline, sampling, regression)
+    held_out = HeldOutSet.of(options)
     with workers(options.workers) as pool:
-        measured = run_pairs(options, options.json, generator, judges, weights, pool)
+        measured = run_pairs(held_out, options.json, generator, judges, weights, pool)
     about = {"settings": measured.settings, "judges": judges.names, "missing": missing}
     report = summarise(measured.results, measured.features, about)
     lines = verdicts(report)
@@ -124,7 +125,7 @@ class Measured:
 
 
 def run_pairs(
-    options: argparse.Namespace,
+    held_out: HeldOutSet,
     report: Path,
     generator: PictureMaker,
     judges: Judges,
@@ -132,18 +133,16 @@ def run_pairs(
     pool: Executor | None,
 ) -> Measured:
     """Make and measure the pairs that are not done yet; everything lies beside `report`."""
-    settings = settings_of(options, generator, weights)
-    pairs = choose_pairs(options.seed, options.pairs, options.data, options.split)
+    settings = settings_of(held_out, generator, weights)
+    pairs = held_out.names()
     folder = pictures_folder(report)
     claim(folder, settings)
-    make_pictures(generator, pairs, folder, options, pool)
+    make_pictures(generator, pairs, folder, held_out, pool)
     results, features = measure(judges, pairs, folder, report, settings, pool)
     return Measured(settings, results, features)
 
 
-def settings_of(
-    options: argparse.Namespace, generator: PictureMaker, weights: str
-) -> dict[str, Any]:
+def settings_of(held_out: HeldOutSet, generator: PictureMaker, weights: str) -> dict[str, Any]:
     """What two runs must share for their pictures to belong together."""
     preset, sampling = generator.pipeline.preset, generator.sampling
     fast, regression = find_fast(sampling.fast), generator.regression
@@ -161,10 +160,10 @@ def settings_of(
         "guidance_scale": next(scale for scale in scales if scale is not None),
         **fast_settings,
         "methods": list(sampling.methods),
-        "dtype": options.dtype,
-        "people": "rendered" if options.data is None else options.data.name,
-        "split": options.split,
-        "batch": options.batch,
+        "dtype": held_out.dtype,
+        "people": "rendered" if held_out.data is None else held_out.data.name,
+        "split": held_out.split,
+        "batch": held_out.batch,
         "oracle_pairs": sampling.oracle_pairs,
         "regression": None if regression is None else regression.people,
         "protocol": WANG_2004.name,
@@ -199,7 +198,7 @@ def make_pictures(
     generator: PictureMaker,
     pairs: Sequence[PairName],
     folder: Path,
-    options: argparse.Namespace,
+    held_out: HeldOutSet,
     pool: Executor | None,
 ) -> None:
     """Pictures of the pairs that have none; rendering runs one batch ahead of sampling.
@@ -208,8 +207,8 @@ def make_pictures(
     computes exactly what an undisturbed one does.
     """
     preset = generator.pipeline.preset
-    common = (options.data, options.split, (preset.height, preset.width))
-    batches = [pairs[k : k + options.batch] for k in range(0, len(pairs), options.batch)]
+    common = (held_out.data, held_out.split, (preset.height, preset.width))
+    batches = [pairs[k : k + held_out.batch] for k in range(0, len(pairs), held_out.batch)]
     todo = [b for b in batches if not all(pictures_file(folder, p.number).is_file() for p in b)]
 
     def render(batch: Sequence[PairName]) -> list[Future[tuple[Shot, Shot]]]:
