@@ -198,7 +198,8 @@ def test_one_step_of_each_stage_is_measured_on_both_paths() -> None:
     rows = {row["stage"]: row for row in measure_steps(TEST, 1)}
     assert set(rows) == {"prior", "inpainting", "refining"}
     for row in rows.values():
-        assert row["tflop"]["pack"] == row["tflop"]["plain"]  # a step does the same work
+        # A step does the same work; the sampler's own sums differ.
+        assert row["tflop"]["pack"] == pytest.approx(row["tflop"]["plain"], rel=1e-3)
         assert row["peak_bytes"]["plain"] > row["weight_bytes"] > 0
 
 

@@ -95,7 +95,7 @@ def test_every_part_of_the_loss_of_a_learned_code_counts(preset: Preset, people:
         with pytest.raises(ValueError, match=f"multiple of 4, .* at most 48, .* got {crop}"):
             AutoencoderStage(stage.model, people, replace(LEARNED, crop=crop), 0)
     for name in ("gradients", "latent_noise"):
-        with pytest.raises(ValueError, match=f"{name} is at least 0"):
+        with pytest.raises(ValueError, match=rf"{name}\n.*greater than or equal to 0"):
             StageRun(**{name: -0.1})
 
 
