@@ -100,6 +100,12 @@ function awaitReply() {
   }, LOOK)
 }
 
+/** The reply is there; older front ends tell nothing before it. */
+function readReply() {
+  if (looks === null) closeToasts()
+  showRefusals()
+}
+
 // Two copies of the pack serve this file twice; the first one is enough.
 if (!app.extensions?.some((extension) => extension.name === NAME)) {
   app.registerExtension({
@@ -107,7 +113,7 @@ if (!app.extensions?.some((extension) => extension.name === NAME)) {
     setup() {
       api.addEventListener('execution_error', showFailure)
       api.addEventListener('promptQueueing', awaitReply)
-      api.addEventListener('promptQueued', showRefusals)
+      api.addEventListener('promptQueued', readReply)
     }
   })
 }
