@@ -108,7 +108,7 @@ FILE_REFUSED = [
     ("mixed_precision: half", "mixed_precision is 'half': it should be 'no', 'fp16' or 'bf16'"),
     ("fit: stretch", "fit is 'stretch': it should be 'squash' or 'pad'"),
     ("seed: -1", "seed is -1: it should be greater than or equal to 0"),
-    ("identitiez: 3", "identitiez is no setting. Known: choice, coarse, compile, "),
+    ("identitiez: 3", "identitiez is no setting. Known: autoencoder, choice, coarse, compile, "),
     ("stages: 3", "stages is 3: it should be a valid dictionary"),
     ("stages: {prior: 3}", "stages.prior is 3: it should be a dictionary"),
     ("coarse: {denoise: []}", "coarse.denoise is []: Tuple should have at least 1 item"),

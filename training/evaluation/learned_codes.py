@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pcdm_core.files import write_text
 from pcdm_core.images import from_planes, from_uint8, save_picture
-from pcdm_core.ranges import COUNT
+from pcdm_core.ranges import COUNT, NUMBER
 from pcdm_core.vae import PatchAutoencoder
 
 from ..commands.train_mini import MiniRun
@@ -151,7 +151,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--channels", type=COUNT.parse, nargs="+", default=[16, 24, 32, 48])
     parser.add_argument("--steps", type=COUNT.parse, default=2000, help="of each autoencoder")
-    parser.add_argument("--stage-2-steps", type=int, default=0, help="of stage 2 (default none)")
+    parser.add_argument(
+        "--stage-2-steps", type=NUMBER.parse, default=0, help="of stage 2 (default none)"
+    )
     parser.add_argument(
         "--identities", type=COUNT.parse, help="people to train on (the configuration's)"
     )
