@@ -73,8 +73,7 @@ def assert_shown_once(editor: Editor, sentence: str) -> None:
 @pytest.fixture
 def page_of_errors(editor: Editor) -> Editor:
     """The page without any dialog or toast of an earlier test."""
-    editor.page.key("Escape")
-    editor.page.wait("!document.querySelector('.p-dialog-mask')")
+    editor.close_dialogs()
     return editor
 
 
@@ -125,7 +124,7 @@ def test_a_new_run_takes_the_old_sentence_away(page_of_errors: Editor) -> None:
     load(editor, "PCDMPoseFromKeypoints", {"text": "hello"}, "Pose")
     run(editor)
     assert_shown_once(editor, SENTENCE)
-    editor.page.key("Escape")  # front ends that show a dialog of their own
+    editor.close_dialogs()  # of front ends that show one of their own
     editor.new()
     run(editor)
     assert editor.page.wait("pcdm.done", 60) == "success"
@@ -148,7 +147,7 @@ def test_an_error_that_our_code_raises_in_another_node_is_shown(page_of_errors: 
         editor.page.run("new Promise((done) => setTimeout(done, 1500))")
         shown[folder] = times(editor, sentence)
         keep(editor, f"other_{folder}")
-        editor.page.key("Escape")
+        editor.close_dialogs()
     by_the_host = shown.pop("pack-of-others")
     # Of two copies of the pack the one that came first listens.
     assert (min(shown.values()), max(shown.values())) == (by_the_host, 1)
