@@ -103,7 +103,8 @@ class Editor:
 
     def close_dialogs(self) -> None:
         """Closes what lies over the page, such as the first visit's template browser."""
-        mask = "!!document.querySelector('.p-dialog-mask')"
+        # Older front ends lay a mask over the page, newer ones give an open dialog a role.
+        mask = "!!document.querySelector('.p-dialog-mask, [role=dialog][data-state=open]')"
         quiet = 0
         for _ in range(60):
             quiet = 0 if self.page.run(mask) else quiet + 1
