@@ -32,7 +32,7 @@ from ..loop.run_log import locked_run, record_run
 from ..loop.sample_rng import seed_part
 from ..loop.sample_sheets import draw_sheet
 from ..loop.trainer import PairSource, Trainer
-from ..stages import Frozen, InpaintingStage, PriorStage, RefiningStage, StageModule
+from ..stages import StageModule, build_stage
 from ..stages.initialise import (
     build_denoiser,
     enable_checkpointing,
@@ -149,13 +149,7 @@ class RecipeRun:
             logger.info("started from %s; %d tensors stay fresh", start, len(left))
         if run.gradient_checkpointing:
             enable_checkpointing(model)
-        if name == "prior":
-            return PriorStage(model, features, run, seed)  # type: ignore[arg-type]
-        assert self.encoders.autoencoder is not None
-        frozen = Frozen(self.encoders.autoencoder, torch.nn.Identity())
-        if name == "inpainting":
-            return InpaintingStage(model, None, frozen, features, run, seed)  # type: ignore[arg-type]
-        return RefiningStage(model, frozen, features, None, run, seed)  # type: ignore[arg-type]
+        return build_stage(name, model, features, self.encoders.autoencoder, run, seed)
 
     def rows(self) -> Tensor:
         """What a sample number stands for: source, target (and the coarse picture's number)."""

@@ -6,6 +6,14 @@ throughout: what training sees is what sampling sees. `base` is what all stages 
 a further loss, `initialise` says where a model starts.
 """
 
+from typing import Any
+
+from torch import nn
+
+from pcdm_core.vae import Autoencoder
+
+from ..config import StageRun
+from ..features.protocol import Features
 from .autoencoder import AutoencoderStage
 from .base import TIMESTEP, Batch, Frozen, StageModule, features_of, keep_rows
 from .inpainting import InpaintingStage
@@ -14,5 +22,19 @@ from .refining import RefiningStage, sharpened
 
 __all__ = [
     "TIMESTEP", "AutoencoderStage", "Batch", "Frozen", "InpaintingStage", "PriorStage",
-    "RefiningStage", "StageModule", "features_of", "keep_rows", "sharpened",
+    "RefiningStage", "StageModule", "build_stage", "features_of", "keep_rows", "sharpened",
 ]  # fmt: skip
+
+
+def build_stage(
+    name: str, model: Any, features: Features, autoencoder: Autoencoder | None, run: StageRun,
+    seed: int,
+) -> StageModule:  # fmt: skip
+    """Stage 1, 2 or 3 around a model, on features that are computed or read outside of it."""
+    if name == "prior":
+        return PriorStage(model, features, run, seed)
+    assert autoencoder is not None
+    frozen = Frozen(autoencoder, nn.Identity())
+    if name == "inpainting":
+        return InpaintingStage(model, None, frozen, features, run, seed)
+    return RefiningStage(model, frozen, features, None, run, seed)
