@@ -157,8 +157,8 @@ def passes(
         dim, canvas = inpainting.config.embedding_dim, (channels, height, 2 * width)
         embeds = None if dim is None else empty(poses, dim)
         pose_map = empty(poses, 3, preset.height, 2 * preset.width)
-        known = empty(1, *canvas).expand(poses, -1, -1, -1)
-        run(inpainting, embeds, known, pose_map, shape=canvas)
+        canvas_rows = empty(1, *canvas).expand(poses, -1, -1, -1)
+        run(inpainting, embeds, canvas_rows, pose_map, shape=canvas)
 
     def refine() -> None:
         latents = empty(poses, channels, height, width)

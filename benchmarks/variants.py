@@ -48,8 +48,8 @@ def in_types(
     components: Mapping[str, Any], types: torch.dtype | Mapping[str, torch.dtype]
 ) -> dict[str, Any]:
     """Copies of the components, all in one type or each in its own."""
-    own = types if isinstance(types, Mapping) else dict.fromkeys(components, types)
-    return {name: copy.deepcopy(part).to(own[name]) for name, part in components.items()}
+    of_each = types if isinstance(types, Mapping) else dict.fromkeys(components, types)
+    return {name: copy.deepcopy(part).to(of_each[name]) for name, part in components.items()}
 
 
 # --- arms -----------------------------------------------------------------------------------------

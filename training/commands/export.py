@@ -67,21 +67,21 @@ def export_stage(
             f"belong to which part. Let the run end; its weights/ folder is what to take."
         )
     tensors = trained_state(state, averaged=averaged)
-    written: list[Path] = []
+    paths: list[Path] = []
     for name, described in state["components"].items():
         component: Component = name
         config = config_from_dict(CONFIGS[component], described["config"])
         model = build(component, config, "meta")
         prefix = described["prefix"]
-        own = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-        wanted = set(model.state_dict())
-        model.load_state_dict({k: v for k, v in own.items() if k in wanted}, assign=True)
+        part = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+        names = set(model.state_dict())
+        model.load_state_dict({k: v for k, v in part.items() if k in names}, assign=True)
         note = {**state.get("note", {}), "step": str(state["step"]), "averaged": str(averaged)}
         limit = {"max_shard_bytes": None} if whole else {}
         path = out / f"{component}.safetensors"
         save_model(model, path, stage=component, config=config, dtype=dtype, metadata=note, **limit)
-        written.append(path)
-    return written
+        paths.append(path)
+    return paths
 
 
 def export_run(run: Path, out: Path, **options: Any) -> list[Path]:
@@ -93,7 +93,7 @@ def export_run(run: Path, out: Path, **options: Any) -> list[Path]:
     folders = (
         [run, *sorted(path for path in run.iterdir() if path.is_dir())] if run.is_dir() else []
     )
-    stages = [path for path in folders if CheckpointFolder(path).found()]
+    stages = [path for path in folders if CheckpointFolder(path).every()]
     finished = sorted((run / "weights").glob("*.safetensors*"))
     if not stages and not finished:
         raise FileNotFoundError(
@@ -101,14 +101,14 @@ def export_run(run: Path, out: Path, **options: Any) -> list[Path]:
             f"training), or a stage's folder in it."
         )
     out.mkdir(parents=True, exist_ok=True)
-    written = [path for stage in stages for path in export_stage(stage, out, **options)]
-    made = {path.name.split(".")[0] for path in written}
+    paths = [path for stage in stages for path in export_stage(stage, out, **options)]
+    parts = {path.name.split(".")[0] for path in paths}
     for path in finished:
-        if path.name.split(".")[0].split("-0")[0] not in made:
+        if path.name.split(".")[0].split("-0")[0] not in parts:
             target = out / path.name
             write_bytes(target, path.read_bytes())
-            written.append(target)
-    return written
+            paths.append(target)
+    return paths
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -121,14 +121,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     dtype = DTYPES[options.dtype]
     try:
-        written = export_run(options.run, options.out, averaged=not options.raw, dtype=dtype)
+        paths = export_run(options.run, options.out, averaged=not options.raw, dtype=dtype)
     except (CheckpointError, OSError, ValueError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
-    for path in written:
+    for path in paths:
         if path.name.endswith(".safetensors") and "-of-" not in path.name:
-            found = inspect(path)
-            print(f"{path}: {found.component}, {found.parameters:,} parameters")
+            file = inspect(path)
+            print(f"{path}: {file.component}, {file.parameters:,} parameters")
     return 0
 
 

@@ -90,8 +90,8 @@ class RecipeRun:
             if coarse is None:
                 pictures, coarse = self._draw_coarse(pictures, encoders, coarse_weights)
             pictures, paths = coarse_of(pictures, coarse)
-            kept = {path: digest for path, digest in zip(pictures.paths, digests, strict=True)}
-            digests = [kept[path] for path in pictures.paths]
+            by_path = dict(zip(pictures.paths, digests, strict=True))
+            digests = [by_path[path] for path in pictures.paths]
         self.pictures = pictures
         self.cache_args = (cache, pictures, digests, self.preset, self.encoders)
         self.cache_dtype, self.coarse = cache_dtype, paths
@@ -145,8 +145,8 @@ class RecipeRun:
             begun = start_from_base(model, base)
             logger.info("%d tensors from %s, %d fresh", begun.copied, base, len(begun.fresh))
         if start is not None:
-            left = warm_start(model, load_component(start, name).float().state_dict())
-            logger.info("started from %s; %d tensors stay fresh", start, len(left))
+            fresh = warm_start(model, load_component(start, name).float().state_dict())
+            logger.info("started from %s; %d tensors stay fresh", start, len(fresh))
         if run.gradient_checkpointing:
             enable_checkpointing(model)
         return build_stage(name, model, features, self.encoders.autoencoder, run, seed)

@@ -224,9 +224,9 @@ def load_people(
         ValueError: the pictures have another size than the preset, or different versions of the
             generator drew them.
     """
-    found = identity_folders(root, split)[:limit]
-    check_generator(found)  # those read before as well
-    folders = found[skip:]
+    every = identity_folders(root, split)[:limit]
+    check_generator(every)  # those read before as well
+    folders = every[skip:]
     if not folders:
         raise FileNotFoundError(
             f"{Path(root) / split}: no rendered people. Make some with "
@@ -258,10 +258,10 @@ def people_of_pictures(pictures: PictureSet, preset: Preset) -> People:
     for row, path in enumerate(pictures.paths):
         picture = fit(load_picture(path), height, width, mode)[0]
         columns["pictures"].append(to_uint8(picture)[0].transpose(2, 0, 1))
-        drawn = draw_people(
+        skeleton = draw_people(
             people_of(poses.select(row)), height, width, preset.inpainting.skeleton_reduction
         )
-        columns["skeletons"].append(drawn.transpose(2, 0, 1))
+        columns["skeletons"].append(skeleton.transpose(2, 0, 1))
         for name, side in sides.items():
             squashed = to_uint8(resize(picture, side, side))[0]
             columns[name].append(squashed.transpose(2, 0, 1))

@@ -51,13 +51,13 @@ class DistillRun(MiniRun):
     """Students of one folder of weights; the teacher's frozen parts are copied beside them."""
 
     def __init__(self, config: TrainConfig, data: Path, out: Path, teacher: Path) -> None:
-        known = load_component(teacher, "inpainting").config
-        preset = preset_of("inpainting", known, teacher / "inpainting.safetensors")
+        model = load_component(teacher, "inpainting").config
+        preset = preset_of("inpainting", model, teacher / "inpainting.safetensors")
         config = replace(
             config,
             height=config.height or preset.height,
             width=config.width or preset.width,
-            skeleton_reduction=known.skeleton_reduction,
+            skeleton_reduction=model.skeleton_reduction,
         )
         super().__init__(config, data, out)
         self.teacher = teacher
@@ -187,14 +187,14 @@ def compare_with_teacher(
     digest = weights_sha256(teacher)
     guides = PCDMsPipeline.from_folder(teacher, device=device)
     learns = PCDMsPipeline.from_folder(student, device=device)
-    chosen = {"default": Variant(guides, digest, {"steps": TABLE_STEPS})}
+    variants = {"default": Variant(guides, digest, {"steps": TABLE_STEPS})}
     for steps in TEACHER_STEPS:
-        chosen[f"teacher {steps} steps"] = Variant(guides, digest, {"steps": steps})
-    chosen["student 4 steps"] = Variant(
+        variants[f"teacher {steps} steps"] = Variant(guides, digest, {"steps": steps})
+    variants["student 4 steps"] = Variant(
         learns, weights_sha256(student), {"steps": TABLE_STEPS, "fast": "student"}
     )
     judges = Judges.load("auto", DEFAULT_FILE, device)
-    figures = compare(output, held_out, chosen, judges, TABLE_STEPS, processes)
+    figures = compare(output, held_out, variants, judges, TABLE_STEPS, processes)
     return verdicts(figures["reports"], figures["records"])
 
 
@@ -208,17 +208,17 @@ def verdicts(
     rows = {name: report["methods"][last] for name, report in reports.items()}
     lines: list[tuple[str, bool | None]] = []
     for figure, sign in (("ssim", 1), ("pck", 1), ("st_lpips", -1), ("laplacian_ratio", 0)):
-        theirs, own = rows["default"].get(figure), rows["student 4 steps"].get(figure)
-        if theirs is None or own is None or not theirs[0]:
+        theirs, ours = rows["default"].get(figure), rows["student 4 steps"].get(figure)
+        if theirs is None or ours is None or not theirs[0]:
             lines.append((f"{figure} within 5 % of the teacher at 20 steps", None))
             continue
-        change = own[0] / theirs[0] - 1
-        held = sign * change >= -WITHIN if sign else abs(change) <= WITHIN
-        lines.append((f"{figure} within 5 % of the teacher at 20 steps ({change:+.1%})", held))
+        change = ours[0] / theirs[0] - 1
+        passes = sign * change >= -WITHIN if sign else abs(change) <= WITHIN
+        lines.append((f"{figure} within 5 % of the teacher at 20 steps ({change:+.1%})", passes))
     gain = mean_of(records["student 4 steps"], records["teacher 4 steps"], last, "st_lpips")
-    held = None if gain is None else bool(gain[2] < 0)
-    told = "" if gain is None else f" ({gain[0]:+.4f} [{gain[1]:.4f}, {gain[2]:.4f}])"
-    lines.append((f"st_lpips better than the teacher's at 4 steps{told}", held))
+    passes = None if gain is None else bool(gain[2] < 0)
+    interval = "" if gain is None else f" ({gain[0]:+.4f} [{gain[1]:.4f}, {gain[2]:.4f}])"
+    lines.append((f"st_lpips better than the teacher's at 4 steps{interval}", passes))
     return lines
 
 
@@ -266,9 +266,9 @@ def main(arguments: list[str] | None = None) -> int:
                     (f"{SIZE_LIMIT / 1e6:.0f} MB at most ({size / 1e6:.1f})", size <= SIZE_LIMIT)
                 )
                 words = {True: "pass", False: "FAIL", None: "not measured"}
-                for text, held in lines:
-                    print(f"- {words[held]}: {text}")
-                good = all(held for _, held in lines)
+                for text, passes in lines:
+                    print(f"- {words[passes]}: {text}")
+                good = all(passes for _, passes in lines)
                 print(
                     "The student ships." if good else "No student ships: teacher, 4 steps, it is."
                 )

@@ -95,8 +95,8 @@ class Distillation:
 
     def alphas(self, table: Tensor, timesteps: Tensor) -> Tensor:
         """alpha_bar [B, 1, 1, 1]; before the first timestep (-1) there is no noise."""
-        known = table[timesteps.clamp(min=0)]
-        return torch.where(timesteps < 0, 1.0, known).view(-1, 1, 1, 1)
+        levels = table[timesteps.clamp(min=0)]
+        return torch.where(timesteps < 0, 1.0, levels).view(-1, 1, 1, 1)
 
     @torch.no_grad()
     def teach(
@@ -180,13 +180,13 @@ class StudentInpainting(InpaintingStage):
         return batch | {"part": _part(self, samples)}
 
     def forward(self, batch: Batch) -> Tensor:
-        given = (
+        inputs = (
             batch["patch_tokens"],
             batch["target_embeds"],
             batch["source_latents"],
             batch["pose_map"],
         )
-        return _forward(self, batch, given)
+        return _forward(self, batch, inputs)
 
 
 class StudentRefining(RefiningStage):
@@ -221,18 +221,18 @@ class StudentRefining(RefiningStage):
 def _part(stage: StudentInpainting | StudentRefining, samples: Tensor) -> Tensor:
     """Which of the student's steps a sample trains [B]."""
     steps = stage.distillation.settings.steps
-    drawn = stage._uniform(TIMESTEP, samples, 1)[:, 0]  # pyright: ignore[reportPrivateUsage]
-    return (drawn * steps).to(torch.int64)
+    share = stage._uniform(TIMESTEP, samples, 1)[:, 0]  # pyright: ignore[reportPrivateUsage]
+    return (share * steps).to(torch.int64)
 
 
 def _forward(
-    stage: StudentInpainting | StudentRefining, batch: Batch, given: tuple[Tensor, ...]
+    stage: StudentInpainting | StudentRefining, batch: Batch, inputs: tuple[Tensor, ...]
 ) -> Tensor:
     with torch.no_grad():
         teacher: Any = stage.model
-        cond = teacher.condition(*given)
+        cond = teacher.condition(*inputs)
         null = teacher.unconditional(cond)
         taught = stage.distillation.teach(teacher, stage.table, batch, cond, null)
     student = stage.student.bound(stage.student.merged())
-    own = student.condition(*given)
-    return stage.distillation.loss(student, own, stage.table, batch, taught, stage.run)
+    student_cond = student.condition(*inputs)
+    return stage.distillation.loss(student, student_cond, stage.table, batch, taught, stage.run)

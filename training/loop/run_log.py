@@ -63,8 +63,8 @@ class RunLog:
         folder.mkdir(parents=True, exist_ok=True)
         if self.path.is_file():
             lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if _step_of(line) <= step]
-            write_text(self.path, "".join(line + "\n" for line in kept))
+            past = [line for line in lines if _step_of(line) <= step]
+            write_text(self.path, "".join(line + "\n" for line in past))
         if tensorboard:
             self.writer = _summary_writer(folder / "tensorboard", step + 1)
 

@@ -129,8 +129,8 @@ class StageModule(nn.Module):
             with torch.autocast(x0.device.type, enabled=False):
                 with torch.no_grad():
                     truths = decode(half(batch["x0"]))
-                given = decode(half(x0).float()), truths, *pose, half(batch["weight"])
-                return strength * perception(*given)
+                inputs = decode(half(x0).float()), truths, *pose, half(batch["weight"])
+                return strength * perception(*inputs)
 
         return loss
 

@@ -66,8 +66,8 @@ class RefiningStage(StageModule):
         drops = self._uniform(DROP, samples, 2)
         coarse_kept = drops[:, 1] >= run.drop_coarse
         if self._null_is_encoded:
-            kept = coarse_kept[:, None, None, None]
-            moments = torch.where(kept, moments, features.null_moments())
+            keep = coarse_kept[:, None, None, None]
+            moments = torch.where(keep, moments, features.null_moments())
         coarse_latents = self._latents(autoencoder, CONDITION, samples, moments)
         start: Batch = {}
         if run.noised == "coarse":
@@ -91,16 +91,16 @@ class RefiningStage(StageModule):
     def forward(self, batch: Batch) -> Tensor:
         cond = self.model.condition(batch["patch_tokens"], batch["coarse_latents"])
         null = self.model.unconditional(cond)
-        kept = keep_rows(cond, null, batch["tokens_kept"], batch["tokens_kept"])
+        mixed = keep_rows(cond, null, batch["tokens_kept"], batch["tokens_kept"])
         if not self._null_is_encoded:
             rows = batch["coarse_kept"][:, None, None, None]
-            kept = replace(kept, concat=torch.where(rows, cond.concat, null.concat))
+            mixed = replace(mixed, concat=torch.where(rows, cond.concat, null.concat))
         return denoising_loss(
             self.model,
             self.schedule,
             self.table,
             batch["x0"],
-            kept,
+            mixed,
             noise=batch["noise"],
             timesteps=batch["timesteps"],
             weight=batch["weight"],

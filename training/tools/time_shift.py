@@ -60,18 +60,18 @@ def shift_file(path: Path, timesteps: int) -> int:
         CheckpointError: it cannot be read.
         ValueError: it is not a file of stage 2 or 3.
     """
-    found = inspect(path)
-    if found.component not in ("inpainting", "refining"):
+    file = inspect(path)
+    if file.component not in ("inpainting", "refining"):
         raise ValueError(
-            f"{path}: expected the model of stage 2 or 3, found {found.component}; only these "
+            f"{path}: expected the model of stage 2 or 3, found {file.component}; only these "
             f"are told a timestep by a UNet."
         )
-    model = load_model(path, stage=found.component)
+    model = load_model(path, stage=file.component)
     dtype = next(model.parameters()).dtype
     shift_timesteps(model, timesteps)
-    now = int(found.metadata.get(NOTE, "0")) + timesteps
-    note = {**found.metadata, NOTE: str(now)}
-    save_model(model, path, stage=found.component, config=found.config, dtype=dtype, metadata=note)
+    now = int(file.metadata.get(NOTE, "0")) + timesteps
+    note = {**file.metadata, NOTE: str(now)}
+    save_model(model, path, stage=file.component, config=file.config, dtype=dtype, metadata=note)
     return now
 
 
