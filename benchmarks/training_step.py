@@ -83,9 +83,7 @@ class Case:
     @property
     def rows(self) -> Tensor:
         """[P, 2 or 3], as the stage's `prepare` takes them."""
-        pairs = self.pictures.pairs
-        numbers = torch.arange(len(pairs))[:, None]
-        return torch.cat([pairs, numbers], dim=1) if self.name == "refining" else pairs
+        return self.coarse.rows if self.name == "refining" else self.pictures.pairs
 
     def stage(self, features: Features, autoencoder: Any, device: torch.device) -> StageModule:
         """The stage with the same fresh weights each time."""

@@ -41,7 +41,7 @@ ALL = "all"
 SAVE = "checkpoints.save"
 RECIPE_PARTS = (
     "perception.train_perception", "train_mini.fit_encoders", "train_mini.train_inpainting",
-    "components.save_components", "train_mini.train_prior", "train_mini.coarse",
+    "components.save_components", "train_mini.train_prior", "rendered_run.coarse",
     "train_mini.train_refining",
 )  # fmt: skip
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kills and limits of POSIX")

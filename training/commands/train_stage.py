@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,18 +16,20 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from pcdm_core.checkpoints import CheckpointError, load_component
+from pcdm_core.checkpoints import load_component
 from pcdm_core.checkpoints.signatures import Component
+from pcdm_core.cli import run
 from pcdm_core.config import STAGES, Preset, Stage
 from pcdm_core.presets import find_preset
 
 from ..coarse.pairs import chosen_pairs, coarse_of, has_weights, render_training_pairs
 from ..config import TrainConfig, load_config
 from ..data import LAYOUTS, ContentIndex, PictureSet, open_pictures
+from ..data.pairs import numbered
 from ..features.cached import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
 from ..loop.distributed import check_parallel
 from ..loop.precision import mixed_precision
-from ..loop.run_log import locked_run, record_run
+from ..loop.run_log import open_run
 from ..loop.sample_rng import seed_part
 from ..loop.sample_sheets import draw_sheet
 from ..loop.trainer import PairSource, Trainer
@@ -154,9 +155,7 @@ class RecipeRun:
     def rows(self) -> Tensor:
         """What a sample number stands for: source, target (and the coarse picture's number)."""
         pairs = self.pictures.pairs
-        if self.stage_name != "refining":
-            return pairs
-        return torch.cat([pairs, torch.arange(len(pairs))[:, None]], dim=1)
+        return numbered(pairs) if self.stage_name == "refining" else pairs
 
     def train(self, base: Path | None = None, start: Path | None = None) -> Path:
         """Everything, to the end; returns the folder of the finished weights."""
@@ -176,14 +175,13 @@ class RecipeRun:
                 "seed": str(config.seed),
             },
         )
-        if trainer.resume():
-            logger.info("%s goes on at step %d of %d", name, trainer.step, trainer.total)
+        trainer.resume()
         rows = self.rows()
-        shown = rows[:: max(len(rows) // SHEET_PAIRS, 1)][:SHEET_PAIRS].to(accelerator.device)
+        sheet_rows = rows[:: max(len(rows) // SHEET_PAIRS, 1)][:SHEET_PAIRS].to(accelerator.device)
         scale = self.preset.guidance_scale
         trainer.run_all(
             PairSource(rows, config.seed),
-            sheet=lambda: draw_sheet(stage, shown, guidance_scale=scale),
+            sheet=lambda: draw_sheet(stage, sheet_rows, guidance_scale=scale),
         )
         weights = self.out / "weights"
         if accelerator.is_main_process and trainer.is_sharded:
@@ -198,50 +196,44 @@ class RecipeRun:
 def main(arguments: list[str] | None = None) -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="run.py train", description=__doc__)
-    parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--config", type=Path, required=True, help="training/configs/*.yaml")
-    parser.add_argument("--choice", help="which of the file's sets of settings (paper or script)")
-    parser.add_argument("--data", type=Path, required=True, help="the data set's folder")
-    parser.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
-    parser.add_argument("--encoders", type=Path, required=True, help="folder of the frozen parts")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--cache", type=Path, help="features (default: cache/ in the run's folder)")
-    parser.add_argument("--cache-dtype", choices=["float32", "float16"], default="float32")
-    parser.add_argument("--coarse", type=Path, help="stage 3: stage 2's pictures, drawn elsewhere")
-    parser.add_argument(
-        "--coarse-weights",
-        type=Path,
-        help="stage 3: draw them with these weights (default: those finished in --out)",
-    )
-    parser.add_argument(
-        "--base", type=Path, help="start: SD-2.1's unet/, or Kandinsky-2.2's prior/"
-    )
-    parser.add_argument("--warm-start", type=Path, help="start: folder of weights of this pack")
+    add = parser.add_argument
+    add("stage", choices=STAGES)
+    add("--config", type=Path, required=True, help="training/configs/*.yaml")
+    add("--choice", help="which of the file's sets of settings (paper or script)")
+    add("--data", type=Path, required=True, help="the data set's folder")
+    add("--layout", default="auto", choices=["auto", *LAYOUTS])
+    add("--encoders", type=Path, required=True, help="folder of the frozen parts")
+    add("--out", type=Path, required=True, help="the run's folder")
+    add("--cache", type=Path, help="features (default: cache/ in the run's folder)")
+    add("--cache-dtype", choices=["float32", "float16"], default="float32")
+    add("--coarse", type=Path, help="stage 3: stage 2's pictures, drawn elsewhere")
+    add("--coarse-weights", type=Path,
+        help="stage 3: draw them with these weights (default: those in --out)")  # fmt: skip
+    add("--base", type=Path, help="start: SD-2.1's unet/, or Kandinsky-2.2's prior/")
+    add("--warm-start", type=Path, help="start: folder of weights of this pack")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    try:
-        config = load_config(options.config, choice=options.choice)
-        with locked_run(options.out):
-            record_run(options.out, config, ["train", *(arguments or sys.argv[1:])])
-            pictures = open_pictures(options.data, options.layout)
-            logger.info("%s", pictures.report())
-            run = RecipeRun(
-                config,
-                options.stage,
-                pictures,
-                options.encoders,
-                options.cache or options.out / "cache",
-                options.out,
-                coarse=options.coarse,
-                coarse_weights=options.coarse_weights,
-                cache_dtype=options.cache_dtype,
-            )
-            weights = run.train(options.base, options.warm_start)
-    except (CheckpointError, ValueError, OSError, FloatingPointError) as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 2
+    return run(lambda: train(options, arguments), "train")
+
+
+def train(options: argparse.Namespace, arguments: list[str] | None) -> None:
+    """Train one stage on a data set."""
+    config = load_config(options.config, choice=options.choice)
+    with open_run(options.out, config, "train", arguments):
+        pictures = open_pictures(options.data, options.layout)
+        logger.info("%s", pictures.report())
+        recipe = RecipeRun(
+            config,
+            options.stage,
+            pictures,
+            options.encoders,
+            options.cache or options.out / "cache",
+            options.out,
+            coarse=options.coarse,
+            coarse_weights=options.coarse_weights,
+            cache_dtype=options.cache_dtype,
+        )
+        weights = recipe.train(options.base, options.warm_start)
     print(f"Finished weights: {weights}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from pcdm_core.pose.render import draw_people, people_of
 from ..synthetic.camera import openpose_visibility
 from ..synthetic.dataset import check_generator
 from . import PictureSet
+from .pairs import numbered
 
 
 def _normalised(pictures: Tensor) -> Tensor:
@@ -111,6 +112,11 @@ class CoarsePictures:
 
     pictures: Tensor  # uint8 [M, 3, H, W]
     pairs: Tensor  # int64 [M, 2] rows of People
+
+    @property
+    def rows(self) -> Tensor:
+        """int64 [M, 3] on the CPU: stage 3's samples, see `numbered`."""
+        return numbered(self.pairs.cpu())
 
     def to(self, device: torch.device | str) -> CoarsePictures:
         """The same on another device."""

@@ -4,7 +4,7 @@
 the preset is fitted to people of the training split in closed form. Pictures of unseen people, as
 they are and after a round trip through it, are read by the pose detector: no model can be read
 better than they are. What a size costs in training is counted by `python -m
-benchmarks.training_step --count`.
+benchmarks.training_flops`.
 """
 
 from __future__ import annotations

@@ -133,6 +133,7 @@ class RunState:
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         if self.run.minutes is not None:
             self.total = int(state["total"])
+        logger.info("%s goes on at step %d of %d", self.folder.name, self.step, self.total)
         return True
 
     def _check_settings(self, before: dict[str, Any] | None) -> None:

@@ -15,14 +15,15 @@ from pcdm_core.vae import Autoencoder
 from ..config import StageRun
 from ..features.protocol import Features
 from .autoencoder import AutoencoderStage
-from .base import TIMESTEP, Batch, Frozen, StageModule, features_of, keep_rows
+from .base import TIMESTEP, Batch, DenoisingStage, Frozen, StageModule, features_of, keep_rows
 from .inpainting import InpaintingStage
 from .prior import PriorStage
 from .refining import RefiningStage, sharpened
 
 __all__ = [
-    "TIMESTEP", "AutoencoderStage", "Batch", "Frozen", "InpaintingStage", "PriorStage",
-    "RefiningStage", "StageModule", "build_stage", "features_of", "keep_rows", "sharpened",
+    "TIMESTEP", "AutoencoderStage", "Batch", "DenoisingStage", "Frozen", "InpaintingStage",
+    "PriorStage", "RefiningStage", "StageModule", "build_stage", "features_of", "keep_rows",
+    "sharpened",
 ]  # fmt: skip
 
 
