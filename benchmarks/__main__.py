@@ -43,27 +43,56 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """All options."""
     parser = argparse.ArgumentParser(prog="bench", description=(__doc__ or "").split("\n")[0])
-    add, count = parser.add_argument, COUNT.parse
-    add("--json", type=Path, required=True, help="where the figures go")
-    add("--readme", action="store_true", help="regenerate the table in README.md")
-    add("--models", nargs="+", choices=POSES, help="mini: the weights that ship; published: random "
-        "weights of that size (default: mini, and on a GPU both)")  # fmt: skip
-    add("--weights", type=Path, help="a folder in place of the shipped weights")
-    add("--size", type=parse_size, default=(512, 352),
-        help="HEIGHTxWIDTH of the published size (default 512x352)")  # fmt: skip
-    add("--poses", type=count, nargs="+", help="of a source (default: mini 1 4 16 64, else 1 4 16)")
-    add("--samples", type=count, nargs="+", default=[1, 4], help="of a pose (default 1 4)")
-    add("--fast", nargs="*", default=["10-steps", "4-steps", "fast"],
+    parser.add_argument("--json", type=Path, required=True, help="where the figures go")
+    parser.add_argument("--readme", action="store_true", help="regenerate the table in README.md")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        choices=POSES,
+        help="mini: the weights that ship; published: random "
+        "weights of that size (default: mini, and on a GPU both)",
+    )
+    parser.add_argument("--weights", type=Path, help="a folder in place of the shipped weights")
+    parser.add_argument(
+        "--size",
+        type=parse_size,
+        default=(512, 352),
+        help="HEIGHTxWIDTH of the published size (default 512x352)",
+    )
+    parser.add_argument(
+        "--poses",
+        type=COUNT.parse,
+        nargs="+",
+        help="of a source (default: mini 1 4 16 64, else 1 4 16)",
+    )
+    parser.add_argument(
+        "--samples", type=COUNT.parse, nargs="+", default=[1, 4], help="of a pose (default 1 4)"
+    )
+    parser.add_argument(
+        "--fast",
+        nargs="*",
+        default=["10-steps", "4-steps", "fast"],
         choices=[name for name in FAST_PRESETS if name != STUDENT],  # it needs other weights
-        help="presets that change the pictures, at one pose (default: %(default)s)")  # fmt: skip
-    add("--steps", type=count, default=20, help="of every stage (default 20)")
-    add("--rounds", type=count, default=5, help="timed runs of every arm (default 5)")
-    add("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
-    add("--dtype", choices=("float32", "float16", "bfloat16"),
-        help="of the pack's arms (default: float16 on a GPU, float32 on a CPU)")  # fmt: skip
-    add("--compile", action="store_true",
-        help="measure one pose compiled as well; compiling takes minutes")  # fmt: skip
-    add("--threads", type=count, help="on a CPU (default: one a core)", default=os.cpu_count())
+        help="presets that change the pictures, at one pose (default: %(default)s)",
+    )
+    parser.add_argument("--steps", type=COUNT.parse, default=20, help="of every stage (default 20)")
+    parser.add_argument(
+        "--rounds", type=COUNT.parse, default=5, help="timed runs of every arm (default 5)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "bfloat16"),
+        help="of the pack's arms (default: float16 on a GPU, float32 on a CPU)",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="measure one pose compiled as well; compiling takes minutes",
+    )
+    parser.add_argument(
+        "--threads", type=COUNT.parse, help="on a CPU (default: one a core)", default=os.cpu_count()
+    )
     return parser
 
 

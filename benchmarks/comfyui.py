@@ -163,14 +163,15 @@ def summary(ways: Sequence[Way]) -> list[dict[str, Any]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table; with --json write the figures too."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    add, count = parser.add_argument, COUNT.parse
-    add("--json", type=Path, help="where the figures go")
-    add("--readme", action="store_true", help="regenerate the table in README.md")
-    add("--workflows", nargs="+", choices=WORKFLOWS, default=list(WORKFLOWS))
-    add("--steps", type=count, default=20, help="of every stage (default 20)")
-    add("--rounds", type=count, default=7, help="timed runs of every way")
-    add("--threads", type=count, default=os.cpu_count(), help="of both processes")
-    add("--host-options", default="", help="further arguments of ComfyUI's")
+    parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--readme", action="store_true", help="regenerate the table in README.md")
+    parser.add_argument("--workflows", nargs="+", choices=WORKFLOWS, default=list(WORKFLOWS))
+    parser.add_argument("--steps", type=COUNT.parse, default=20, help="of every stage (default 20)")
+    parser.add_argument("--rounds", type=COUNT.parse, default=7, help="timed runs of every way")
+    parser.add_argument(
+        "--threads", type=COUNT.parse, default=os.cpu_count(), help="of both processes"
+    )
+    parser.add_argument("--host-options", default="", help="further arguments of ComfyUI's")
     options = parser.parse_args(arguments)
     comfyui = Path(os.environ.get(COMFYUI) or "nowhere").resolve()
     if not (comfyui / "comfy" / "samplers.py").is_file():

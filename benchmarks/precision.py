@@ -137,15 +137,17 @@ def markdown(report: dict[str, Any]) -> str:
 def build_parser() -> argparse.ArgumentParser:
     """All options."""
     parser = argparse.ArgumentParser(prog="precision", description=(__doc__ or "").split("\n")[0])
-    add, count, types = parser.add_argument, COUNT.parse, ("bfloat16", "float16")
-    add("--json", type=Path, required=True, help="where the figures go")
-    add("--weights", type=Path, help="a folder in place of the shipped weights")
-    add("--types", nargs="+", choices=types, default=types)
-    add("--people", type=count, default=4, help="of those that ship (default 4)")
-    add("--steps", type=count, default=20, help="of every stage (default 20)")
-    add("--guidance-scale", type=GUIDANCE_SCALE.parse, help="of stages 2 and 3")
-    add("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
-    add("--threads", type=count, default=os.cpu_count(), help="on a CPU")
+    types = ("bfloat16", "float16")
+    parser.add_argument("--json", type=Path, required=True, help="where the figures go")
+    parser.add_argument("--weights", type=Path, help="a folder in place of the shipped weights")
+    parser.add_argument("--types", nargs="+", choices=types, default=types)
+    parser.add_argument(
+        "--people", type=COUNT.parse, default=4, help="of those that ship (default 4)"
+    )
+    parser.add_argument("--steps", type=COUNT.parse, default=20, help="of every stage (default 20)")
+    parser.add_argument("--guidance-scale", type=GUIDANCE_SCALE.parse, help="of stages 2 and 3")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    parser.add_argument("--threads", type=COUNT.parse, default=os.cpu_count(), help="on a CPU")
     return parser
 
 

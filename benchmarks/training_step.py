@@ -154,15 +154,16 @@ def measure(case: Case, precision: str, rounds: int, device: str) -> dict[str, o
 def main(arguments: list[str] | None = None) -> int:
     """Print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add = parser.add_argument
-    add("--preset", default="mini")
-    add("--stage", default="inpainting", choices=list(STAGE_TABLES))
-    add("--size", type=parse_size, help="HEIGHTxWIDTH (default: the preset's)")
-    add("--batch", type=COUNT.parse, default=8)
-    add("--count", action="store_true", help="count operations instead, without values")
-    add("--rounds", type=COUNT.parse, default=10)
-    add("--precision", default="no", choices=["no", "fp16", "bf16"])
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--preset", default="mini")
+    parser.add_argument("--stage", default="inpainting", choices=list(STAGE_TABLES))
+    parser.add_argument("--size", type=parse_size, help="HEIGHTxWIDTH (default: the preset's)")
+    parser.add_argument("--batch", type=COUNT.parse, default=8)
+    parser.add_argument(
+        "--count", action="store_true", help="count operations instead, without values"
+    )
+    parser.add_argument("--rounds", type=COUNT.parse, default=10)
+    parser.add_argument("--precision", default="no", choices=["no", "fp16", "bf16"])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         case = Case(options, Path(folder))

@@ -188,14 +188,17 @@ def ship(weights: Path, target: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="run.py train-mini", description=__doc__)
-    add = parser.add_argument
-    add("--config", type=Path, default=Path("training/configs/mini.yaml"))
-    add("--data", type=Path, default=Path("data/people"), help="rendered people")
-    add("--out", type=Path, default=Path("runs/mini"), help="the run's folder")
-    add("--warm-start", type=Path, help="folder of exported weights to start from")
-    add("--ship", type=Path, help="copy the finished weights to this folder")
-    add("--follow", type=COUNT.parse, metavar="N",
-        help="start training at N rendered people and take in the others as they come")  # fmt: skip
+    parser.add_argument("--config", type=Path, default=Path("training/configs/mini.yaml"))
+    parser.add_argument("--data", type=Path, default=Path("data/people"), help="rendered people")
+    parser.add_argument("--out", type=Path, default=Path("runs/mini"), help="the run's folder")
+    parser.add_argument("--warm-start", type=Path, help="folder of exported weights to start from")
+    parser.add_argument("--ship", type=Path, help="copy the finished weights to this folder")
+    parser.add_argument(
+        "--follow",
+        type=COUNT.parse,
+        metavar="N",
+        help="start training at N rendered people and take in the others as they come",
+    )
     options = parser.parse_args(arguments)
     return run(lambda: train(options, arguments), "train-mini")
 

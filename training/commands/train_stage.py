@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -94,8 +95,11 @@ class RecipeRun:
             by_path = dict(zip(pictures.paths, digests, strict=True))
             digests = [by_path[path] for path in pictures.paths]
         self.pictures = pictures
-        self.cache_args = (cache, pictures, digests, self.preset, self.encoders)
-        self.cache_dtype, self.coarse = cache_dtype, paths
+        self.coarse = paths
+        self.open_cache = partial(
+            FeatureCache, cache, pictures, digests, self.preset, self.encoders,
+            dtype=cache_dtype, coarse=paths,
+        )  # fmt: skip
 
     def _draw_coarse(
         self, pictures: PictureSet, encoders: Path, weights: Path | None
@@ -129,11 +133,11 @@ class RecipeRun:
         """The stage's features, computed where they are missing; processes share the work."""
         accelerator = self.accelerator
         share = accelerator.process_index, accelerator.num_processes
-        cache = FeatureCache(*self.cache_args, dtype=self.cache_dtype, coarse=self.coarse)
+        cache = self.open_cache()
         for kind in STAGE_TABLES[self.stage_name]:
             cache.fill(kind, batch=batch, share=share)
         accelerator.wait_for_everyone()
-        cache = FeatureCache(*self.cache_args, dtype=self.cache_dtype, coarse=self.coarse)
+        cache = self.open_cache()
         cache.complete(self.stage_name)
         return CachedFeatures(cache, accelerator.device)
 
@@ -196,21 +200,25 @@ class RecipeRun:
 def main(arguments: list[str] | None = None) -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="run.py train", description=__doc__)
-    add = parser.add_argument
-    add("stage", choices=STAGES)
-    add("--config", type=Path, required=True, help="training/configs/*.yaml")
-    add("--choice", help="which of the file's sets of settings (paper or script)")
-    add("--data", type=Path, required=True, help="the data set's folder")
-    add("--layout", default="auto", choices=["auto", *LAYOUTS])
-    add("--encoders", type=Path, required=True, help="folder of the frozen parts")
-    add("--out", type=Path, required=True, help="the run's folder")
-    add("--cache", type=Path, help="features (default: cache/ in the run's folder)")
-    add("--cache-dtype", choices=["float32", "float16"], default="float32")
-    add("--coarse", type=Path, help="stage 3: stage 2's pictures, drawn elsewhere")
-    add("--coarse-weights", type=Path,
-        help="stage 3: draw them with these weights (default: those in --out)")  # fmt: skip
-    add("--base", type=Path, help="start: SD-2.1's unet/, or Kandinsky-2.2's prior/")
-    add("--warm-start", type=Path, help="start: folder of weights of this pack")
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--config", type=Path, required=True, help="training/configs/*.yaml")
+    parser.add_argument("--choice", help="which of the file's sets of settings (paper or script)")
+    parser.add_argument("--data", type=Path, required=True, help="the data set's folder")
+    parser.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
+    parser.add_argument("--encoders", type=Path, required=True, help="folder of the frozen parts")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--cache", type=Path, help="features (default: cache/ in the run's folder)")
+    parser.add_argument("--cache-dtype", choices=["float32", "float16"], default="float32")
+    parser.add_argument("--coarse", type=Path, help="stage 3: stage 2's pictures, drawn elsewhere")
+    parser.add_argument(
+        "--coarse-weights",
+        type=Path,
+        help="stage 3: draw them with these weights (default: those in --out)",
+    )
+    parser.add_argument(
+        "--base", type=Path, help="start: SD-2.1's unet/, or Kandinsky-2.2's prior/"
+    )
+    parser.add_argument("--warm-start", type=Path, help="start: folder of weights of this pack")
     options = parser.parse_args(arguments)
     return run(lambda: train(options, arguments), "train")
 

@@ -203,14 +203,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="run.py distill", description=(__doc__ or "").split("\n")[0]
     )
-    add = parser.add_argument
-    add("--config", type=Path, default=Path("training/configs/student.yaml"))
-    add("--data", type=Path, default=Path("data/student-people"), help="rendered people")
-    add("--out", type=Path, default=Path("runs/student"), help="the run's folder")
-    add("--teacher", type=Path, help="folder of weights (default: those that ship)")
-    add("--pairs", type=NUMBER.parse, default=200,
-        help="of unseen people to compare on; 0 trains only")  # fmt: skip
-    add("--workers", type=COUNT.parse, default=1, help="processes that render and measure")
+    parser.add_argument("--config", type=Path, default=Path("training/configs/student.yaml"))
+    parser.add_argument(
+        "--data", type=Path, default=Path("data/student-people"), help="rendered people"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/student"), help="the run's folder")
+    parser.add_argument("--teacher", type=Path, help="folder of weights (default: those that ship)")
+    parser.add_argument(
+        "--pairs",
+        type=NUMBER.parse,
+        default=200,
+        help="of unseen people to compare on; 0 trains only",
+    )
+    parser.add_argument(
+        "--workers", type=COUNT.parse, default=1, help="processes that render and measure"
+    )
     options = parser.parse_args(arguments)
     return run(lambda: distill(options, arguments), "distill")
 

@@ -1,9 +1,9 @@
-"""The trainable stages: prepared batch in, loss out.
+"""The trainable stages, a file each: where a training batch is made, and its loss.
 
-`prepare` turns rows of people into tensors without gradient (latents, embeddings, noise); `forward`
-is the part that learns. The models' own `condition` and the one denoising loss in `losses` are used
-throughout: what training sees is what sampling sees. `base` is what all stages share, `perception`
-a further loss, `initialise` says where a model starts.
+`prepare` turns rows of people into the batch, tensors without gradient (latents, embeddings,
+noise); `forward` is the part that learns, from batch to loss. The models' own `condition` and the
+one denoising loss in `losses` are used throughout: what training sees is what sampling sees. `base`
+is what all stages share, `perception` a further loss, `initialise` says where a model starts.
 """
 
 from typing import Any

@@ -11,7 +11,6 @@ number undoes it, for training on.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ import torch
 from diffusers.models.embeddings import Timesteps
 from torch import Tensor, nn
 
-from pcdm_core.checkpoints import CheckpointError, inspect, load_model, save_model
+from pcdm_core.checkpoints import inspect, load_model, save_model
+from pcdm_core.cli import run
 from pcdm_core.ranges import Range
 
 NOTE = "timestep_shift"
@@ -83,13 +83,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--timesteps", type=TIMESTEPS.parse, required=True, help="how many later; 20 is much"
     )
     options = parser.parse_args(arguments)
-    try:
+
+    def shift() -> None:
         now = shift_file(options.file, options.timesteps)
-    except (CheckpointError, OSError, ValueError) as error:
-        print(f"time_shift: {error}", file=sys.stderr)
-        return 2
-    print(f"{options.file}: told {now} timesteps more than the sampler's")
-    return 0
+        print(f"{options.file}: told {now} timesteps more than the sampler's")
+
+    return run(shift, "time_shift")
 
 
 if __name__ == "__main__":
