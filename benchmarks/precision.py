@@ -12,15 +12,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 from pcdm_core import images
 from pcdm_core.checkpoints.components import load_components
@@ -54,22 +51,6 @@ COLUMNS = {
     "ssim_of_truth": ("SSIM of truth", ".4f"),
     "st_lpips_of_truth": ("ST-LPIPS of truth", ".4f"),
 }
-
-
-class HalfProducts(TorchDispatchMode):
-    """Products of halves with sums in fp32, rounded once: what GPUs compute, on any CPU.
-
-    A CPU without half arithmetic has these operators too, 15 times slower than fp32's.
-    """
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        options = kwargs or {}
-        if func.overloadpacket.__name__ not in ("convolution", "linear", "addmm", "mm", "bmm"):
-            return func(*args, **options)
-        if not any(isinstance(x, Tensor) and x.dtype == torch.float16 for x in args):
-            return func(*args, **options)
-        wide = tree_map_only(Tensor, lambda x: x.float(), args)
-        return tree_map_only(Tensor, lambda x: x.half(), func(*wide, **options))
 
 
 def example_people(count: int, preset: Preset) -> tuple[Tensor, Keypoints, Keypoints, Tensor]:
@@ -161,11 +142,8 @@ def measure(options: argparse.Namespace) -> None:
     outputs: dict[str, PCDMsOutput] = {}
     for name in ("float32", *options.types):
         sys.stderr.write(f"{name}\n")
-        by_casting = device == "cpu" and name == "float16"
-        products: AbstractContextManager[Any] = HalfProducts() if by_casting else nullcontext()
         pipeline = PCDMsPipeline(preset, **in_types(parts, getattr(torch, name)))
-        with products:
-            outputs[name] = pipeline(source, source_pose, target_pose, seed=SEED, **sampling)
+        outputs[name] = pipeline(source, source_pose, target_pose, seed=SEED, **sampling)
     expected, judge = outputs["float32"], judge_of(device)
     figures = {name: compare(output, expected, truth, judge) for name, output in outputs.items()}
     report = {"machine": machine(device), "preset": preset.name, **sampling}
