@@ -14,7 +14,7 @@ from .files import check_name, distinct_names, print_any_name
 from .offload import add_memory_options
 from .picture_files import add_picture_options
 from .ranges import COUNT, GUIDANCE_SCALE, NUMBER, PICTURES, SEED, STEPS, parse_size
-from .speed import add_fast_options, find_fast
+from .speed import STUDENT, add_fast_options, find_fast
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
     from torch import Tensor
@@ -290,7 +290,6 @@ def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
     """The pipeline of `--weights` on `--device` in `--dtype`."""
     import torch
 
-    from .checkpoints.components import chosen_student
     from .pipeline import PCDMsPipeline
 
     return PCDMsPipeline.from_folder(
@@ -298,7 +297,7 @@ def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
         device=pick_device(options.device),
         dtype=getattr(torch, options.dtype),
         with_refining=not getattr(options, "no_refining", False),
-        student=chosen_student(options.weights, options.student, options.fast),
+        student=options.student or options.fast == STUDENT,
         keep=options.keep,
         tiled=options.tiled,
         compile=options.compile,

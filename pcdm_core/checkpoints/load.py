@@ -8,7 +8,6 @@ metadata, else from the preset whose dimensions the file shows.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,10 +21,16 @@ from ..config import config_from_dict, config_to_dict
 from ..files import file_hash
 from ..presets import PRESETS
 from .detect import detect, facts_of, preset_config, recognise, some
-from .files import CheckpointError, WeightsFile, find_weights, read_state_dict, write_state_dict
+from .files import (
+    CheckpointError,
+    PathLike,
+    WeightsFile,
+    find_weights,
+    read_state_dict,
+    write_state_dict,
+)
 from .signatures import CONFIGS, TITLES, Component, Facts, dinov2_current, dinov2_published
 
-PathLike = str | os.PathLike[str]
 Device = torch.device | str
 DType = torch.dtype | None
 
