@@ -13,6 +13,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,10 @@ INDEX = ".index.json"
 DEEPSPEED = "mp_rank_00_model_states.pt"
 _PART = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}\.safetensors")
 # What a browser or git leaves in place of a file.
-_NOT_WEIGHTS: tuple[tuple[bytes, str], ...] = (
-    (b"version https://git-lfs", "a Git LFS pointer: run `git lfs pull` in its folder"),
-    (b"<!doctype html", "a web page, not weights: download the file itself"),
-    (b"<html", "a web page, not weights: download the file itself"),
-)
+_NOT_WEIGHTS: Mapping[tuple[bytes, ...], str] = {
+    (b"version https://git-lfs",): "a Git LFS pointer: run `git lfs pull` in its folder",
+    (b"<!doctype html", b"<html"): "a web page, not weights: download the file itself",
+}
 
 
 class CheckpointError(RuntimeError):
@@ -126,14 +126,13 @@ def read_state_dict(path: PathLike) -> WeightsFile:
     with path.open("rb") as file:
         head = file.read(64)
     if head[8:9] == b"{":
-        tensors, metadata = _read_safetensors(path)
-        return WeightsFile(path, tensors, metadata, "safetensors")
+        return WeightsFile(path, *_read_safetensors(path), "safetensors")
     is_zip = head[:4] == b"PK\x03\x04"
     if is_zip or head[:1] == b"\x80":
         return _read_pickle(path, is_zip)
     size = path.stat().st_size
-    for start, what in _NOT_WEIGHTS:
-        if head.lower().startswith(start):
+    for starts, what in _NOT_WEIGHTS.items():
+        if head.lower().startswith(starts):
             raise CheckpointError(f"{path} ({size} bytes) is {what}.")
     raise CheckpointError(
         f"{path} ({size} bytes) is neither safetensors nor a PyTorch file. "
@@ -255,10 +254,9 @@ def _read_pickle(path: Path, is_zip: bool) -> WeightsFile:
 
 def _ends(path: Path) -> bool:
     """Whether the directory at the end of a zip file is there."""
-    try:
+    with suppress(zipfile.BadZipFile):  # one is there, and damaged
         return zipfile.is_zipfile(path)
-    except zipfile.BadZipFile:  # one is there, and damaged
-        return False
+    return False
 
 
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -293,17 +291,17 @@ def write_state_dict(
     index = path.with_name(path.name + INDEX)
     stale = {path, index, *path.parent.glob(f"{path.stem}-?????-of-?????.safetensors")}
     check_name(path)
-    names = [path]
-    if len(groups) > 1:
-        numbers = range(1, len(groups) + 1)
-        endings = (f"{number:05d}-of-{len(groups):05d}.safetensors" for number in numbers)
-        names = [path.with_name(f"{path.stem}-{ending}") for ending in endings]
+    count = len(groups)
+    endings = [
+        f"-{number:05d}-of-{count:05d}" if count > 1 else "" for number in range(1, count + 1)
+    ]
+    names = [path.with_name(f"{path.stem}{end}{path.suffix}") for end in endings]
     temporary: dict[Path, Path] = {}  # by the name that the file will have
     try:
         for name, group in zip(names, groups, strict=True):
             temporary[name] = part_of(name)
             _save({key: ready[key] for key in group}, temporary[name], described)
-        if len(groups) > 1:
+        if count > 1:
             grouped = zip(names, groups, strict=True)
             weight_map = {key: name.name for name, group in grouped for key in group}
             content = json.dumps({"metadata": described, "weight_map": weight_map}, indent=1)
@@ -316,7 +314,7 @@ def write_state_dict(
             part.unlink(missing_ok=True)
     for old in stale - set(temporary):
         old.unlink(missing_ok=True)
-    return path if len(groups) == 1 else index
+    return path if count == 1 else index
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
