@@ -54,8 +54,8 @@ def check_vae(preset: Preset, vae: Any) -> None:
     if vae_channels != channels:
         raise ValueError(
             f"The VAE has latents of {vae_channels} channels, the encoders' {preset.name} preset "
-            f"has {channels}. Connect a VAE of Stable Diffusion 1 or 2 to the published presets, and "
-            f"none to the shipped set."
+            f"has {channels}. Connect a VAE of Stable Diffusion 1 or 2 to the published presets, "
+            f"and none to the shipped set."
         )
 
 

@@ -85,8 +85,8 @@ def test_the_position_table_is_resampled_off_centre_as_published() -> None:
     ramp = torch.arange(5.0).view(5, 1, 1).expand(5, 5, 24).reshape(1, 25, 24)
     with torch.no_grad():
         embeddings.position_embeddings[:, 1:] = ramp
-        found = embeddings.interpolate_pos_encoding(torch.empty(1, 17, 24), 56, 56)
-    rows = found[0, 1:, 0].view(4, 4)[:, 0]
+        table = embeddings.interpolate_pos_encoding(torch.empty(1, 17, 24), 56, 56)
+    rows = table[0, 1:, 0].view(4, 4)[:, 0]
     assert torch.all(rows[1:] > rows[:-1])
     assert torch.all(rows + rows.flip(0) < 3.95)
 

@@ -196,10 +196,10 @@ def test_flat_fields_tell_the_colours_of_patches() -> None:
     for code, bound in ((linear, 1e-3), (learned, 0.02)):
         latents = code.encode(pixels)
         factors, bias = code.patch_colours()
-        shown = torch.einsum("nchw,cr->nrhw", latents, factors) + bias[:, None, None]
+        colours = torch.einsum("nchw,cr->nrhw", latents, factors) + bias[:, None, None]
         exact = nn.functional.avg_pool2d(code.decode(latents), 4)
-        assert (shown - exact).square().mean().sqrt() < bound
-        assert (shown - means).square().mean().sqrt() < 0.1 * means.std()
+        assert (colours - exact).square().mean().sqrt() < bound
+        assert (colours - means).square().mean().sqrt() < 0.1 * means.std()
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ channels again.
 from __future__ import annotations
 
 import torch
-from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
@@ -82,8 +81,8 @@ def fit_code(
         ValueError: `earlier` has other patches or more channels.
     """
     size, channels = code.config.downscale, code.config.latent_channels
-    patches = rearrange(pixels, "n c (h p) (w q) -> (n h w) (c p q)", p=size, q=size)
-    patches = patches.cpu().double()  # which not every device has
+    patches = functional.unfold(pixels, size, stride=size)  # [N, 3 f f, h w]
+    patches = patches.transpose(1, 2).flatten(0, 1).cpu().double()  # which not every device has
     first = 0 if earlier is None else earlier.config.latent_channels
     mean = patches.mean(0)
     if earlier is not None:
