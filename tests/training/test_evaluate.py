@@ -18,9 +18,9 @@ from training.evaluation import __main__ as evaluate
 from training.evaluation import compare_settings as choices
 from training.evaluation import contact_sheets as sheets
 from training.evaluation.held_out_pairs import choose_pairs, clothed_regions, shots_of
+from training.evaluation.measure_pairs import pictures_folder
 from training.evaluation.pair_figures import figures_of
 from training.evaluation.pictures import METHODS, pictures_file, read_pictures
-from training.evaluation.run import pictures_folder
 from training.synthetic.dataset import Job, write_dataset
 from training.tools import export_examples
 
@@ -204,7 +204,7 @@ def test_rendered_and_stored_people_give_the_same_pair(data: Path):
     ):
         assert np.array_equal(mine.picture, stored.picture)
         assert np.array_equal(mine.mask, stored.mask)
-        assert np.array_equal(mine.found, stored.found)
+        assert np.array_equal(mine.detectable, stored.detectable)
 
 
 def test_the_truth_has_the_best_figures_and_recoloured_clothes_show_in_the_colour(data: Path):

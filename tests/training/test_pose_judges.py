@@ -45,11 +45,11 @@ def test_a_judge_that_is_right_gives_one_and_a_shift_of_a_tenth_of_the_height_ze
 
 
 def test_only_reported_joints_count_and_how_many_they_are_is_told(truth: Shot):
-    reported = truth.seen & (np.arange(18) < 8)
+    reported = truth.visible & (np.arange(18) < 8)
     wrong_elsewhere = np.where(reported[:, None], truth.xy, -100.0)
     (found,) = keypoint_figures(Says(wrong_elsewhere, reported), truth.picture[None], truth)
     assert found["pck"] == 1.0
-    assert found["joints"] == pytest.approx(reported.sum() / truth.seen.sum())
+    assert found["joints"] == pytest.approx(reported.sum() / truth.visible.sum())
 
 
 def test_a_picture_without_anybody_has_no_correct_joint(truth: Shot):

@@ -13,7 +13,7 @@ pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
 
 from training.commands.measure import main
 from training.evaluation.distances import frechet_distance
-from training.evaluation.folders import Judges, evaluate_folders, whole_batches
+from training.evaluation.folders import evaluate_folders, whole_batches
 from training.evaluation.inception import InceptionV3
 from training.evaluation.lpips import LPIPS
 from training.evaluation.protocols import PROTOCOLS, brought_to, reconstruction
@@ -155,7 +155,6 @@ def test_a_weight_file_that_is_not_the_published_one_is_refused(tmp_path: Path) 
 
 def test_every_column_is_there_with_its_count(folders: Path) -> None:
     torch.manual_seed(0)
-    judges = Judges(random_lpips(folders), InceptionV3().eval())
     (folders / "generated" / "x_to_nobody.png").write_bytes(b"")
     report = evaluate_folders(
         folders / "generated",
@@ -163,7 +162,8 @@ def test_every_column_is_there_with_its_count(folders: Path) -> None:
         PROTOCOLS["pcdms"],
         size=(96, 64),
         train=folders / "train",
-        judges=judges,
+        lpips=random_lpips(folders),
+        inception=InceptionV3().eval(),
     )
     columns = {column.name: column for column in report.columns}
     assert list(columns) == [
@@ -187,7 +187,7 @@ def test_fid_is_the_distance_of_inceptions_features(folders: Path) -> None:
         folders / "gt",
         PROTOCOLS["cfld"],
         size=(96, 64),
-        judges=Judges(inception=network),
+        inception=network,
     )
     columns = {column.name: column for column in report.columns}
 

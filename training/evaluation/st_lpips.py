@@ -1,8 +1,7 @@
 """ST-LPIPS: the shift-tolerant learned perceptual distance (Ghildyal and Liu, arXiv 2207.13686).
 
-Weights: the AlexNet variant inside the package stlpips-pytorch 0.0.2 (BSD-2). The package's own
-module imports torchvision and IPython, which this pack does not need, so the network is built here
-and only the package's weight file is read. Not comparable with LPIPS: name it ST-LPIPS.
+Weights: the AlexNet variant inside the package stlpips-pytorch 0.0.2 (BSD-2). Not comparable with
+LPIPS: name it ST-LPIPS.
 """
 
 from __future__ import annotations
@@ -11,14 +10,12 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from .lpips import WIDTHS, AlexNetMaps
+
 PACKAGE = "stlpips-pytorch"
-NAME = "st-lpips-alex"
-_WIDTHS = (64, 192, 384, 256, 256)
-_SHIFT = (-0.030, -0.088, -0.188)
-_SCALE = (0.458, 0.448, 0.450)
 #: The package's key of each convolution; the numbers are places in its list of layers.
 _KEYS = ("slice1.0", "slice2.5", "slice3.9", "slice4.11", "slice5.13")
 
@@ -29,8 +26,8 @@ def weights_file() -> Path:
     Raises:
         ImportError: the package is missing.
     """
-    found = importlib.util.find_spec("stlpips_pytorch")
-    folders = list(found.submodule_search_locations or []) if found is not None else []
+    spec = importlib.util.find_spec("stlpips_pytorch")
+    folders = list(spec.submodule_search_locations or []) if spec is not None else []
     if not folders:
         raise ImportError(
             f"ST-LPIPS needs the weights inside {PACKAGE}. Install it with: "
@@ -47,21 +44,13 @@ def _blur_half(x: Tensor) -> Tensor:
     return functional.conv2d(padded, kernel, stride=2, groups=x.shape[1])
 
 
-class STLPIPS(nn.Module):
+class STLPIPS(AlexNetMaps):
     """The distance of pictures [B, 3, H, W] in [-1, 1], at least 32 pixels on each side."""
 
+    name = "st-lpips-alex"
+
     def __init__(self) -> None:
-        super().__init__()
-        self.convolutions = nn.ModuleList(
-            [
-                nn.Conv2d(3, 64, 11, padding=2),
-                nn.Conv2d(64, 192, 5, padding=2),
-                nn.Conv2d(192, 384, 3, padding=1),
-                nn.Conv2d(384, 256, 3, padding=1),
-                nn.Conv2d(256, 256, 3, padding=1),
-            ]
-        )
-        self.heads = nn.ModuleList([nn.Conv2d(width, 1, 1, bias=False) for width in _WIDTHS])
+        super().__init__(stride=1)
 
     @classmethod
     def from_package(cls) -> STLPIPS:
@@ -73,7 +62,7 @@ class STLPIPS(nn.Module):
         state = torch.load(weights_file(), map_location="cpu", weights_only=True)
         network = cls()
         names = {f"convolutions.{k}": f"net.{key}" for k, key in enumerate(_KEYS)}
-        names |= {f"heads.{k}": f"lin{k}.model.1" for k in range(len(_WIDTHS))}
+        names |= {f"heads.{k}": f"lin{k}.model.1" for k in range(len(WIDTHS))}
         network.load_state_dict(
             {
                 name: state[f"{names[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}"]
@@ -82,19 +71,12 @@ class STLPIPS(nn.Module):
         )
         return network.requires_grad_(False).eval()
 
-    def features(self, pictures: Tensor) -> list[Tensor]:
-        """Five maps of unit vectors, from fine to coarse."""
-        shift = pictures.new_tensor(_SHIFT)[:, None, None]
-        scale = pictures.new_tensor(_SCALE)[:, None, None]
-        x = (pictures - shift) / scale
-        maps: list[Tensor] = []
-        for number, convolution in enumerate(self.convolutions):
-            if number in (1, 2):
-                x = _blur_half(functional.max_pool2d(x, 3, 1))
-            x = convolution(x)
-            x = torch.relu(_blur_half(x) if number == 0 else x)
-            maps.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
-        return maps
+    def level(self, number: int, x: Tensor) -> Tensor:
+        """A blur before every halving, so that a shift of a pixel changes little."""
+        if number in (1, 2):
+            x = _blur_half(functional.max_pool2d(x, 3, 1))
+        x = self.convolutions[number](x)
+        return _blur_half(x) if number == 0 else x
 
     @torch.no_grad()
     def forward(self, pictures: Tensor, truths: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,9 +87,7 @@ class STLPIPS(nn.Module):
         """
         total = pictures.new_zeros(len(pictures))
         local = pictures.new_zeros(len(pictures), 1, *pictures.shape[-2:])
-        pairs = zip(self.features(pictures), self.features(truths), self.heads, strict=True)
-        for a, b, head in pairs:
-            layer = head((a - b).square())
+        for layer in self.layers(pictures, truths):
             total = total + layer.mean((1, 2, 3))
             local = local + functional.interpolate(layer, local.shape[-2:], mode="bilinear")
         return total, local[:, 0]
