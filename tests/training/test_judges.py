@@ -10,8 +10,8 @@ import torch
 from pcdm_core.pose.pck import box_height, pck
 from training.evaluation.distances import KernelDistance, draws_of, frechet_distance
 from training.evaluation.efficientnet import Backbone
-from training.evaluation.st_lpips import STLPIPS
-from training.evaluation.texture import band, band_correlation, eroded, laplacian_energy
+from training.evaluation.lpips import STLPIPS
+from training.evaluation.metrics import band, band_correlation, eroded, laplacian_energy
 
 
 def needs(package: str) -> pytest.MarkDecorator:

@@ -20,72 +20,36 @@ WIDTH = 2048
 _SCALE = (0.458, 0.448, 0.45)
 _SHIFT = (-0.03, -0.088, -0.188)
 
-# A block: its convolutions (name, channels, kernel, stride) in branches of one step after another,
-# and the channels of the projection behind the average pooling; None pools the maximum. A step of
-# two convolutions forks. At stride 1 a convolution keeps the size, at stride 2 it has no padding.
-Convolution = tuple[str, int, tuple[int, int], int]
-Branch = list[list[Convolution]]
+# The blocks as the paper has them. A line is a branch: convolutions `name channels kernel`, one
+# after another, `&` where a step forks into two. At stride 1 they keep the size; `/2` halves it
+# without padding. Beside the branches lies a pooling: see `_BLOCKS`.
+_A = """
+branch1x1 64 1x1
+branch5x5_1 48 1x1, branch5x5_2 64 5x5
+branch3x3dbl_1 64 1x1, branch3x3dbl_2 96 3x3, branch3x3dbl_3 96 3x3"""
+_B = """
+branch3x3 384 3x3/2
+branch3x3dbl_1 64 1x1, branch3x3dbl_2 96 3x3, branch3x3dbl_3 96 3x3/2"""
+_C = """
+branch1x1 192 1x1
+branch7x7_1 {0} 1x1, branch7x7_2 {0} 1x7, branch7x7_3 192 7x1
+branch7x7dbl_1 {0} 1x1, branch7x7dbl_2 {0} 7x1, branch7x7dbl_3 {0} 1x7, branch7x7dbl_4 {0} 7x1, \
+branch7x7dbl_5 192 1x7"""
+_D = """
+branch3x3_1 192 1x1, branch3x3_2 320 3x3/2
+branch7x7x3_1 192 1x1, branch7x7x3_2 192 1x7, branch7x7x3_3 192 7x1, branch7x7x3_4 192 3x3/2"""
+_E = """
+branch1x1 320 1x1
+branch3x3_1 384 1x1, branch3x3_2a 384 1x3 & branch3x3_2b 384 3x1
+branch3x3dbl_1 448 1x1, branch3x3dbl_2 384 3x3, branch3x3dbl_3a 384 1x3 & branch3x3dbl_3b 384 3x1"""
 
-
-def _steps(*steps: tuple[str, int, int, int]) -> Branch:
-    """Of `(name, channels, kernel's height, kernel's width)` with stride 1."""
-    return [[(name, channels, (rows, columns), 1)] for name, channels, rows, columns in steps]
-
-
-def _halving(name: str, channels: int) -> Branch:
-    return [[(name, channels, (3, 3), 2)]]
-
-
-def _fork(stem: str) -> Branch:
-    return [[(f"{stem}a", 384, (1, 3), 1), (f"{stem}b", 384, (3, 1), 1)]]
-
-
-_A = [
-    _steps(("branch1x1", 64, 1, 1)),
-    _steps(("branch5x5_1", 48, 1, 1), ("branch5x5_2", 64, 5, 5)),
-    _steps(
-        ("branch3x3dbl_1", 64, 1, 1), ("branch3x3dbl_2", 96, 3, 3), ("branch3x3dbl_3", 96, 3, 3)
-    ),
-]
-_B = [
-    _halving("branch3x3", 384),
-    _steps(("branch3x3dbl_1", 64, 1, 1), ("branch3x3dbl_2", 96, 3, 3))
-    + _halving("branch3x3dbl_3", 96),
-]
-_D = [
-    _steps(("branch3x3_1", 192, 1, 1)) + _halving("branch3x3_2", 320),
-    _steps(("branch7x7x3_1", 192, 1, 1), ("branch7x7x3_2", 192, 1, 7), ("branch7x7x3_3", 192, 7, 1))
-    + _halving("branch7x7x3_4", 192),
-]
-_E = [
-    _steps(("branch1x1", 320, 1, 1)),
-    _steps(("branch3x3_1", 384, 1, 1)) + _fork("branch3x3_2"),
-    _steps(("branch3x3dbl_1", 448, 1, 1), ("branch3x3dbl_2", 384, 3, 3)) + _fork("branch3x3dbl_3"),
-]
-
-
-def _c(narrow: int) -> list[Branch]:
-    long = [(narrow, 1, 1), (narrow, 7, 1), (narrow, 1, 7), (narrow, 7, 1), (192, 1, 7)]
-    short = [(narrow, 1, 1), (narrow, 1, 7), (192, 7, 1)]
-    return [
-        _steps(("branch1x1", 192, 1, 1)),
-        _steps(*((f"branch7x7_{k}", *step) for k, step in enumerate(short, 1))),
-        _steps(*((f"branch7x7dbl_{k}", *step) for k, step in enumerate(long, 1))),
-    ]
-
-
-_BLOCKS: dict[str, tuple[list[Branch], int | None]] = {
-    **{
-        f"Mixed_5{letter}": (_A, pooled) for letter, pooled in zip("bcd", (32, 64, 64), strict=True)
-    },
-    "Mixed_6a": (_B, None),
-    **{
-        f"Mixed_6{letter}": (_c(narrow), 192)
-        for letter, narrow in zip("bcde", (128, 160, 160, 192), strict=True)
-    },
-    "Mixed_7a": (_D, None),
-    **{f"Mixed_7{letter}": (_E, 192) for letter in "bc"},
-}
+# In torchvision's order, with the channels to which the average is projected; None: the maximum.
+_BLOCKS: dict[str, tuple[str, int | None]] = {
+    "Mixed_5b": (_A, 32), "Mixed_5c": (_A, 64), "Mixed_5d": (_A, 64), "Mixed_6a": (_B, None),
+    "Mixed_6b": (_C.format(128), 192), "Mixed_6c": (_C.format(160), 192),
+    "Mixed_6d": (_C.format(160), 192), "Mixed_6e": (_C.format(192), 192), "Mixed_7a": (_D, None),
+    "Mixed_7b": (_E, 192), "Mixed_7c": (_E, 192),
+}  # fmt: skip
 
 
 class _Unit(nn.Module):
@@ -110,25 +74,34 @@ class _Unit(nn.Module):
 class _Mixed(nn.Module):
     """Branches side by side; the last is a pooling: averaged and projected, or the maximum."""
 
-    def __init__(self, before: int, branches: list[Branch], pooled: int | None) -> None:
+    def __init__(self, before: int, table: str, pooled: int | None) -> None:
         super().__init__()
-        self.branches, self.width = branches, pooled or before
-        for branch in branches:
-            channels = before
-            for step in branch:
-                for name, wide, kernel, stride in step:
-                    padding = (kernel[0] // 2, kernel[1] // 2) if stride == 1 else (0, 0)
-                    self.add_module(name, _Unit(channels, wide, kernel, stride, padding))
-                channels = sum(convolution[1] for convolution in step)
+        self.branches: list[list[list[str]]] = []  # the names of each step's convolutions
+        self.width = pooled or before
+        for line in table.split("\n")[1:]:
+            channels, branch = before, list[list[str]]()
+            for step in line.split(", "):
+                names = [self._append(channels, *part.split()) for part in step.split(" & ")]
+                channels = sum(self.get_submodule(name).bn.num_features for name in names)
+                branch.append(names)
+            self.branches.append(branch)
             self.width += channels
         self.branch_pool = None if pooled is None else _Unit(before, pooled, (1, 1))
+
+    def _append(self, before: int, name: str, channels: str, size: str) -> str:
+        rows, columns = (int(side) for side in size.removesuffix("/2").split("x"))
+        padding, stride = (rows // 2, columns // 2), 1
+        if size.endswith("/2"):
+            padding, stride = (0, 0), 2
+        self.add_module(name, _Unit(before, int(channels), (rows, columns), stride, padding))
+        return name
 
     def forward(self, x: Tensor) -> Tensor:
         results: list[Tensor] = []
         for branch in self.branches:
             y = x
-            for step in branch:
-                y = torch.cat([self.get_submodule(name)(y) for name, *_ in step], 1)
+            for names in branch:
+                y = torch.cat([self.get_submodule(name)(y) for name in names], 1)
             results.append(y)
         if self.branch_pool is None:
             results.append(functional.max_pool2d(x, 3, 2))
@@ -148,8 +121,8 @@ class InceptionV3(nn.Module):
         self.Conv2d_3b_1x1 = _Unit(64, 80, (1, 1))
         self.Conv2d_4a_3x3 = _Unit(80, 192, (3, 3))
         width = 192
-        for name, (branches, pooled) in _BLOCKS.items():
-            block = _Mixed(width, branches, pooled)
+        for name, (table, pooled) in _BLOCKS.items():
+            block = _Mixed(width, table, pooled)
             self.add_module(name, block)
             width = block.width
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from pcdm_core.images import from_uint8
 from pcdm_core.pose.pck import box_height, pck, sides_swapped
 
-from . import efficientnet, st_lpips
+from . import efficientnet, lpips
 from .held_out_pairs import Shot
 from .pose_judges import Kind, PoseJudge, load_pose_judge
 
@@ -35,7 +35,7 @@ class Judges:
         missing: column to the sentence that says what to do.
     """
 
-    perceptual: st_lpips.STLPIPS | None = None
+    perceptual: lpips.STLPIPS | None = None
     backbone: efficientnet.Backbone | None = None
     keypoints: PoseJudge | None = None
     names: dict[str, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Judges:
             judges.names[column] = judge.name
             return judge.to(device) if isinstance(judge, torch.nn.Module) else judge
 
-        judges.perceptual = attempt("ST-LPIPS", st_lpips.STLPIPS.from_package)
+        judges.perceptual = attempt("ST-LPIPS", lpips.STLPIPS.from_package)
         judges.backbone = attempt("FD and KD", efficientnet.Backbone.from_package)
         judges.keypoints = attempt("PCK", lambda: load_pose_judge(pose_judge, regressor))
         return judges
@@ -109,7 +109,7 @@ def keypoint_figures(judge: PoseJudge, pictures: np.ndarray, truth: Shot) -> lis
 
 
 def perceptual_figures(
-    judge: st_lpips.STLPIPS, pictures: np.ndarray, truth: Shot
+    judge: lpips.STLPIPS, pictures: np.ndarray, truth: Shot
 ) -> list[dict[str, float]]:
     """ST-LPIPS over the picture and, from its map, inside the target's person mask."""
     results, target = (_beside(judge, from_uint8(p)) for p in (pictures, truth.picture))

@@ -1,5 +1,8 @@
 """Figures for one picture against its truth, and honest intervals for many.
 
+Two of a garment's texture can be won neither by blur nor by noise: blur lowers the Laplacian
+energy, and noise raises it without correlating with the truth's band.
+
 Pictures are numpy uint8 `[H, W, 3]` RGB; masks are bool `[H, W]`. scikit-image and scipy, which it
 brings along, are imported where they are used (`pip install scikit-image`, or the extra `eval`).
 """
@@ -21,6 +24,14 @@ SSIM_NAME = "ssim-wang2004-rgb"
 
 There are many SSIMs, and figures compare only within one: this name stands beside every figure.
 """
+
+LUMA = np.array([0.299, 0.587, 0.114])
+BAND = (1 / 128, 1 / 32)
+"""Widths of the two Gaussians of the band, as shares of the picture's height."""
+FLAT = 0.5
+"""Grey levels of standard deviation below which a band holds no texture to correlate."""
+FEWEST = 16
+"""Pixels that a region must have."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,62 @@ def psnr(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None)
     error = np.square(picture.astype(np.float64) - truth.astype(np.float64))
     mean = float((error if mask is None else error[mask]).mean())
     return min(PSNR_CEILING, 10 * float(np.log10(255.0**2 / max(mean, 1e-12))))
+
+
+def laplacian_energy(picture: np.ndarray, region: np.ndarray) -> float:
+    """Mean squared Laplacian of the luma, over pixels whose four neighbours lie inside too.
+
+    Returns:
+        NaN where fewer than 16 such pixels are left.
+    """
+    from scipy import ndimage
+
+    inner = eroded(region)
+    if inner.sum() < FEWEST:
+        return float("nan")
+    energy = np.square(ndimage.laplace(picture.astype(np.float64) @ LUMA, mode="nearest"))
+    return float(energy[inner].mean())
+
+
+def band_correlation(picture: np.ndarray, truth: np.ndarray, region: np.ndarray) -> float:
+    """Correlation of what lies between two blurs, over the region: -1 to 1.
+
+    What lies outside of the region takes no part, so that a silhouette is no texture.
+
+    Returns:
+        NaN where the region is small or the truth flat; 0 where only the picture is flat.
+    """
+    if region.sum() < FEWEST:
+        return float("nan")
+    a, b = (band(p, region)[region] for p in (picture, truth))
+    a, b = a - a.mean(), b - b.mean()
+    if b.std() < FLAT:
+        return float("nan")
+    return float((a * b).mean() / (a.std() * b.std())) if a.std() > 1e-6 else 0.0
+
+
+def band(picture: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """The luma between the two blurs of `BAND`, float64 [H, W]; means within the region alone."""
+    from scipy import ndimage
+
+    grey, inside = picture.astype(np.float64) @ LUMA, region.astype(np.float64)
+
+    def blur(values: np.ndarray, sigma: float) -> np.ndarray:
+        reach = max(1, int(np.ceil(3 * sigma)))
+        return ndimage.gaussian_filter(values, sigma, mode="constant", radius=reach)
+
+    fine, coarse = (
+        blur(grey * inside, sigma) / np.maximum(blur(inside, sigma), 1e-9)
+        for sigma in (share * len(grey) for share in BAND)
+    )
+    return fine - coarse
+
+
+def eroded(region: np.ndarray) -> np.ndarray:
+    """Pixels whose four neighbours lie inside."""
+    from scipy import ndimage
+
+    return ndimage.binary_erosion(region)
 
 
 def bootstrap(
