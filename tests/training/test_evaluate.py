@@ -253,8 +253,8 @@ def test_fast_presets_are_compared_with_the_default_and_carry_their_time(
     weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):  # fmt: skip
-    chosen = {name: choices.FAST_PRESETS[name] for name in ("4-steps", "latents", "half-decode")}
-    monkeypatch.setattr(choices, "FAST_PRESETS", chosen)
+    presets = {name: choices.FAST_PRESETS[name] for name in ("4-steps", "latents", "half-decode")}
+    monkeypatch.setattr(choices, "FAST_PRESETS", presets)
     output = tmp_path / "fast.json"
     arguments = ["--weights", str(weights), "--data", str(data), "--json", str(output)]
     arguments += ["--pairs", "1", "--steps", "2", "--guidance-scale", "1.5", "--device", "cpu"]
@@ -262,18 +262,18 @@ def test_fast_presets_are_compared_with_the_default_and_carry_their_time(
     arguments += ["--variants", "fast"]
     assert choices.main(arguments) == 0
     report = json.loads(output.read_text())
-    assert list(report) == ["default", *chosen]
+    assert list(report) == ["default", *presets]
     assert report["4-steps"]["settings"]["steps"] == 4
     assert report["latents"]["settings"]["fast"]["hand_over_latents"]
-    spent = {name: found["seconds_a_pair"] for name, found in report.items()}
+    spent = {name: row["seconds_a_pair"] for name, row in report.items()}
     assert all(seconds > 0 for seconds in spent.values())
-    ssim = {name: found["methods"]["refined"]["ssim"][0] for name, found in report.items()}
+    ssim = {name: row["methods"]["refined"]["ssim"][0] for name, row in report.items()}
     assert ssim["latents"] != ssim["default"] == ssim["half-decode"]
     assert "| s a pair |" in capsys.readouterr().out
     # Going on makes no pictures and keeps the time that they took.
     assert choices.main(arguments) == 0
     again = json.loads(output.read_text())
-    assert {name: found["seconds_a_pair"] for name, found in again.items()} == spent
+    assert {name: row["seconds_a_pair"] for name, row in again.items()} == spent
 
 
 def test_pictures_of_a_fast_preset_are_not_taken_for_those_of_the_default(

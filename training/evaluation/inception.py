@@ -81,9 +81,9 @@ class _Mixed(nn.Module):
         for line in table.split("\n")[1:]:
             channels, branch = before, list[list[str]]()
             for step in line.split(", "):
-                names = [self._append(channels, *part.split()) for part in step.split(" & ")]
-                channels = sum(self.get_submodule(name).bn.num_features for name in names)
-                branch.append(names)
+                parts = [part.split() for part in step.split(" & ")]
+                branch.append([self._append(channels, *part) for part in parts])
+                channels = sum(int(part[1]) for part in parts)
             self.branches.append(branch)
             self.width += channels
         self.branch_pool = None if pooled is None else _Unit(before, pooled, (1, 1))
