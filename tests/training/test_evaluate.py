@@ -25,6 +25,7 @@ from training.synthetic.dataset import Job, write_dataset
 from training.tools import export_examples
 
 SIZE = (TEST.height, TEST.width)
+FEW = ("--methods", "truth", "coarse", "refined")
 
 
 @pytest.fixture(scope="module")
@@ -99,15 +100,15 @@ def test_a_run_that_was_killed_goes_on_and_equals_an_undisturbed_one_exactly(
     weights: Path, data: Path, tmp_path: Path
 ):
     whole, parts = tmp_path / "whole.json", tmp_path / "parts.json"
-    assert run(weights, data, whole, 4, "--batch", "2") == 0
-    assert run(weights, data, parts, 4, "--batch", "2") == 0
+    assert run(weights, data, whole, 4, "--batch", "2", *FEW, "oracle") == 0
+    assert run(weights, data, parts, 4, "--batch", "2", *FEW, "oracle") == 0
     folder = pictures_folder(parts)
     pictures_file(folder, 3).unlink()
     (folder / ".000003.part.npz").write_bytes(b"half a file")
     lines = parts.with_suffix(".jsonl").read_text().splitlines(keepends=True)
     parts.with_suffix(".jsonl").write_text("".join(lines[:3]) + '{"pair": 2, "identity"')
     parts.unlink()
-    assert run(weights, data, parts, 4, "--batch", "2") == 0
+    assert run(weights, data, parts, 4, "--batch", "2", *FEW, "oracle") == 0
     assert parts.read_text() == whole.read_text()
     assert records(parts) == records(whole)
     for number in range(4):
@@ -134,9 +135,9 @@ def test_results_of_other_settings_are_not_mixed_in(
     weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     output = tmp_path / "report.json"
-    assert run(weights, data, output, 1) == 0
+    assert run(weights, data, output, 1, *FEW) == 0
     before = output.read_text()
-    assert run(weights, data, output, 1, "--guidance-scale", "3") == 2
+    assert run(weights, data, output, 1, *FEW, "--guidance-scale", "3") == 2
     assert "guidance_scale differ" in capsys.readouterr().err
     assert output.read_text() == before
 
@@ -148,7 +149,7 @@ def test_sheets_show_people_chosen_by_seed_and_the_worst(
     arguments = ["--json", str(output), "--out", str(tmp_path / "sheets"), "--people", "2"]
     assert sheets.main(arguments) == 2
     assert "run.py evaluate" in capsys.readouterr().err
-    assert run(weights, data, output, 2) == 0
+    assert run(weights, data, output, 2, *FEW, "copy") == 0
     lines = output.with_suffix(".jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines[1:]]
     for row, distance in zip(rows, (0.1, 0.4), strict=True):
@@ -280,6 +281,6 @@ def test_pictures_of_a_fast_preset_are_not_taken_for_those_of_the_default(
     weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     output = tmp_path / "report.json"
-    assert run(weights, data, output, 1, "--fast", "half-decode") == 0
-    assert run(weights, data, output, 1) == 2
+    assert run(weights, data, output, 1, *FEW, "--fast", "half-decode") == 0
+    assert run(weights, data, output, 1, *FEW) == 2
     assert "fast" in capsys.readouterr().err

@@ -37,7 +37,7 @@ def test_the_judge_learns_where_joints_are(people_folder: Path):
     folders = identity_folders(people_folder, "train")
     figures = [
         keypoint_judge.train(folders, steps=steps, batch_size=16, seed=0, views=None)[1]
-        for steps in (2, 150)
+        for steps in (2, 100)
     ]
     assert figures[1]["pck_0.1"] > figures[0]["pck_0.1"] + 0.1
 

@@ -13,19 +13,17 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pcdm_core.files import write_bytes
-from pcdm_core.images import from_uint8
+from pcdm_core.images import from_uint8, to_uint8
 from pcdm_core.pose.keypoints import MIRROR
 from pcdm_core.pose.pck import box_height, correct_keypoints
 from pcdm_core.ranges import COUNT, SEED
@@ -121,12 +119,17 @@ class KeypointJudge:
         The probability is that of the joint being seen, neither hidden nor outside.
         """
         height, width = pictures.shape[1:3]
-        small = from_uint8(pictures)
-        if (height, width) != SIZE:
-            small = functional.interpolate(small, SIZE, mode="bilinear", antialias=True)
-        maps, logits = self.network(small)
+        maps, logits = self.network(small(pictures))
         scale = torch.tensor([width, height], dtype=torch.float32)
         return (expected_place(maps) * scale).numpy(), logits.sigmoid().numpy()
+
+
+def small(pictures: np.ndarray) -> Tensor:
+    """uint8 [B, H, W, 3] -> [B, 3, 96, 64] in [-1, 1]."""
+    x = from_uint8(pictures)
+    if x.shape[-2:] == SIZE:
+        return x
+    return functional.interpolate(x, SIZE, mode="bilinear", antialias=True)
 
 
 def expected_place(maps: Tensor) -> Tensor:
@@ -136,23 +139,6 @@ def expected_place(maps: Tensor) -> Tensor:
     x = share.sum(2) @ ((torch.arange(columns) + 0.5) / columns)
     y = share.sum(3) @ ((torch.arange(rows) + 0.5) / rows)
     return torch.stack([x, y], dim=-1)
-
-
-def read_shots(folders: Sequence[Path], views: int | None) -> list[Shot]:
-    """Pictures of the people in 96x64, with their joints."""
-    shots = [shot for folder in folders for shot in read_person(folder, views)]
-    return [resized(shot) for shot in shots]
-
-
-def resized(shot: Shot) -> Shot:
-    """The shot in 96x64."""
-    height, width = shot.mask.shape
-    if (height, width) == SIZE:
-        return shot
-    picture = Image.fromarray(shot.picture).resize((SIZE[1], SIZE[0]), Image.Resampling.BILINEAR)
-    xy = shot.xy * np.array([SIZE[1] / width, SIZE[0] / height], np.float32)
-    mask = np.asarray(Image.fromarray(shot.mask).resize((SIZE[1], SIZE[0])))
-    return replace(shot, picture=np.asarray(picture), mask=mask, xy=xy)
 
 
 def vary(
@@ -196,9 +182,10 @@ def train(
     held_out = min(HELD_OUT, len(folders) // 5)
     if held_out == 0:
         raise ValueError(f"{len(folders)} people are too few; render at least 5.")
-    shots = read_shots(folders[:-held_out], views)
-    pictures = torch.from_numpy(np.stack([shot.picture for shot in shots])).permute(0, 3, 1, 2)
-    shares = np.stack([shot.xy for shot in shots]) / np.array(SIZE[::-1])
+    shots = [shot for folder in folders[:-held_out] for shot in read_person(folder, views)]
+    stack = np.concatenate([to_uint8(small(shot.picture[None])) for shot in shots])
+    pictures = torch.from_numpy(stack).permute(0, 3, 1, 2)
+    shares = np.stack([shot.xy / np.array(shot.mask.shape[::-1]) for shot in shots])
     places = torch.from_numpy(shares.astype(np.float32))
     codes = torch.from_numpy(np.stack([1 * shot.inside + shot.visible for shot in shots]))
     torch.manual_seed(seed)
@@ -220,7 +207,8 @@ def train(
     people = len(folders) - held_out
     name = f"key-point regressor trained on renders of {people} people in {steps} steps"
     judge = KeypointJudge(network, name)
-    return judge, figures_of(judge, read_shots(folders[-held_out:], None))
+    unseen = [shot for folder in folders[-held_out:] for shot in read_person(folder)]
+    return judge, figures_of(judge, unseen)
 
 
 def figures_of(judge: KeypointJudge, shots: Sequence[Shot]) -> dict[str, float]:
