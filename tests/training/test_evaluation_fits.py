@@ -25,9 +25,9 @@ def train(people_folder: Path, out: Path) -> KeypointJudge:
 def test_the_same_command_gives_the_same_key_point_judge(people_folder: Path, tmp_path: Path):
     judges = [train(people_folder, tmp_path / name) for name in ("a.safetensors", "b.safetensors")]
     pictures = np.random.default_rng(0).integers(0, 256, (2, 128, 88, 3)).astype(np.uint8)
-    (places, seen), (again, seen_again) = (judge(pictures) for judge in judges)
-    assert np.array_equal(places, again)
-    assert np.array_equal(seen, seen_again)
+    (places, certainties), (places_again, certainties_again) = (judge(pictures) for judge in judges)
+    assert np.array_equal(places, places_again)
+    assert np.array_equal(certainties, certainties_again)
     assert ((places >= 0) & (places <= [88, 128])).all()
     assert "renders of 4 people in 12 steps" in judges[0].name
     assert judges[0].name == judges[1].name
@@ -37,7 +37,7 @@ def test_the_judge_learns_where_joints_are(people_folder: Path):
     folders = identity_folders(people_folder, "train")
     figures = [
         keypoint_judge.train(folders, steps=steps, batch_size=16, seed=0, views=None)[1]
-        for steps in (2, 150)
+        for steps in (2, 100)
     ]
     assert figures[1]["pck_0.1"] > figures[0]["pck_0.1"] + 0.1
 
@@ -70,10 +70,10 @@ def test_without_a_judge_the_command_that_trains_one_is_named(tmp_path: Path):
 def encoder(preset: Preset) -> GlobalEncoder:
     torch.manual_seed(0)
     assert preset.global_encoder is not None
-    found = build_global_encoder(preset.global_encoder)
-    for tensor in (*found.parameters(), *found.buffers()):
+    encoder = build_global_encoder(preset.global_encoder)
+    for tensor in (*encoder.parameters(), *encoder.buffers()):
         torch.nn.init.normal_(tensor, std=0.02)
-    return found
+    return encoder
 
 
 @pytest.fixture(scope="module")
@@ -88,17 +88,17 @@ def dozen(tmp_path_factory: pytest.TempPathFactory, preset: Preset) -> Path:
 def test_the_regression_tells_more_than_the_mean_on_people_held_out(
     dozen: Path, encoder: GlobalEncoder
 ):
-    found = fit(identity_folders(dozen, "train"), encoder)
-    assert found.people == 12
-    assert found.explained > 0.05
+    regression = fit(identity_folders(dozen, "train"), encoder)
+    assert regression.people == 12
+    assert regression.explained > 0.05
 
 
 def test_a_fit_is_kept_for_its_weights_and_made_again_for_others(
     dozen: Path, encoder: GlobalEncoder, tmp_path: Path
 ):
     path = tmp_path / "fit.npz"
-    made = fit_or_read(path, dozen, encoder, "these")
-    read = fit_or_read(path, tmp_path / "gone", encoder, "these")
-    assert torch.equal(made.weights, read.weights)
+    first = fit_or_read(path, dozen, encoder, "these")
+    again = fit_or_read(path, tmp_path / "gone", encoder, "these")
+    assert torch.equal(first.weights, again.weights)
     with pytest.raises(FileNotFoundError, match="--train-data"):
         fit_or_read(path, tmp_path / "gone", encoder, "others")

@@ -182,7 +182,7 @@ def compare_with_teacher(
     from ..evaluation.compare_settings import Variant, compare
     from ..evaluation.judges import Judges
     from ..evaluation.keypoint_judge import DEFAULT_FILE
-    from ..evaluation.run import weights_sha256
+    from ..evaluation.measure_pairs import weights_sha256
 
     digest = weights_sha256(teacher)
     guides = PCDMsPipeline.from_folder(teacher, device=device)

@@ -17,22 +17,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pcdm_core.files import write_bytes
-from pcdm_core.images import from_uint8
-from pcdm_core.picture_files import open_picture
+from pcdm_core.images import from_uint8, to_uint8
 from pcdm_core.pose.keypoints import MIRROR
-from pcdm_core.pose.pck import correct_keypoints
+from pcdm_core.pose.pck import box_height, correct_keypoints
 from pcdm_core.ranges import COUNT, SEED
 
 from ..data.in_memory import identity_folders
 from ..stages.perception import place_entropy
 from ..synthetic.camera import VISIBLE
+from .held_out_pairs import Shot, no_people, read_person
 
 logger = logging.getLogger(__name__)
 
@@ -44,27 +43,18 @@ HELD_OUT = 60  # people, the last of the folder
 JOINTS = 18
 
 
+def _layers(width_in: int, width_out: int, stride: int = 1) -> list[nn.Module]:
+    convolution = nn.Conv2d(width_in, width_out, 3, stride, 1, bias=False)
+    return [convolution, nn.BatchNorm2d(width_out), nn.ReLU()]
+
+
 class _Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-        )
+        self.body = nn.Sequential(*_layers(width, width), *_layers(width, width)[:2])
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(x + self.body(x))
-
-
-def _convolution(width_in: int, width_out: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(width_in, width_out, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(width_out),
-        nn.ReLU(),
-    )
 
 
 class KeypointRegressor(nn.Module):
@@ -78,8 +68,10 @@ class KeypointRegressor(nn.Module):
         self.fine = nn.Sequential(
             nn.Conv2d(3, 32, 8, CELL, 2, bias=False), nn.BatchNorm2d(32), nn.ReLU(), _Residual(32)
         )
-        self.coarse = nn.Sequential(_convolution(32, 64, 2), *(_Residual(64) for _ in range(3)))
-        self.maps = nn.Sequential(_convolution(64 + 32, 32, 1), nn.Conv2d(32, JOINTS, 1))
+        self.coarse = nn.Sequential(
+            nn.Sequential(*_layers(32, 64, 2)), *(_Residual(64) for _ in range(3))
+        )
+        self.maps = nn.Sequential(nn.Sequential(*_layers(64 + 32, 32)), nn.Conv2d(32, JOINTS, 1))
         self.seen = nn.Sequential(nn.Linear(2 * 64, 64), nn.ReLU(), nn.Linear(64, JOINTS))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,15 +119,17 @@ class KeypointJudge:
         The probability is that of the joint being seen, neither hidden nor outside.
         """
         height, width = pictures.shape[1:3]
-        maps, seen = self.network(_fitted(from_uint8(pictures)))
+        maps, logits = self.network(small(pictures))
         scale = torch.tensor([width, height], dtype=torch.float32)
-        return (expected_place(maps) * scale).numpy(), seen.sigmoid().numpy()
+        return (expected_place(maps) * scale).numpy(), logits.sigmoid().numpy()
 
 
-def _fitted(pictures: Tensor) -> Tensor:
-    if pictures.shape[-2:] == SIZE:
-        return pictures
-    return functional.interpolate(pictures, SIZE, mode="bilinear", antialias=True)
+def small(pictures: np.ndarray) -> Tensor:
+    """uint8 [B, H, W, 3] -> [B, 3, 96, 64] in [-1, 1]."""
+    x = from_uint8(pictures)
+    if x.shape[-2:] == SIZE:
+        return x
+    return functional.interpolate(x, SIZE, mode="bilinear", antialias=True)
 
 
 def expected_place(maps: Tensor) -> Tensor:
@@ -145,39 +139,6 @@ def expected_place(maps: Tensor) -> Tensor:
     x = share.sum(2) @ ((torch.arange(columns) + 0.5) / columns)
     y = share.sum(3) @ ((torch.arange(rows) + 0.5) / rows)
     return torch.stack([x, y], dim=-1)
-
-
-def read_people(
-    folders: Sequence[Path], views: int | None
-) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
-    """Pictures uint8 [N, 3, 96, 64], places [N, 18, 2] in [0, 1], codes [N, 18], heights [N].
-
-    A height is that of the person's box as a share of the picture's.
-    """
-    pictures: list[np.ndarray] = []
-    places: list[np.ndarray] = []
-    codes: list[np.ndarray] = []
-    heights: list[float] = []
-    for folder in folders:
-        with np.load(folder / "people.npz") as table:
-            xy, visible, size = table["xy"], table["visible"], table["size"]
-        for view in range(len(xy) if views is None else min(views, len(xy))):
-            with open_picture(folder / f"{view:02d}.png") as image:
-                small = image.convert("RGB")
-                if small.size != SIZE[::-1]:
-                    small = small.resize((SIZE[1], SIZE[0]), Image.Resampling.BILINEAR)
-                pictures.append(np.asarray(small).transpose(2, 0, 1))
-            with open_picture(folder / f"{view:02d}_mask.png") as image:
-                rows = np.flatnonzero((np.asarray(image) > 127).any(1))
-            heights.append((rows[-1] - rows[0] + 1) / size[0] if len(rows) else 1.0)
-            places.append(xy[view] / size[::-1])
-            codes.append(visible[view])
-    return (
-        torch.from_numpy(np.stack(pictures)),
-        torch.from_numpy(np.stack(places).astype(np.float32)),
-        torch.from_numpy(np.stack(codes)),
-        np.array(heights),
-    )
 
 
 def vary(
@@ -201,12 +162,13 @@ def vary(
     return (x + 0.15 * draw(batch, 1, 1, 1) * noise).clamp(-1, 1), places, codes
 
 
-def loss_of(maps: Tensor, seen: Tensor, places: Tensor, codes: Tensor) -> Tensor:
+def loss_of(maps: Tensor, logits: Tensor, places: Tensor, codes: Tensor) -> Tensor:
     """Cross-entropy with a soft cell around each joint in the frame, and of being seen."""
     entropy = place_entropy(maps, places)  # [B, 18]
-    weight = (codes == VISIBLE) + 0.3 * (codes == 1)
-    shown = functional.binary_cross_entropy_with_logits(seen, (codes == VISIBLE).float())
-    return (entropy * weight).sum() / weight.sum().clamp_min(1.0) + 0.5 * shown
+    visible = codes == VISIBLE
+    weight = visible + 0.3 * (codes == 1)
+    visibility = functional.binary_cross_entropy_with_logits(logits, visible.float())
+    return (entropy * weight).sum() / weight.sum().clamp_min(1.0) + 0.5 * visibility
 
 
 def train(
@@ -220,7 +182,12 @@ def train(
     held_out = min(HELD_OUT, len(folders) // 5)
     if held_out == 0:
         raise ValueError(f"{len(folders)} people are too few; render at least 5.")
-    pictures, places, codes, _ = read_people(folders[:-held_out], views)
+    shots = [shot for folder in folders[:-held_out] for shot in read_person(folder, views)]
+    stack = np.concatenate([to_uint8(small(shot.picture[None])) for shot in shots])
+    pictures = torch.from_numpy(stack).permute(0, 3, 1, 2)
+    shares = np.stack([shot.xy / np.array(shot.mask.shape[::-1]) for shot in shots])
+    places = torch.from_numpy(shares.astype(np.float32))
+    codes = torch.from_numpy(np.stack([1 * shot.inside + shot.visible for shot in shots]))
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = KeypointRegressor()
@@ -229,9 +196,8 @@ def train(
     for step in range(steps):
         rows = torch.randint(len(pictures), (batch_size,), generator=generator)
         x = pictures[rows].float() / 127.5 - 1
-        x, where, code = vary(x, places[rows], codes[rows], generator)
-        maps, seen = network(x)
-        loss = loss_of(maps, seen, where, code)
+        x, *joints = vary(x, places[rows], codes[rows], generator)
+        loss = loss_of(*network(x), *joints)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -241,24 +207,22 @@ def train(
     people = len(folders) - held_out
     name = f"key-point regressor trained on renders of {people} people in {steps} steps"
     judge = KeypointJudge(network, name)
-    return judge, figures_of(judge, folders[-held_out:])
+    unseen = [shot for folder in folders[-held_out:] for shot in read_person(folder)]
+    return judge, figures_of(judge, unseen)
 
 
-def figures_of(judge: KeypointJudge, folders: Sequence[Path]) -> dict[str, float]:
-    """PCK at .1 and .05 on true pictures, and how often being seen is told right."""
-    pictures, places, codes, heights = read_people(folders, None)
-    found, seen = judge(pictures.numpy().transpose(0, 2, 3, 1))
-    truth = places.numpy() * np.array(SIZE[::-1], np.float32)
-    shown = codes.numpy() == VISIBLE
-    reported = seen > 0.5
-    counted = shown & reported
-    figures = {"seen_right": float((shown == reported).mean())}
+def figures_of(judge: KeypointJudge, shots: Sequence[Shot]) -> dict[str, float]:
+    """PCK at .1 and .05 on true pictures, and how often being seen is judged right."""
+    places, certainties = judge(np.stack([shot.picture for shot in shots]))
+    reported = certainties > 0.5
+    visible = np.stack([shot.visible for shot in shots])
+    figures = {"seen_right": float((visible == reported).mean())}
     for share in (0.1, 0.05):
-        right = [
-            correct_keypoints(a, b, height * SIZE[0], share)[mask]
-            for a, b, height, mask in zip(found, truth, heights, counted, strict=True)
+        correct = [
+            correct_keypoints(a, shot.xy, box_height(shot.mask), share)[mask]
+            for a, shot, mask in zip(places, shots, visible & reported, strict=True)
         ]
-        figures[f"pck_{share}"] = float(np.concatenate(right).mean())
+        figures[f"pck_{share}"] = float(np.concatenate(correct).mean())
     return figures
 
 
@@ -284,10 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _write(options: argparse.Namespace) -> None:
     folders = identity_folders(options.data, options.split)
     if not folders:
-        raise FileNotFoundError(
-            f"{options.data / options.split}: no rendered people. Make some with "
-            f"`python -m training.synthetic --out {options.data} --split {options.split}`."
-        )
+        raise FileNotFoundError(no_people(options.data, options.split))
     judge, figures = train(
         folders,
         steps=options.steps,
@@ -298,8 +259,8 @@ def _write(options: argparse.Namespace) -> None:
     about = {"name": judge.name, "figures": json.dumps(figures), "seed": str(options.seed)}
     state = {name: tensor.contiguous() for name, tensor in judge.network.state_dict().items()}
     write_bytes(options.out, save(state, metadata=about))
-    told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
-    print(f"{options.out}: on people held out {told}")
+    text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+    print(f"{options.out}: on people held out {text}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class BlazePoseJudge:
         """See the module; certainties are 0 or 1, as the detector decides."""
         height, width = pictures.shape[1:3]
         places = np.zeros((len(pictures), 18, 2), np.float32)
-        seen = np.zeros((len(pictures), 18), np.float32)
+        certainties = np.zeros((len(pictures), 18), np.float32)
         for row, picture in enumerate(from_uint8(pictures)):
             large = picture[None]
             if height < LARGE:
@@ -55,8 +55,8 @@ class BlazePoseJudge:
             except NoPersonError:
                 continue
             places[row] = person.xy[0].numpy() * [width, height]
-            seen[row] = person.visible[0].numpy()
-        return places, seen
+            certainties[row] = person.visible[0].numpy()
+        return places, certainties
 
 
 def load_pose_judge(kind: Kind, regressor: Path) -> PoseJudge:
