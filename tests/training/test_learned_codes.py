@@ -40,7 +40,6 @@ def test_codes_are_trained_alike_and_measured_on_people_whom_they_never_saw(
     path = tmp_path / "codes.json"
     arguments = ["--config", str(tmp_path / "config.yaml"), "--train-data", str(people)]
     arguments += ["--steps", "3", "--stage-2-steps", "2", "--pairs", "2", "--json", str(path)]
-    arguments += ["--pose-judge", "regressor", "--keypoints", str(tmp_path / "none")]
     assert learned_codes.main([*arguments, "--channels", "4", "12"]) == 0
     report = json.loads(path.read_text())
     assert list(report) == ["4 channels", "12 channels"]

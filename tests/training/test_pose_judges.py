@@ -2,14 +2,13 @@
 
 import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from training.evaluation.held_out_pairs import Shot, choose_pairs, shots_of
 from training.evaluation.judges import keypoint_figures
-from training.evaluation.pose_judges import BlazePoseJudge, load_pose_judge
+from training.evaluation.pose_judges import BlazePoseJudge
 
 RUNTIME = importlib.util.find_spec("ai_edge_litert") is not None
 
@@ -91,11 +90,7 @@ def test_the_detector_that_ships_reads_small_renders_and_finds_nobody_in_an_empt
     assert wrong["pck"] < right["pck"]
 
 
-def test_without_runtime_and_regressor_both_ways_out_are_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_without_the_runtime_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("training.evaluation.pose_judges.has_blazepose", lambda: False)
     with pytest.raises(ImportError, match="Install ai-edge-litert"):
-        load_pose_judge("auto", tmp_path / "none.safetensors")
-    with pytest.raises(FileNotFoundError, match="keypoint_judge"):
-        load_pose_judge("regressor", tmp_path / "none.safetensors")
+        BlazePoseJudge()

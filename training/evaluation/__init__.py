@@ -11,7 +11,7 @@ What the folder is asked, and the command that answers:
 - Settings, weights or codes on the same pairs: `python -m training.evaluation.compare_settings`
   and `learned_codes`.
 
-Judges of one picture are `metrics`, `lpips`, `pose_judges` and `keypoint_judge`; of a
+Judges of one picture are `metrics`, `lpips` and `pose_judges`; of a
 set of pictures `distances` on the features of `efficientnet` or `inception`. `weight_files`
 verifies what people bring. What draws or trains belongs elsewhere.
 """

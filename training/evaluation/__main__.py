@@ -52,8 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def add_options(parser: argparse.ArgumentParser, *, pairs: int) -> None:
     """Options that the evaluation shares with the tables of choices."""
-    from .keypoint_judge import DEFAULT_FILE
-
     parser.add_argument(
         "--pairs", type=COUNT.parse, default=pairs, help="how many (default %(default)s)"
     )
@@ -66,18 +64,9 @@ def add_options(parser: argparse.ArgumentParser, *, pairs: int) -> None:
     parser.add_argument(
         "--workers", type=COUNT.parse, default=1, help="processes that render and measure"
     )
-    parser.add_argument(
-        "--pose-judge",
-        choices=("auto", "blazepose", "regressor"),
-        default="auto",
-        help="the detector that ships or the regressor of --keypoints (default: what is there)",
-    )
-    parser.add_argument(
-        "--keypoints",
-        type=Path,
-        default=DEFAULT_FILE,
-        help="key-point regressor of training.evaluation.keypoint_judge (default %(default)s)",
-    )
+    for name in ("--pose-judge", "--keypoints"):
+        # Chose another judge in versions before 0.1.0; accepted, does nothing.
+        parser.add_argument(name, help=argparse.SUPPRESS)
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -97,7 +86,7 @@ def evaluate(options: argparse.Namespace) -> None:
     if student is None and options.fast == STUDENT:
         student = find_student(options.weights)
     weights = weights_sha256(options.weights, student)
-    judges = Judges.load(options.pose_judge, options.keypoints, pipeline.device)
+    judges = Judges.load(pipeline.device)
     sampling = Sampling(
         seed=options.seed,
         steps=options.steps,

@@ -95,7 +95,7 @@ def compare_settings(options: argparse.Namespace) -> None:
         with suppress(CheckpointError):  # there need not be one
             if options.student is None and (student := find_student(options.weights)) is not None:
                 rows[STUDENT] = other(options.weights, student, {**default, "fast": STUDENT})
-    judges = Judges.load(options.pose_judge, options.keypoints, pipeline.device)
+    judges = Judges.load(pipeline.device)
     compare(options.json, HeldOutSet.of(options), rows, judges, options.steps, options.workers)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from pcdm_core.pose.pck import box_height, pck, sides_swapped
 
 from . import efficientnet, lpips
 from .held_out_pairs import Shot
-from .pose_judges import Kind, PoseJudge, load_pose_judge
+from .pose_judges import BlazePoseJudge, PoseJudge
 
 REPORTED = 0.5
 """Probability above which the key-point judge reports a joint."""
@@ -42,14 +41,14 @@ class Judges:
     missing: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, pose_judge: Kind, regressor: Path, device: torch.device | str = "cpu") -> Judges:
+    def load(cls, device: torch.device | str = "cpu") -> Judges:
         """All that can be had; nothing is downloaded."""
         judges = cls()
 
         def attempt(column: str, load: Callable[[], Any]) -> Any:
             try:
                 judge = load()
-            except (ImportError, FileNotFoundError) as error:
+            except ImportError as error:
                 judges.missing[column] = str(error)
                 return None
             judges.names[column] = judge.name
@@ -57,7 +56,7 @@ class Judges:
 
         judges.perceptual = attempt("ST-LPIPS", lpips.STLPIPS.from_package)
         judges.backbone = attempt("FD and KD", efficientnet.Backbone.from_package)
-        judges.keypoints = attempt("PCK", lambda: load_pose_judge(pose_judge, regressor))
+        judges.keypoints = attempt("PCK", BlazePoseJudge)
         return judges
 
     def figures(

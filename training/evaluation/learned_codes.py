@@ -73,8 +73,7 @@ def compare_codes(options: argparse.Namespace) -> None:
         pipeline = PCDMsPipeline(mini.preset, **parts)
         settings = {"guidance_scale": 1.0}
         rows[f"{channels} channels"] = Variant(pipeline, weights_sha256(mini.weights), settings)
-    device = next(iter(rows.values())).pipeline.device
-    judges = Judges.load(options.pose_judge, options.keypoints, device)
+    judges = Judges.load(next(iter(rows.values())).pipeline.device)
     held_out = HeldOutSet.of(options)
     compare(options.json, held_out, rows, judges, processes=options.workers, methods=METHODS)
 
