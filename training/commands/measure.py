@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pcdm_core.cli import pick_device, run
+from pcdm_core.cli import run
 from pcdm_core.files import write_text
+from pcdm_core.offload import pick_device
 from pcdm_core.ranges import parse_size
 
 PROTOCOL_NAMES = ("pcdms", "pidm", "cfld")  # of `evaluation.protocols`, which is slow to import
@@ -51,25 +52,24 @@ def build_parser() -> argparse.ArgumentParser:
 
 def measure(options: argparse.Namespace) -> None:
     """Print the report of `--generated`, and write it to `--json`."""
-    from ..evaluation.folders import Judges, evaluate_folders
+    from ..evaluation.folders import evaluate_folders
     from ..evaluation.inception import InceptionV3
     from ..evaluation.lpips import LPIPS
     from ..evaluation.protocols import PROTOCOLS
 
     if (options.alexnet is None) != (options.lpips is None):
         raise ValueError("LPIPS needs both of its weight files: --alexnet and --lpips.")
-    judges = Judges(
-        LPIPS.from_files(options.alexnet, options.lpips) if options.lpips else None,
-        InceptionV3.from_file(options.inception) if options.inception else None,
-        pick_device(options.device),
-    )
+    device = pick_device(options.device)
+    lpips = LPIPS.from_files(options.alexnet, options.lpips).to(device) if options.lpips else None
+    inception = InceptionV3.from_file(options.inception).to(device) if options.inception else None
     report = evaluate_folders(
         options.generated,
         options.gt,
         PROTOCOLS[options.protocol],
         size=options.size,
         train=options.train,
-        judges=judges,
+        lpips=lpips,
+        inception=inception,
         progress=True,
     )
     print(report.table())

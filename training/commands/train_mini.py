@@ -28,6 +28,7 @@ from ..config import TRAINED, TrainConfig, load_config
 from ..loop.run_log import open_run
 from ..loop.sample_rng import seed_part
 from ..stages import AutoencoderStage, InpaintingStage, PriorStage, RefiningStage
+from ..stages.closed_form import fit_code, fit_encoder
 from ..stages.initialise import build_denoiser, warm_start, widen_latents
 from ..stages.perception import PerceptualLoss, load_perception, save_perception, train_perception
 from .components import save_components
@@ -101,7 +102,7 @@ class MiniRun(RenderedRun):
             if not isinstance(encoder, LinearImageEncoder):
                 raise ValueError(f"The preset {self.preset.name!r} has no closed-form encoder.")
             # Half whitened: the prior's error then counts what is seen most, most.
-            encoder.fit(people.global_pixels(rows).cpu(), whiten=0.5)
+            fit_encoder(encoder, people.global_pixels(rows).cpu(), whiten=0.5)
             if self.accelerator.is_main_process:
                 part: dict[Component, nn.Module] = {"global_encoder": encoder}
                 save_components(part, self.weights, self.preset, self.note())
@@ -113,7 +114,7 @@ class MiniRun(RenderedRun):
             if isinstance(code, ConvAutoencoder):
                 model = code
             elif isinstance(model, PatchAutoencoder):
-                model.fit(pictures, keep=code)
+                fit_code(model, pictures, earlier=code)
             perception = self.perception("autoencoder")
             stage = AutoencoderStage(model, people, run, self.config.seed, perception)
             self.train("autoencoder", stage)

@@ -21,7 +21,7 @@ from torch import nn
 
 from pcdm_core.checkpoints import load_component, shipped_weights
 from pcdm_core.checkpoints.components import STUDENT_STEPS, preset_of
-from pcdm_core.checkpoints.difference import SUFFIX, save_difference
+from pcdm_core.checkpoints.lora import SUFFIX
 from pcdm_core.checkpoints.signatures import Component
 from pcdm_core.cli import run
 from pcdm_core.files import write_bytes
@@ -36,7 +36,7 @@ from ..evaluation.held_out_pairs import HeldOutSet
 from ..loop.run_log import open_run
 from ..loop.sample_rng import seed_part
 from ..stages import StageModule
-from .lora import LowRank
+from .lora import LowRank, save_lora
 from .stages import Distillation, StudentInpainting, StudentRefining, student_schedule
 
 UNCHANGED: tuple[Component, ...] = ("autoencoder", "global_encoder", "patch_encoder", "prior")
@@ -107,7 +107,7 @@ class DistillRun(RenderedRun):
         note = preset_note(self.preset) | {STUDENT_STEPS: str(self.config.student.steps)}
         note |= self.note()
         if self.accelerator.is_main_process:
-            save_difference(
+            save_lora(
                 stage.student.difference(),
                 self.differences / f"{name}{SUFFIX}",
                 stage=name,
@@ -157,8 +157,7 @@ def compare_with_teacher(
     """The table of teacher and student, and the lines that decide whether a student ships."""
     from ..evaluation.compare_settings import Variant, compare
     from ..evaluation.judges import Judges
-    from ..evaluation.keypoint_judge import DEFAULT_FILE
-    from ..evaluation.run import weights_sha256
+    from ..evaluation.measure_pairs import weights_sha256
 
     digest = weights_sha256(teacher)
     guides = PCDMsPipeline.from_folder(teacher, device=device)
@@ -169,7 +168,7 @@ def compare_with_teacher(
     variants["student 4 steps"] = Variant(
         learns, weights_sha256(student), {"steps": TABLE_STEPS, "fast": "student"}
     )
-    judges = Judges.load("auto", DEFAULT_FILE, device)
+    judges = Judges.load(device)
     figures = compare(output, held_out, variants, judges, TABLE_STEPS, processes)
     return verdicts(figures["reports"], figures["records"])
 

@@ -3,7 +3,8 @@
 `prepare` turns rows of people into the batch, tensors without gradient (latents, embeddings,
 noise); `forward` is the part that learns, from batch to loss. The models' own `condition` and the
 one denoising loss in `losses` are used throughout: what training sees is what sampling sees. `base`
-is what all stages share, `perception` a further loss, `initialise` says where a model starts.
+is what all stages share, `perception` a further loss, `initialise` says where a model starts,
+`closed_form` computes the linear parts.
 """
 
 from typing import Any
