@@ -34,8 +34,7 @@ from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.ranges import COUNT
 
-from .readme import write_readme
-from .report import host_table
+from .report import host_table, write_readme
 from .server import ROOT, Server, running
 from .timing import machine, spread
 
@@ -66,26 +65,25 @@ class Way:
 
 def cut(graph: Prompt, enlarged: str = "Refined") -> Prompt:
     """The nodes that a workflow's refined picture needs, with the picture shown at its own size."""
-    (shown,) = (n for n in graph.values() if n.get("_meta", {}).get("title") == enlarged)
-    scaled = graph[shown["inputs"]["images"][0]]
-    wanted: Prompt = {}
-    waiting = [scaled["inputs"]["image"][0]]
+    (preview,) = (n for n in graph.values() if n.get("_meta", {}).get("title") == enlarged)
+    picture = graph[preview["inputs"]["images"][0]]["inputs"]["image"]
+    nodes: Prompt = {}
+    waiting = [picture[0]]
     while waiting:
         key = waiting.pop()
-        wanted[key] = graph[key]
+        nodes[key] = graph[key]
         links = [value for value in graph[key]["inputs"].values() if isinstance(value, list)]
-        waiting += [link[0] for link in links if link[0] not in wanted]  # type: ignore[index]
-    last = {"class_type": "PreviewImage", "inputs": {"images": scaled["inputs"]["image"]}}
-    return {**wanted, "last": last}
+        waiting += [link[0] for link in links if link[0] not in nodes]  # type: ignore[index]
+    return {**nodes, "last": {"class_type": "PreviewImage", "inputs": {"images": picture}}}
 
 
 def seeded(graph: Prompt, seed: int, steps: int) -> Prompt:
     """The same with another seed, which no cache knows."""
 
     def change(node: dict[str, Any]) -> dict[str, Any]:
-        given = {"seed": seed, "steps": steps}
-        new = {key: value for key, value in given.items() if key in node["inputs"]}
-        return {**node, "inputs": {**node["inputs"], **new}}
+        new = {"seed": seed, "steps": steps}
+        inputs = {key: new.get(key, value) for key, value in node["inputs"].items()}
+        return {**node, "inputs": inputs}
 
     return {key: change(node) for key, node in graph.items()}
 
@@ -100,8 +98,7 @@ def workflow_way(server: Server, name: str, graph: Prompt, steps: int) -> Way:
 
     def run(seed: int) -> tuple[float, float]:
         before = processor()
-        entry = server.wait(server.queue(seeded(graph, seed, steps)))
-        status = entry["status"]
+        status = server.wait(server.queue(seeded(graph, seed, steps)))["status"]
         if status["status_str"] != "success":
             raise RuntimeError(f"{name} failed in the host: {status}")
         times = {kind: data["timestamp"] for kind, data in status["messages"]}
@@ -135,17 +132,12 @@ def measure(server: Server, workflows: Sequence[str], rounds: int, steps: int) -
         path = ROOT / "workflows" / "api" / f"{name}.json"
         graph: Prompt = json.loads(path.read_text(encoding="utf-8"))
         (person,) = (n["inputs"] for n in graph.values() if n["class_type"] == "PCDMExamplePerson")
-        told = WORKFLOWS[name]
-        ways.append(workflow_way(server, told, cut(graph), steps))
-        ways.append(workflow_way(server, f"{told}, as it ships", graph, steps))
+        ways.append(workflow_way(server, WORKFLOWS[name], cut(graph), steps))
+        ways.append(workflow_way(server, f"{WORKFLOWS[name]}, as it ships", graph, steps))
     ways = [python_way(person, steps), *ways]
-    for way in ways:
-        way.run(0)
-    seed = 0
-    for _ in range(rounds):
-        for way in ways:
-            seed += 1  # equal nodes of two workflows share the cache
-            way.round(seed)
+    for seed in range((rounds + 1) * len(ways)):  # equal nodes of two workflows share the cache
+        way = ways[seed % len(ways)]
+        (way.run if seed < len(ways) else way.round)(seed)
     return ways
 
 
@@ -172,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table; with --json write the figures too."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--json", type=Path, help="where the figures go")
-    parser.add_argument("--readme", action="store_true", help="renew the figures in README.md")
+    parser.add_argument("--readme", action="store_true", help="regenerate the table in README.md")
     parser.add_argument("--workflows", nargs="+", choices=WORKFLOWS, default=list(WORKFLOWS))
     parser.add_argument("--steps", type=COUNT.parse, default=20, help="of every stage (default 20)")
     parser.add_argument("--rounds", type=COUNT.parse, default=7, help="timed runs of every way")
@@ -186,18 +178,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{COMFYUI} has to name the folder of a ComfyUI; there is none at {comfyui}")
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(options.threads)
     torch.set_num_threads(options.threads)
-    with tempfile.TemporaryDirectory() as folder:
-        given = options.host_options.split()
-        with running(comfyui, Path(folder), options=given) as server:
-            version = server.call("/system_stats")["system"]["comfyui_version"]
-            ways = measure(server, options.workflows, options.rounds, options.steps)
-    report: dict[str, Any] = {"machine": machine("cpu"), "comfyui": version}
-    report |= {"host_options": given, "steps": options.steps, "rounds": options.rounds}
-    report["rows"] = summary(ways)
+    host_options = options.host_options.split()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(comfyui, Path(folder), options=host_options) as server,
+    ):
+        version = server.call("/system_stats")["system"]["comfyui_version"]
+        ways = measure(server, options.workflows, options.rounds, options.steps)
+    report: dict[str, Any] = {"machine": machine("cpu"), "comfyui": version, "rows": summary(ways)}
+    report |= {"host_options": host_options, "steps": options.steps, "rounds": options.rounds}
     if options.json is not None:
         write_text(options.json, json.dumps(report, indent=1) + "\n")
     if options.readme:
-        write_readme([report])
+        write_readme(report)
     sys.stdout.write(f"ComfyUI {version}\n\n{host_table(report)}")
     return 0
 

@@ -1,28 +1,57 @@
-"""The figures of a benchmark as tables."""
+"""The figures as tables, and README's sections made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-STAGES = ("source", "prior", "inpainting", "refining")
+from pcdm_core.files import write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = ("prior", "inpainting", "refining")
 GIB = 2**30
 
 
-def markdown(report: Mapping[str, Any]) -> str:
-    """Tables of every model, below a line that says where and how."""
+def markdown(report: Mapping[str, Any], whole: bool = True) -> str:
+    """A table of every model, below a line that says where and how; README's is not `whole`."""
+    rounds = report["rounds"]
     lines = [
-        f"{where(report)}. Medians of {report['rounds']} rounds in which every row "
-        "ran once; ratios are medians of the rounds' ratios, with the least and the most. CPU s: "
-        "processor time, to which others' work on the machine adds nothing.",
-        "",
+        f"{place(report)}. Medians of {rounds} round{'s' * (rounds != 1)} in which every row ran "
+        "once; ratios are medians of the rounds' ratios, with the least and the most. CPU s: "
+        "processor time, to which other work on the machine adds nothing.",
     ]
     for name, model in report["models"].items():
-        lines += _steps(name, model) if model["one_step"] else _pictures(name, model)
+        rows = [_cells(arm, model["of_plain"].get(arm["name"]), whole) for arm in model["arms"]]
+        lines += ["", f"{name}, {model['size']}:", "", *table(rows[0], map(dict.values, rows))]
     return "\n".join(lines) + "\n"
 
 
-def where(report: Mapping[str, Any]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """Lines of a table; what follows `#` in a column's name tells two alike apart, unseen."""
+    names = [name.partition("#")[0] for name in head]
+    lines = ["".join(f"| {cell} " if cell else "| " for cell in cells) for cells in (names, *rows)]
+    return [f"{lines[0]}|", "|---" * len(names) + "|", *(f"{line}|" for line in lines[1:])]
+
+
+def _cells(arm: Mapping[str, Any], ratio: Any, whole: bool) -> dict[str, str]:
+    cells = {"": arm["name"], "steps": str(arm["steps"]), "guidance": f"{arm['guidance_scale']:g}"}
+    cells |= {"type": arm["type"]} if whole else {}
+    cells["s a picture"] = _seconds(arm["seconds_a_picture"])
+    cells["of plain"] = "1" if ratio is None else interval(ratio)
+    cells["CPU s"] = _seconds(arm["processor_seconds_a_picture"])
+    cells["of plain#CPU"] = "1" if ratio is None else interval(ratio["processor"])
+    if whole:
+        for stage in STAGES:
+            time = arm["stages"].get(stage)
+            cells[stage] = "-" if time is None else _seconds(time / arm["pictures"])
+        cells["steps/s, inpainting"] = f"{arm['steps_a_second'].get('inpainting', 0):.1f}"
+    peak = arm["peak_bytes"]
+    cells["peak GiB"] = "-" if peak is None else f"{peak / GIB:.2f}"
+    return cells
+
+
+def place(report: Mapping[str, Any]) -> str:
     """The machine in general words."""
     about = report["machine"]
     cores = f"{about['cores']} CPU cores ({about['cpu']}, {about['vector instructions']})"
@@ -32,123 +61,62 @@ def where(report: Mapping[str, Any]) -> str:
     return f"{cores}, {device}; torch {about['torch']}"
 
 
-def compact(report: Mapping[str, Any]) -> list[str]:
-    """Lines of the tables that the README shows: without stages, which the whole tables have."""
-    lines: list[str] = []
-    for name, model in report["models"].items():
-        lines += _steps(name, model) if model["one_step"] else _overview(name, model)
-    return lines
-
-
-def _overview(name: str, model: Mapping[str, Any]) -> list[str]:
-    lines = [
-        f"{name}, {model['size']}:",
-        "",
-        "| | steps | guidance | s a picture | of plain | CPU s | of plain | peak GiB |",
-        "|---" * 8 + "|",
-    ]
-    for arm in model["arms"]:
-        ratio = model["of_plain"].get(arm["name"])
-        cells = [
-            arm["name"],
-            str(arm["steps"]),
-            f"{arm['guidance_scale']:g}",
-            _seconds(arm["seconds_a_picture"]),
-            "1" if ratio is None else _ratio(ratio),
-            _seconds(arm["processor_seconds_a_picture"]),
-            "1" if ratio is None else _ratio(ratio["processor"]),
-            _gib(arm["peak_bytes"]),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", _precision(model["precision_alone"]), ""]
-
-
-def _pictures(name: str, model: Mapping[str, Any]) -> list[str]:
-    lines = [
-        f"{name}, {model['size']}:",
-        "",
-        "| | steps | guidance | type | s a picture | of plain | CPU s | of plain | source | "
-        "prior | inpainting | refining | steps/s, inpainting | peak GiB |",
-        "|---" * 14 + "|",
-    ]
-    for arm in model["arms"]:
-        ratio = model["of_plain"].get(arm["name"])
-        stages = [arm["stages"].get(stage) for stage in STAGES]
-        cells = [
-            arm["name"],
-            str(arm["steps"]),
-            f"{arm['guidance_scale']:g}",
-            arm["type"],
-            _seconds(arm["seconds_a_picture"]),
-            "1" if ratio is None else _ratio(ratio),
-            _seconds(arm["processor_seconds_a_picture"]),
-            "1" if ratio is None else _ratio(ratio["processor"]),
-            *("-" if found is None else _seconds(found / arm["pictures"]) for found in stages),
-            f"{arm['steps_a_second'].get('inpainting', 0):.1f}",
-            _gib(arm["peak_bytes"]),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", _precision(model["precision_alone"]), ""]
-
-
-def _precision(found: Mapping[str, Any]) -> str:
-    share, text = found["share_of_gain"], "Share of the gain at one pose that precision alone makes"
-    if share is None or "ratio" not in found:
-        return f"{text}: {'unknown' if share is None else '0 %'} ({found.get('why', 'no gain')})."
-    return (
-        f"{text}: {100 * share:.0f} % (of its time as published the plain path takes "
-        f"{found['ratio_by_precision']:.2f} in this type, this pack {found['ratio']:.2f})."
-    )
-
-
-def host_table(report: Mapping[str, Any]) -> str:
-    """Workflows in a real host beside the pipeline."""
-    lines = ["| | s | of Python | CPU s | of Python |", "|---" * 5 + "|"]
-    for row in report["rows"]:
-        wall, processor = row["of_python"], row["of_python_processor"]
-        cells = [row["name"], f"{row['seconds']['median']:.2f}"]
-        cells += [f"{wall['median']:.2f} [{wall['least']:.2f}, {wall['most']:.2f}]"]
-        cells += [f"{row['processor_seconds']:.2f}"]
-        cells += [f"{processor['median']:.2f} [{processor['least']:.2f}, {processor['most']:.2f}]"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _steps(name: str, model: Mapping[str, Any]) -> list[str]:
-    lines = [
-        f"{name} size, {model['size']}, random weights, fp32: **one step of each stage**, not a "
-        "picture.",
-        "",
-        "| stage | s a step | plain | ratio | CPU s | plain | ratio | TF a step | plain | "
-        "prepared once, s | peak GiB | weights GiB |",
-        "|---" * 12 + "|",
-    ]
-    for row in model["stages"]:
-        cells = [
-            row["stage"],
-            _seconds(row["seconds"]["pack"]["median"]),
-            _seconds(row["seconds"]["plain"]["median"]),
-            _ratio(row["ratio"]),
-            _seconds(row["processor_seconds"]["pack"]["median"]),
-            _seconds(row["processor_seconds"]["plain"]["median"]),
-            _ratio(row["processor_ratio"]),
-            f"{row['tflop']['pack']:.3f}",
-            f"{row['tflop']['plain']:.3f}",
-            _seconds(row["seconds_to_prepare"]),
-            f"{row['peak_bytes']['pack'] / GIB:.2f}",
-            f"{row['weight_bytes'] / GIB:.2f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, ""]
-
-
-def _gib(value: int | None) -> str:
-    return "-" if value is None else f"{value / GIB:.2f}"
-
-
 def _seconds(value: float) -> str:
     return f"{value:.3f}" if value < 10 else f"{value:.1f}"
 
 
-def _ratio(found: Mapping[str, float]) -> str:
-    return f"{found['median']:.2f} [{found['least']:.2f}, {found['most']:.2f}]"
+def interval(ratio: Mapping[str, float]) -> str:
+    """A median with the least and the most."""
+    return f"{ratio['median']:.2f} [{ratio['least']:.2f}, {ratio['most']:.2f}]"
+
+
+def host_table(report: Mapping[str, Any]) -> str:
+    """Workflows in a real host beside the pipeline."""
+    rows = [
+        [
+            row["name"],
+            f"{row['seconds']['median']:.2f}",
+            interval(row["of_python"]),
+            f"{row['processor_seconds']:.2f}",
+            interval(row["of_python_processor"]),
+        ]
+        for row in report["rows"]
+    ]
+    return "\n".join(table(["", "s", "of Python", "CPU s", "of Python"], rows)) + "\n"
+
+
+# --- README ---------------------------------------------------------------------------------------
+
+
+def marks(name: str) -> tuple[str, str]:
+    """What stands before and after a generated section."""
+    return f"<!-- {name}: generated by --readme -->", f"<!-- /{name} -->"
+
+
+def replaced(text: str, name: str, section: str) -> str:
+    """The text with another section of that name.
+
+    Raises:
+        ValueError: the markers are not there once each, in order.
+    """
+    before, after = marks(name)
+    head, begin, rest = text.partition(before)
+    _, end, tail = rest.partition(after)
+    if not begin or not end:
+        raise ValueError(f"There is no section {name!r}: put {before} and {after} into the file.")
+    return f"{head}{before}\n{section.strip()}\n{after}{tail}"
+
+
+def write_readme(report: Mapping[str, Any], root: Path = ROOT) -> Path:
+    """Writes README.md's section of a benchmark's figures."""
+    readme = root / "README.md"
+    if "comfyui" in report:
+        name = "comfyui"
+        section = (
+            f"ComfyUI {report['comfyui']}, {place(report)}:\n\n{host_table(report)}\n"
+            f"Medians of {report['rounds']} rounds, {report['steps']} steps a stage."
+        )
+    else:
+        name, section = "bench", markdown(report, whole=False)
+    write_text(readme, replaced(readme.read_text(encoding="utf-8"), name, section))
+    return readme

@@ -6,6 +6,10 @@ Both loops run in this process on the same pictures, batch, precision and attent
 the one does per step what the published scripts do (encode the pictures of the batch with frozen
 encoders), the other reads the same features from memory-mapped tables. The models have random
 weights; what is measured is work, and the ratio is what counts: seconds depend on the machine.
+
+With `--count` nothing is timed: the operations of a step are counted on tensors that have shapes
+and no values, at any size. Their ratio is the limit of a cached step where both are bound by
+arithmetic; copying, drawing skeletons and the optimiser are no part of it.
 """
 
 from __future__ import annotations
@@ -18,120 +22,132 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from PIL import Image
+from torch import Tensor
 
 from pcdm_core.config import Preset
-from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
 from pcdm_core.presets import find_preset
-from pcdm_core.ranges import COUNT
-from pcdm_core.vae import build_autoencoder
+from pcdm_core.ranges import COUNT, parse_size
 from training.config import StageRun
-from training.data import ContentIndex, open_pictures
+from training.data import ContentIndex, PictureSet, open_pictures
 from training.data.in_memory import CoarsePictures, people_of_pictures
 from training.features.cached import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
 from training.features.protocol import Features, OnlineFeatures
 from training.loop.trainer import PairSource, Trainer
-from training.stages import Frozen, InpaintingStage, PriorStage, RefiningStage, StageModule
+from training.stages import StageModule, build_stage
 from training.stages.initialise import build_denoiser
 
+from .memory import META, random_components
 from .timing import flops, interleaved
 
+ENCODERS = ("autoencoder", "patch_encoder", "global_encoder")
 
-def write_pictures(root: Path, preset: Preset, people: int) -> None:
+
+def write_pictures(root: Path, preset: Preset, people: int) -> PictureSet:
     """A plain folder of people in noise; the content of a picture costs nothing here."""
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for person in range(people):
         folder = root / f"{person:03d}"
         folder.mkdir(parents=True)
         for view in range(2):
-            pixels = draw.integers(0, 256, (preset.height, preset.width, 3), dtype=np.uint8)
+            pixels = generator.integers(0, 256, (preset.height, preset.width, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / f"{view}.png")
-            xy = draw.uniform(0.1, 0.9, (18, 2))
+            xy = generator.uniform(0.1, 0.9, (18, 2))
             lines = "".join(f"{x} {y}\n" for x, y in xy)
             (folder / f"{view}.txt").write_text(lines, encoding="utf-8")
+    return open_pictures(root)
 
 
-def make_encoders(preset: Preset, device: str) -> FrozenEncoders:
-    """The preset's frozen encoders with random weights."""
-    assert preset.global_encoder is not None
-    whole = build_global_encoder(preset.global_encoder)
-    if isinstance(whole, LinearImageEncoder):
-        whole.projection.normal_(std=0.01)
-    autoencoder = build_autoencoder(preset.autoencoder)
-    patch = PatchImageEncoder(preset.patch_encoder)
-    for part in (autoencoder, patch, whole):
-        part.requires_grad_(False).eval().to(device)
-    return FrozenEncoders(autoencoder, patch, whole)
+class Case:
+    """Pictures of noise at a preset's size, and what both loops share."""
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self.name, self.folder = options.stage, folder
+        self.preset = find_preset(options.preset)
+        if options.size is not None:
+            height, width = options.size
+            self.preset = replace(self.preset, height=height, width=width)
+        self.run = StageRun(
+            batch_size=options.batch, ema_decay=None, max_snr_weight=None, posterior="sample"
+        )
+        self.pictures = write_pictures(folder / "people", self.preset, max(options.batch, 2))
+        self.people = people_of_pictures(self.pictures, self.preset)
+        pairs = self.pictures.pairs
+        self.coarse = CoarsePictures(self.people.pictures[pairs[:, 1]], pairs)
+
+    @property
+    def rows(self) -> Tensor:
+        """[P, 2 or 3], as the stage's `prepare` takes them."""
+        return self.coarse.rows if self.name == "refining" else self.pictures.pairs
+
+    def stage(self, features: Features, autoencoder: Any, device: torch.device) -> StageModule:
+        """The stage with the same fresh weights each time."""
+        torch.manual_seed(0)
+        with device:
+            model = build_denoiser(self.preset, self.name)
+        return build_stage(self.name, model, features, autoencoder, self.run, 0)
+
+    def online(self, encoders: FrozenEncoders, device: torch.device | str) -> OnlineFeatures:
+        """Features as the published scripts compute them, in every step."""
+        return OnlineFeatures(
+            self.people.to(device), **vars(encoders), coarse=self.coarse.to(device)
+        )
 
 
-def make_stage(
-    name: str, preset: Preset, encoders: FrozenEncoders, features: Features, run: StageRun
-) -> StageModule:
-    """A stage with the same fresh weights each time."""
-    torch.manual_seed(0)
-    model = build_denoiser(preset, name)
-    assert encoders.autoencoder is not None
-    frozen = Frozen(encoders.autoencoder, torch.nn.Identity())
-    if name == "prior":
-        return PriorStage(model, features, run, 0)  # type: ignore[arg-type]
-    if name == "inpainting":
-        return InpaintingStage(model, None, frozen, features, run, 0)  # type: ignore[arg-type]
-    return RefiningStage(model, frozen, features, None, run, 0)  # type: ignore[arg-type]
+def count(case: Case) -> dict[str, float]:
+    """Operations in TF of one step with the encoders on line, and of one on cached features."""
+    parts = random_components(case.preset, META)
+    encoders = FrozenEncoders(**{name: parts[name] for name in ENCODERS})
+    stage = case.stage(case.online(encoders, META), encoders.autoencoder, META).to(META)
+    size = case.run.batch_size
+    batch: dict[str, Tensor] = {}
+
+    def prepare() -> None:
+        rows = case.rows[torch.arange(size) % len(case.rows)].to(META)
+        with torch.no_grad():
+            batch.update(stage.prepare(torch.arange(size, device=META), rows))
+
+    encoding, learning = flops(prepare), flops(lambda: stage(batch).backward())
+    return {
+        "tflop_online": (encoding + learning) / 1e12,
+        "tflop_cached": learning / 1e12,
+        "limit": round((encoding + learning) / learning, 3),
+    }
 
 
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
-    """Both loops; returns what is to be reported."""
-    name, device = options.stage, options.device
-    preset = find_preset(options.preset)
-    if options.size:
-        height, width = map(int, options.size.split("x"))
-        preset = replace(preset, height=height, width=width)
-    write_pictures(folder / "people", preset, max(options.batch, 2))
-    index = ContentIndex(folder / "content.json")
-    pictures, digests = index.check(open_pictures(folder / "people"))
-    encoders = make_encoders(preset, device)
-    coarse_paths = [pictures.paths[target] for target in pictures.pairs[:, 1].tolist()]
-    cache = FeatureCache(folder, pictures, digests, preset, encoders, coarse=coarse_paths)
-    for kind in STAGE_TABLES[name]:
+def measure(case: Case, precision: str, rounds: int, device: str) -> dict[str, object]:
+    """Seconds of a step of both loops."""
+    pictures, digests = ContentIndex(case.folder / "content.json").check(case.pictures)
+    parts = random_components(case.preset, device)
+    encoders = FrozenEncoders(**{name: parts[name] for name in ENCODERS})
+    targets = [pictures.paths[target] for target in pictures.pairs[:, 1].tolist()]
+    cache = FeatureCache(case.folder, pictures, digests, case.preset, encoders, coarse=targets)
+    for kind in STAGE_TABLES[case.name]:
         cache.fill(kind, batch=4)
-    people = people_of_pictures(pictures, preset).to(device)
-    coarse = CoarsePictures(people.pictures[pictures.pairs[:, 1]], pictures.pairs)
-    online = OnlineFeatures(
-        people, encoders.autoencoder, encoders.patch_encoder, encoders.global_encoder, coarse
-    )
-    loops: dict[str, Features] = {"online": online, "cached": CachedFeatures(cache, device)}
-    run = StageRun(
-        batch_size=options.batch, ema_decay=None, max_snr_weight=None, posterior="sample"
-    )
-    rows = pictures.pairs
-    if name == "refining":
-        rows = torch.cat([rows, torch.arange(len(rows))[:, None]], dim=1)
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=options.precision)
+    loops = {"online": case.online(encoders, device), "cached": CachedFeatures(cache, device)}
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
     steps: dict[str, Callable[[], object]] = {}
     for loop, features in loops.items():
-        stage = make_stage(name, preset, encoders, features, run)
-        trainer = Trainer(stage, run, accelerator, folder / loop)
+        stage = case.stage(features, encoders.autoencoder, torch.device("cpu"))
+        trainer = Trainer(stage, case.run, accelerator, case.folder / loop)
         trainer.total = 10**9
-        source = PairSource(rows, 0)
+        source = PairSource(case.rows, 0)
         steps[loop] = lambda trainer=trainer, source=source: trainer.train_step(source)
-    counted = {loop: flops(step) for loop, step in steps.items()}  # warms up as well
-    times = interleaved(steps, options.rounds, device)
+    counts = {loop: flops(step) for loop, step in steps.items()}  # warms up as well
+    times = interleaved(steps, rounds, device)
     medians = {loop: statistics.median(values) for loop, values in times.items()}
     return {
-        "stage": name,
-        "preset": preset.name,
-        "size": f"{preset.height}x{preset.width}",
-        "batch": options.batch,
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "precision": options.precision,
+        "precision": precision,
         "seconds_online": round(medians["online"], 4),
         "seconds_cached": round(medians["cached"], 4),
         "ratio": round(medians["online"] / medians["cached"], 3),
-        "ratio_by_counted_flops": round(counted["online"] / counted["cached"], 3),
+        "ratio_by_counted_flops": round(counts["online"] / counts["cached"], 3),
     }
 
 
@@ -140,16 +156,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="mini")
     parser.add_argument("--stage", default="inpainting", choices=list(STAGE_TABLES))
-    parser.add_argument(
-        "--size", help="height x width, for example 256x176 (default: the preset's)"
-    )
+    parser.add_argument("--size", type=parse_size, help="HEIGHTxWIDTH (default: the preset's)")
     parser.add_argument("--batch", type=COUNT.parse, default=8)
+    parser.add_argument(
+        "--count", action="store_true", help="count operations instead, without values"
+    )
     parser.add_argument("--rounds", type=COUNT.parse, default=10)
     parser.add_argument("--precision", default="no", choices=["no", "fp16", "bf16"])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        sys.stdout.write(json.dumps(measure(options, Path(folder))) + "\n")
+        case = Case(options, Path(folder))
+        size = f"{case.preset.height}x{case.preset.width}"
+        about = {"stage": case.name, "preset": case.preset.name, "size": size}
+        about["batch"] = options.batch
+        if options.count:
+            figures = count(case)
+        else:
+            figures = measure(case, options.precision, options.rounds, options.device)
+        sys.stdout.write(json.dumps({**about, **figures}) + "\n")
     return 0
 
 

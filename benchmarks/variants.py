@@ -2,43 +2,68 @@
 
 from __future__ import annotations
 
-import math
+import copy
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pcdm_core import images
-from pcdm_core.chunks import parts_of
 from pcdm_core.config import Preset
 from pcdm_core.inputs import repeat_rows
 from pcdm_core.pipeline import PCDMsPipeline
-from pcdm_core.speed import FastPreset, find_fast
+from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.speed import find_fast
 from pcdm_core.torch_compile import Backend
 
-from .inputs import Components, copies, noise_case, weight_bytes
-from .published_baseline import AS_PUBLISHED, GUIDANCE, PlainPath, Types
-from .timing import StageClock, peak_bytes, seconds, spread
+from .memory import peak_bytes, weight_bytes
+from .published_baseline import AS_PUBLISHED, GUIDANCE, PlainPath
+from .timing import StageClock, seconds, spread
 
 SEED = 0
 CHUNK = 16  # rows that go through a stage at once, as in a call of the pipeline
 PLAIN = "plain"
+THIS_TYPE = f"{PLAIN}, this type"
+
+
+# --- what is run ----------------------------------------------------------------------------------
+
+
+def noise_case(preset: Preset, poses: int) -> tuple[Tensor, Keypoints, Keypoints]:
+    """A picture [1, 3, H, W], its pose and `poses` target poses, from a fixed seed.
+
+    What they show does not change the work.
+    """
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.rand(1, 3, preset.height, preset.width, generator=generator) * 2 - 1
+    xy = torch.rand(poses + 1, 18, 2, generator=generator) * 0.8 + 0.1
+    people = Keypoints(xy, torch.ones(xy.shape[:2], dtype=torch.bool))
+    return picture, people.select(slice(0, 1)), people.select(slice(1, None))
+
+
+def in_types(
+    components: Mapping[str, Any], types: torch.dtype | Mapping[str, torch.dtype]
+) -> dict[str, Any]:
+    """Copies of the components, all in one type or each in its own."""
+    of_each = types if isinstance(types, Mapping) else dict.fromkeys(components, types)
+    return {name: copy.deepcopy(part).to(of_each[name]) for name, part in components.items()}
+
+
+# --- arms -----------------------------------------------------------------------------------------
 
 
 @dataclass
 class Arm:
-    """One way: `run` makes `pictures` pictures and tells the clock of its parts."""
+    """One way: `run` makes `pictures` pictures and calls the clock after each step."""
 
     name: str
     pictures: int
     about: dict[str, Any]
     run: Callable[[StageClock], object]
-    weights: int  # bytes
+    weights: int = 0  # bytes
     seconds: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)  # seconds of all of the process's threads
     clocks: list[StageClock] = field(default_factory=list)
@@ -52,7 +77,7 @@ class Arm:
         self.clocks.append(clock)
 
     def report(self) -> dict[str, Any]:
-        """What was found; times are seconds."""
+        """The figures; times are seconds."""
 
         def medians(rows: Sequence[dict[str, float]]) -> dict[str, float]:
             return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
@@ -64,131 +89,60 @@ class Arm:
             "seconds": spread(self.seconds),
             "seconds_a_picture": statistics.median(self.seconds) / self.pictures,
             "processor_seconds_a_picture": statistics.median(self.processor) / self.pictures,
-            "stages": medians([clock.parts for clock in self.clocks]),
+            "stages": medians([clock.stages for clock in self.clocks]),
             "steps_a_second": medians([clock.steps_a_second for clock in self.clocks]),
             "peak_bytes": None if self.peak is None else self.weights + self.peak,
             "weight_bytes": self.weights,
         }
 
 
-def run_pack(
-    pipeline: PCDMsPipeline,
-    clock: StageClock,
-    *,
-    poses: int,
-    samples: int,
-    steps: int,
-    fast: FastPreset,
-) -> Tensor:
-    """What a call of the pipeline does, stage by stage and in its chunks, so that each is timed."""
-    case = noise_case(pipeline.preset, poses)
-    rows, noises = repeat_rows(poses, samples)
-    targets = case.targets.select(rows)
-    run: dict[str, Any] = {"steps": fast.steps or steps}
-    with clock.of("source"):
-        features = pipeline.encode_source(case.source)
-    given: dict[str, Any] = {"seed": SEED, "batch_index": noises, "callback": None, "run": run}
-    parts = parts_of(features, case.source_pose, targets, size=CHUNK, **given)
-    home = pipeline.device if len(parts) == 1 else torch.device("cpu")
-    for part in parts:
-        part.run["callback"] = clock  # steps a second are those of a chunk
-    predicted: list[Tensor | None] = [None] * len(parts)
-    if pipeline.prior is not None:
-        with clock.of("prior"):
-            predicted = [
-                pipeline.predict_embedding(p.features, p.source, p.target, **p.run) for p in parts
-            ]
-    refines = pipeline.refining is not None
-    hands_over = refines and fast.hand_over_latents
-    made: list[Tensor] = []
-    with clock.of("inpainting"):
-        for p, embeds in zip(parts, predicted, strict=True):
-            latents = pipeline.inpaint_latents(
-                p.features, p.source, p.target, embeds, fast=fast, **p.run
-            )
-            if hands_over:
-                made.append(images.right_half(latents).to(home))
-            else:
-                made.append(pipeline.decode_target(latents, fast=fast).to(home))
-    if refines:
-        key = "coarse_latents" if hands_over else "coarse"
-        with clock.of("refining"):
-            made = [
-                pipeline.refine(p.features, fast=fast, **{key: x.to(pipeline.device)}, **p.run).to(
-                    home
-                )
-                for p, x in zip(parts, made, strict=True)
-            ]
-    images.body_mask(features.fit.apply(targets), pipeline.preset.height, pipeline.preset.width)
-    return torch.cat(made)
-
-
 def pack_arm(
-    pipeline: PCDMsPipeline,
-    weights: int,
-    *,
-    poses: int,
-    samples: int,
-    steps: int,
+    pipeline: PCDMsPipeline, weights: int, *, poses: int = 1, samples: int = 1, steps: int,
     fast: str | None = None,
-    note: str = "",
-) -> Arm:
-    """This pack: the poses of a source in batches, the preset's own guidance.
-
-    `note` ends the name: what else is different about the pipeline.
-    """
-    preset = find_fast(fast)
-    scale = preset.guidance_scale
-    about = {
-        "poses": poses,
-        "samples": samples,
-        "steps": preset.steps or steps,
-        "guidance_scale": pipeline.preset.guidance_scale if scale is None else scale,
-        "type": str(pipeline.dtype).removeprefix("torch."),
-        "fast": fast,
-        "note": note,
-        "compiled": bool(pipeline.compiled),
-    }
-    name = f"{poses} pose{'s' * (poses > 1)}"
-    if samples > 1:
-        name += f", {samples} samples"
-    if fast is not None:
-        name += f", fast preset {fast}"
-    name += note
+) -> Arm:  # fmt: skip
+    """A call of this pack: the poses of a source in batches, the preset's own guidance."""
+    speed = find_fast(fast)
+    scale = pipeline.preset.guidance_scale if speed.guidance_scale is None else speed.guidance_scale
+    source, source_pose, targets = noise_case(pipeline.preset, poses)
+    rows, noises = repeat_rows(poses, samples)
+    options: dict[str, Any] = {"seed": SEED, "steps": speed.steps or steps, "fast": fast}
 
     def run(clock: StageClock) -> object:
-        counts = {"poses": poses, "samples": samples, "steps": steps}
-        return run_pack(pipeline, clock, **counts, fast=preset)
+        target = targets.select(rows)
+        options.update(callback=clock, chunk=CHUNK, batch_index=noises)
+        return pipeline(source, source_pose, target, **options).image
 
+    about = {"poses": poses, "samples": samples, "steps": options["steps"], "guidance_scale": scale}
+    about |= {"type": _name_of(pipeline.dtype), "fast": fast, "compiled": bool(pipeline.compiled)}
+    name = f"{poses} pose{'s' * (poses > 1)}" + (f", {samples} samples" if samples > 1 else "")
+    name += "" if fast is None else f", fast preset {fast}"
+    name += ", compiled" if pipeline.compiled else ""
     return Arm(name, poses * samples, about, run, weights)
 
 
 def plain_arm(
-    preset: Preset, components: Components, *, name: str, types: str, samples: int, steps: int
-) -> Arm:
+    preset: Preset, components: Mapping[str, Any], *, name: str, types: str, samples: int = 1,
+    steps: int,
+) -> Arm:  # fmt: skip
     """The plain path: one pair; further pairs take as long again."""
-    case = noise_case(preset, 1)
-    path = PlainPath(preset, components)
+    case, path = noise_case(preset, 1), PlainPath(preset, components)
+    about = {"poses": 1, "samples": samples, "steps": steps}
 
     def run(clock: StageClock) -> object:
-        return path(
-            case.source,
-            case.source_pose,
-            case.targets,
-            samples=samples,
-            steps=steps,
-            seed=SEED,
-            clock=clock,
-        )
+        return path(*case, samples=samples, steps=steps, seed=SEED, callback=clock)
 
-    about = {"poses": 1, "samples": samples, "steps": steps}
     about |= {"guidance_scale": GUIDANCE, "type": types}
     return Arm(name, samples, about, run, weight_bytes(components))
 
 
+def plain_name(samples: int) -> str:
+    """Of the plain path's arm."""
+    return PLAIN if samples == 1 else f"{PLAIN}, {samples} samples"
+
+
 def make_arms(
     preset: Preset,
-    components: Components,
+    components: Mapping[str, Any],
     *,
     device: str,
     dtype: torch.dtype,
@@ -196,62 +150,39 @@ def make_arms(
     samples: Sequence[int],
     steps: int,
     fast: Sequence[str] = (),
-    half: torch.dtype | None = None,
     compile: bool | Backend = False,
 ) -> list[Arm]:
     """The plain path at each number of samples, this pack at each number of poses.
 
-    Fast presets, which change the pictures, are measured at one pose; so are another type (`half`)
-    and compiled networks, each alone and both together.
+    Fast presets, which change the pictures, are measured at one pose; so are compiled networks.
 
     On a GPU the plain path has the types of the published scripts, and where this pack's type is
     another, the plain path in that type stands beside it: what is left is not precision's. On a
     CPU, where half types save no time everywhere, the plain path is in fp32.
     """
     gpu = torch.device(device).type == "cuda"
-    published = AS_PUBLISHED if gpu else Types.all_in(torch.float32)
-    told = "as published" if gpu else "float32"
-    plain = published.apply(copies(components))
+    plain = in_types(components, AS_PUBLISHED if gpu else torch.float32)
+    words = "as published" if gpu else "float32"
     arms = [
-        plain_arm(preset, plain, name=plain_name(count), types=told, samples=count, steps=steps)
+        plain_arm(preset, plain, name=plain_name(count), types=words, samples=count, steps=steps)
         for count in samples
     ]
-    if published != Types.all_in(dtype):
-        same = Types.all_in(dtype).apply(copies(components))
-        arms.append(
-            plain_arm(
-                preset,
-                same,
-                name=f"{PLAIN}, this type",
-                types=str(dtype).removeprefix("torch."),
-                samples=1,
-                steps=steps,
-            )
-        )
-    ours = Types.all_in(dtype).apply(copies(components))
-    pipeline = PCDMsPipeline(preset, **ours)
-    weights = weight_bytes(ours)
-    counts = [(count, 1) for count in poses] + [(1, count) for count in samples if count != 1]
-    for number, each in counts:
+    ours = in_types(components, dtype)
+    if gpu or dtype != torch.float32:
+        types = _name_of(dtype)
+        arms.append(plain_arm(preset, ours, name=THIS_TYPE, types=types, steps=steps))
+    pipeline, weights = PCDMsPipeline(preset, **ours), weight_bytes(ours)
+    for number, each in [(n, 1) for n in poses] + [(1, n) for n in samples if n != 1]:
         arms.append(pack_arm(pipeline, weights, poses=number, samples=each, steps=steps))
-    for name in fast:
-        arms.append(pack_arm(pipeline, weights, poses=1, samples=1, steps=steps, fast=name))
-    types = [dtype] if half is None else [dtype, half]
-    for kind, compiled in product(types, (False, True) if compile else (False,)):
-        if (kind, compiled) == (dtype, False):
-            continue
-        parts = Types.all_in(kind).apply(copies(components))
-        note = "" if kind == dtype else f", {str(kind).removeprefix('torch.')}"
-        note += ", compiled" if compiled else ""
-        other = PCDMsPipeline(preset, **parts, compile=compile if compiled else False)
-        weights = weight_bytes(parts)
-        arms.append(pack_arm(other, weights, poses=1, samples=1, steps=steps, note=note))
+    arms += [pack_arm(pipeline, weights, steps=steps, fast=name) for name in fast]
+    if compile:
+        other = PCDMsPipeline(preset, **in_types(components, dtype), compile=compile)
+        arms.append(pack_arm(other, weights, steps=steps))
     return arms
 
 
-def plain_name(samples: int) -> str:
-    """Of the plain path's arm."""
-    return PLAIN if samples == 1 else f"{PLAIN}, {samples} samples"
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def run_arms(arms: Sequence[Arm], rounds: int, device: str) -> None:
@@ -264,56 +195,33 @@ def run_arms(arms: Sequence[Arm], rounds: int, device: str) -> None:
         if arm.about.get("compiled") and torch.device(device).type != "cuda":
             arm.run(StageClock(device))
             arm.peak = None
-            continue
-        arm.peak = peak_bytes(lambda arm=arm: arm.run(StageClock(device)), device)
+        else:
+            arm.peak = peak_bytes(lambda arm=arm: arm.run(StageClock(device)), device)
     for _ in range(rounds):
         for arm in arms:
             arm.round(device)
 
 
 def ratios(arms: Sequence[Arm]) -> dict[str, Any]:
-    """Seconds a picture of each of the pack's arms over the plain path's, by rounds.
+    """Seconds a picture of each arm over those of the plain path with as many samples.
 
     A round's runs stand side by side in time, so a ratio is the median of the rounds' ratios. That
-    of processor time tells the work on a CPU that has other things to do as well. The share of
-    precision is that of the logarithm of the whole gain, because gains multiply.
+    of processor time tells the work on a CPU that has other things to do as well.
     """
     by_name = {arm.name: arm for arm in arms}
-    found: dict[str, Any] = {}
+    of_plain: dict[str, Any] = {}
     for arm in arms:
-        if arm.name.startswith(PLAIN):
+        plain = by_name.get(plain_name(arm.about["samples"]))
+        if plain is None or plain is arm:
             continue
-        samples = arm.about["samples"]
-        plain = by_name.get(plain_name(samples))
-        if plain is None:
-            continue
-        processor = _round_ratios(arm, plain, "processor")
-        found[arm.name] = {
-            **spread(_round_ratios(arm, plain)),
+        of_plain[arm.name] = {
+            **_ratio(arm, plain, "seconds"),
             "against": plain.name,
-            "processor": spread(processor),
+            "processor": _ratio(arm, plain, "processor"),
         }
-    same = by_name.get(f"{PLAIN}, this type")
-    return {"of_plain": found, "precision_alone": _precision(same, by_name.get(PLAIN), arms)}
+    return of_plain
 
 
-def _round_ratios(arm: Arm, other: Arm, of: str = "seconds") -> list[float]:
-    pairs = zip(getattr(arm, of), getattr(other, of), strict=True)
-    return [(mine / arm.pictures) / (theirs / other.pictures) for mine, theirs in pairs]
-
-
-def _precision(same: Arm | None, plain: Arm | None, arms: Sequence[Arm]) -> dict[str, Any]:
-    single = next((arm for arm in arms if arm.about["poses"] == 1 and _is_pack(arm)), None)
-    if plain is None or single is None:
-        return {"share_of_gain": None, "why": "there is no run of one pose on both paths"}
-    if same is None:
-        return {"share_of_gain": 0.0, "why": "both paths have the same types"}
-    of_plain = statistics.median(_round_ratios(same, plain))
-    whole = statistics.median(_round_ratios(single, plain))
-    share = math.log(of_plain) / math.log(whole) if whole != 1.0 else None
-    return {"share_of_gain": share, "ratio_by_precision": of_plain, "ratio": whole}
-
-
-def _is_pack(arm: Arm) -> bool:
-    exact = arm.about.get("fast") is None and not arm.about.get("note")
-    return exact and arm.about["samples"] == 1 and not arm.name.startswith(PLAIN)
+def _ratio(arm: Arm, plain: Arm, of: str) -> dict[str, float]:
+    pairs = zip(getattr(arm, of), getattr(plain, of), strict=True)
+    return spread([(mine / arm.pictures) / (theirs / plain.pictures) for mine, theirs in pairs])

@@ -251,8 +251,8 @@ def _with_choice(document: dict[str, Any], choice: str | None, path: Path) -> di
     if choice is None:
         return merged
     if choice not in list(choices):  # a list, because a file may ask for what has no hash
-        known = ", ".join(map(str, choices)) or "none in this file"
-        raise ValueError(f"{path}: there is no choice {choice!r}. Known: {known}.")
+        names = ", ".join(map(str, choices)) or "none in this file"
+        raise ValueError(f"{path}: there is no choice {choice!r}. Known: {names}.")
     below = ("choices", choice, "stages")
     stages = dict(_section(document, path, "stages"))
     for name in _section(document, path, *below):

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -14,16 +13,20 @@ from torch._dynamo.utils import counters
 
 from benchmarks import timing as measuring
 from benchmarks.__main__ import main
-from benchmarks.inputs import copies, noise_case, weight_bytes
-from benchmarks.one_step import measure_steps
-from benchmarks.plot import curve_of, drawing
-from benchmarks.published_baseline import AS_PUBLISHED, PlainPath, Types, plain_sample
-from benchmarks.readme import PLOT, marks, was_busy, write_readme
-from benchmarks.report import markdown
-from benchmarks.timing import StageClock, interleaved, peak_bytes
-from benchmarks.variants import Arm, make_arms, ratios, run_arms, run_pack
+from benchmarks.memory import peak_bytes, weight_bytes
+from benchmarks.published_baseline import AS_PUBLISHED, PlainPath, plain_sample
+from benchmarks.report import markdown, marks, write_readme
+from benchmarks.timing import StageClock, interleaved
+from benchmarks.variants import (
+    Arm,
+    in_types,
+    make_arms,
+    noise_case,
+    pack_arm,
+    ratios,
+    run_arms,
+)
 from pcdm_core.pipeline import PCDMsPipeline
-from pcdm_core.speed import find_fast
 from tests.core.tiny_pipeline import TEST, components, save_tiny_weights
 from tests.parity import stages as parity_stages
 from tests.parity.__main__ import compare
@@ -39,15 +42,15 @@ STEPS = 3
 def test_the_plain_loop_meets_every_reference_tensor(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    used: list[bool] = []
+    calls: list[bool] = []
 
-    def watched(*given: Any, **options: Any) -> torch.Tensor:
-        used.append(True)
-        return plain_sample(*given, **options)
+    def watched(*arguments: Any, **options: Any) -> torch.Tensor:
+        calls.append(True)
+        return plain_sample(*arguments, **options)
 
     monkeypatch.setattr(parity_stages, "sample", watched)
     result = compare(GOLDEN / kind)
-    assert used
+    assert calls
     assert [entry.line() for entry in result.entries if not entry.ok] == []
 
 
@@ -55,9 +58,9 @@ def count_calls(parts: dict[str, nn.Module]) -> Counter[str]:
     calls: Counter[str] = Counter()
 
     def watch(name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, given: tuple[Any, ...], __: Any) -> None:
+        def hook(_: nn.Module, arguments: tuple[Any, ...], __: Any) -> None:
             calls[name] += 1
-            calls[f"{name} rows"] += len(given[0])
+            calls[f"{name} rows"] += len(arguments[0])
 
         return hook
 
@@ -73,11 +76,9 @@ def count_calls(parts: dict[str, nn.Module]) -> Counter[str]:
 def test_the_plain_path_repeats_what_the_scripts_repeat(samples: int) -> None:
     parts = components()
     calls = count_calls(parts)
-    case = noise_case(TEST, 1)
     picture = PlainPath(TEST, parts)(
-        case.source, case.source_pose, case.targets,
-        samples=samples, steps=STEPS, seed=0, clock=StageClock("cpu"),
-    )  # fmt: skip
+        *noise_case(TEST, 1), samples=samples, steps=STEPS, seed=0, callback=StageClock("cpu")
+    )
     assert picture.shape == (samples, 3, TEST.height, TEST.width)
     assert calls["patch_encoder"] == 2  # once a script
     assert calls["global_encoder"] == 1
@@ -88,7 +89,7 @@ def test_the_plain_path_repeats_what_the_scripts_repeat(samples: int) -> None:
 
 
 def test_on_a_gpu_the_plain_path_has_the_types_of_the_scripts() -> None:
-    parts = AS_PUBLISHED.apply(components())
+    parts = in_types(components(), AS_PUBLISHED)
     halves = {n for n, p in parts.items() if next(_floats(p)).dtype == torch.float16}
     assert halves == {"inpainting", "autoencoder"}
 
@@ -130,17 +131,13 @@ def test_ratios_are_of_a_picture_round_by_round_and_their_median() -> None:
         arm("1 pose", 1, [0.25, 2.5, 0.25]),
         arm("4 poses", 4, [0.4, 4.0, 0.8], poses=4),
     ]
-    found = ratios(arms)
-    assert found["of_plain"]["1 pose"]["median"] == pytest.approx(0.25)
-    assert found["of_plain"]["4 poses"]["median"] == pytest.approx(0.1)
-    assert found["of_plain"]["4 poses"]["most"] == pytest.approx(0.2)
-    assert found["of_plain"]["4 poses"]["processor"]["median"] == pytest.approx(0.1)
-    assert found["precision_alone"]["share_of_gain"] == pytest.approx(0.5)
-
-
-def test_without_another_type_precision_has_no_share() -> None:
-    found = ratios([arm("plain", 1, [1.0]), arm("1 pose", 1, [0.5])])
-    assert found["precision_alone"]["share_of_gain"] == 0.0
+    of_plain = ratios(arms)
+    assert set(of_plain) == {"plain, this type", "1 pose", "4 poses"}
+    assert of_plain["plain, this type"]["median"] == pytest.approx(0.5)
+    assert of_plain["1 pose"]["median"] == pytest.approx(0.25)
+    assert of_plain["4 poses"]["median"] == pytest.approx(0.1)
+    assert of_plain["4 poses"]["most"] == pytest.approx(0.2)
+    assert of_plain["4 poses"]["processor"]["median"] == pytest.approx(0.1)
 
 
 def test_another_type_brings_the_plain_path_in_it_along() -> None:
@@ -153,24 +150,6 @@ def test_another_type_brings_the_plain_path_in_it_along() -> None:
     assert [a.name for a in same] == ["plain", "1 pose"]
     assert [a.name for a in other] == ["plain", "plain, this type", "1 pose"]
     assert other[1].weights == other[2].weights < other[0].weights == weight_bytes(parts)
-
-
-def test_half_precision_and_compiled_networks_are_arms_beside_one_pose() -> None:
-    options: dict[str, Any] = {
-        "dtype": torch.float32, "device": "cpu", "poses": [1], "samples": [1], "steps": 2,
-    }  # fmt: skip
-    parts = components()
-    half = make_arms(TEST, parts, half=torch.bfloat16, **options)
-    both = make_arms(TEST, parts, half=torch.bfloat16, compile=True, **options)
-    assert [a.name for a in half] == ["plain", "1 pose", "1 pose, bfloat16"]
-    assert [a.name for a in both[2:]] == [
-        "1 pose, compiled",
-        "1 pose, bfloat16",
-        "1 pose, bfloat16, compiled",
-    ]
-    assert half[2].about["type"] == "bfloat16"
-    assert half[2].weights < half[1].weights
-    assert half[2].run(StageClock("cpu")) is not None
 
 
 def test_compiled_arms_are_compiled_although_memory_is_counted() -> None:
@@ -194,98 +173,40 @@ def test_compiled_arms_are_compiled_although_memory_is_counted() -> None:
     assert all(arm["peak_bytes"] > 0 for arm in others)
 
 
-def test_one_step_of_each_stage_is_measured_on_both_paths() -> None:
-    rows = {row["stage"]: row for row in measure_steps(TEST, 1)}
-    assert set(rows) == {"prior", "inpainting", "refining"}
-    for row in rows.values():
-        # A step does the same work; the sampler's own sums differ.
-        assert row["tflop"]["pack"] == pytest.approx(row["tflop"]["plain"], rel=1e-3)
-        assert row["peak_bytes"]["plain"] > row["weight_bytes"] > 0
-
-
 # --- the command ----------------------------------------------------------------------------------
 
 
-def test_the_command_writes_figures_a_table_and_a_plot(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_command_writes_figures_and_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("benchmarks.__main__.sized", lambda *_: TEST)
     weights = save_tiny_weights(tmp_path / "weights")
     path = tmp_path / "out" / "bench.json"
-    given = ["--json", path, "--weights", weights, "--poses", 1, 2, "--samples", 1, 2]
-    given += [
-        "--steps",
-        3,
-        "--fast",
-        "4-steps",
-        "latents",
-        "--rounds",
-        2,
-        "--threads",
-        1,
-        "--device",
-        "cpu",
-    ]
-    assert main(list(map(str, given))) == 0
+    arguments = ["--json", path, "--weights", weights, "--models", "mini", "--poses", 1, 2]
+    arguments += ["--samples", 1, 2, "--steps", 3, "--fast", "4-steps", "latents", "--rounds", 2]
+    arguments += ["--threads", 1, "--device", "cpu"]
+    assert main(list(map(str, arguments))) == 0
     report = json.loads(path.read_text())
     mini = report["models"]["mini"]
-    names = [found["name"] for found in mini["arms"]]
+    names = [row["name"] for row in mini["arms"]]
     assert names == [
         "plain", "plain, 2 samples", "1 pose", "2 poses", "1 pose, 2 samples",
         "1 pose, fast preset 4-steps", "1 pose, fast preset latents",
     ]  # fmt: skip
-    assert [found["steps"] for found in mini["arms"]] == [3, 3, 3, 3, 3, 4, 3]
+    assert [row["steps"] for row in mini["arms"]] == [3, 3, 3, 3, 3, 4, 3]
     assert set(mini["of_plain"]) == set(names[2:])
     assert mini["of_plain"]["1 pose, 2 samples"]["against"] == "plain, 2 samples"
-    for found in mini["arms"]:
-        assert set(found["steps_a_second"]) == {"prior", "inpainting", "refining"}
-        assert found["processor_seconds_a_picture"] > 0
-        assert found["seconds"]["least"] <= found["seconds"]["median"] <= found["seconds"]["most"]
-        assert sum(found["stages"].values()) <= found["seconds"]["most"]
-        assert found["peak_bytes"] > found["weight_bytes"]
-    assert report["models"]["published"]["one_step"]
+    for row in mini["arms"]:
+        assert set(row["steps_a_second"]) == {"prior", "inpainting", "refining"}
+        assert row["processor_seconds_a_picture"] > 0
+        assert row["seconds"]["least"] <= row["seconds"]["median"] <= row["seconds"]["most"]
+        assert sum(row["stages"].values()) <= row["seconds"]["most"]
+        assert row["peak_bytes"] > row["weight_bytes"]
     table = path.with_suffix(".md").read_text()
     assert table in capsys.readouterr().out
-    assert "one step of each stage" in table
     assert table == markdown(report)
     page = readme(tmp_path, "bench")
-    write_readme([report], tmp_path)
-    shown = page.read_text()
-    assert "| 2 poses | 3 |" in shown
-    assert "one step of each stage" in shown
-    assert str(PLOT) in shown
-    assert (tmp_path / PLOT).read_text() == drawing(report["models"])
-    assert path.with_suffix(".svg").read_text() == drawing(report["models"])
-
-
-def whole(**seconds: float) -> dict[str, Any]:
-    """A model's part of a report: the plain path takes 2 s, the others what is said."""
-    arms = [{"name": "plain", "seconds_a_picture": 2.0}]
-    for name, value in seconds.items():
-        kind, _, count = name.partition("_")
-        about = {"samples": 1, "fast": kind if kind == "fast" else None}
-        about["note"] = ", bfloat16" if kind == "half" else ""
-        arms.append({"name": name, "poses": int(count or 1), "seconds_a_picture": value, **about})
-    ratios = {name: {"median": value / 2} for name, value in seconds.items()}
-    return {"one_step": False, "size": "8x8", "arms": arms, "of_plain": ratios}
-
-
-def test_single_steps_alone_make_no_plot() -> None:
-    assert drawing({"published": {"one_step": True}}) is None
-
-
-def test_the_plot_shows_seconds_by_poses_and_every_ratio() -> None:
-    model = whole(poses_1=1.5, poses_16=0.5, fast=0.25, half=0.5)
-    assert curve_of(model) == [(1, 1.5), (16, 0.5)]
-    drawn = drawing({"mini": model})
-    assert drawn is not None
-    tree = ElementTree.fromstring(drawn)
-    told = [text.text for text in tree.iter() if text.tag.endswith("text")]
-    assert {"mini, 8x8: seconds a picture", "1.50", "0.50", "plain path 2.00"} <= set(told)
-    bars = [float(r.attrib["width"]) for r in tree.iter() if r.attrib.get("height") == "16"]
-    assert [round(bar / bars[0], 3) for bar in bars] == [1.0, 0.75, 0.25, 0.125, 0.25]
-    places = [float(c.attrib["cy"]) for c in tree.iter() if c.tag.endswith("circle")]
-    assert places[0] < places[1]  # less time lies lower
+    write_readme(report, tmp_path)
+    assert "| 2 poses | 3 |" in page.read_text()
 
 
 def readme(folder: Path, *names: str) -> Path:
@@ -303,27 +224,19 @@ def test_the_sections_of_the_readme_are_renewed_and_nothing_else(tmp_path: Path)
     about = {"machine": measuring.machine("cpu"), "rounds": 3, "steps": 20}
     hosted = {**about, "comfyui": "0.0.1", "rows": [row]}
     for _ in range(2):  # a second time changes nothing
-        write_readme([hosted], tmp_path)
+        write_readme(hosted, tmp_path)
         text = path.read_text()
         assert text.startswith("before\n")
         assert text.endswith("after\n")
         assert "1.06 [1.00, 1.10]" in text
         assert text.count("old") == 1  # there were no figures for the other section
-    assert not (tmp_path / PLOT).exists()
-
-
-@pytest.mark.parametrize(("clock", "busy"), [(1.1, False), (3.0, True)])
-def test_times_taken_on_a_busy_machine_are_known(clock: float, busy: bool) -> None:
-    arm = {"seconds_a_picture": clock, "processor_seconds_a_picture": 1.0}
-    models = {"mini": {"one_step": False, "arms": [arm]}, "published": {"one_step": True}}
-    assert was_busy({"machine": measuring.machine("cpu"), "models": models}) is busy
 
 
 def test_a_readme_without_the_markers_is_refused(tmp_path: Path) -> None:
     readme(tmp_path)
     with pytest.raises(ValueError, match="no section 'comfyui'"):
-        write_readme([{"comfyui": "0", "machine": measuring.machine("cpu"), "rows": [],
-                       "rounds": 1, "steps": 1}], tmp_path)  # fmt: skip
+        write_readme({"comfyui": "0", "machine": measuring.machine("cpu"), "rows": [],
+                      "rounds": 1, "steps": 1}, tmp_path)  # fmt: skip
 
 
 def test_the_projects_readme_has_both_sections() -> None:
@@ -342,33 +255,24 @@ def test_an_arm_takes_the_rows_in_the_chunks_of_a_call(monkeypatch: pytest.Monke
     monkeypatch.setattr("benchmarks.variants.CHUNK", 2)
     pipeline = PCDMsPipeline(TEST, **components())
     rows: list[int] = []
-    counted = pipeline.inpaint_latents
-
-    def watched(features: Any, source: Any, target: Any, *given: Any, **options: Any) -> Any:
-        rows.append(len(target))
-        return counted(features, source, target, *given, **options)
-
-    monkeypatch.setattr(pipeline, "inpaint_latents", watched)
-    common: dict[str, Any] = {"poses": 3, "samples": 1, "steps": 2, "fast": find_fast(None)}
+    pipeline.inpainting.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
     clock = StageClock("cpu")
-    pictures = run_pack(pipeline, clock, **common)
-    assert sorted(rows) == [1, 2]
-    case = noise_case(TEST, 3)
-    whole = pipeline(case.source, case.source_pose, case.targets, seed=0, steps=2, chunk=2)
+    pictures = pack_arm(pipeline, 0, poses=3, steps=2).run(clock)
+    assert set(rows) == {2, 4}  # guided: null and conditional rows
+    whole = pipeline(*noise_case(TEST, 3), seed=0, steps=2, chunk=2)
     assert torch.equal(pictures, whole.image)
-    assert set(clock.parts) == {"source", "prior", "inpainting", "refining"}
+    assert set(clock.stages) == {"prior", "inpainting", "refining"}
 
 
 def test_copies_share_no_tensor() -> None:
     parts = components()
-    other = copies(parts)
-    Types.all_in(torch.bfloat16).apply(other)
+    in_types(parts, torch.bfloat16)
     assert next(parts["inpainting"].parameters()).dtype == torch.float32
 
 
 def test_memory_is_measured_before_time_and_every_round_counts() -> None:
-    seen: list[str] = []
-    one = Arm("a", 1, {}, lambda clock: seen.append(clock.device), 0)
+    runs: list[str] = []
+    one = Arm("a", 1, {}, lambda clock: runs.append(clock.device), 0)
     run_arms([one], 3, "cpu")
-    assert len(seen) == 4
+    assert len(runs) == 4
     assert len(one.seconds) == len(one.clocks) == 3

@@ -13,18 +13,18 @@ PICTURES = {"PCDMInpaintingSampler", "PCDMRefiningSampler", "KSampler"}
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_is_cut_to_what_its_refined_picture_needs(name: str) -> None:
     graph = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
-    found = cut(graph)
-    kinds = [node["class_type"] for node in found.values()]
+    nodes = cut(graph)
+    kinds = [node["class_type"] for node in nodes.values()]
     assert kinds.count("PreviewImage") == 1
     assert not {"SaveImage", "ImageScaleBy", "PCDMRenderPose"} & set(kinds)
-    drawn = [node["class_type"] for node in graph.values() if node["class_type"] in PICTURES]
-    assert sorted(kind for kind in kinds if kind in PICTURES) == sorted(drawn)
-    links = [v for node in found.values() for v in node["inputs"].values() if isinstance(v, list)]
-    assert all(link[0] in found for link in links)
-    changed = seeded(found, 7, 3)
+    samplers = [node["class_type"] for node in graph.values() if node["class_type"] in PICTURES]
+    assert sorted(kind for kind in kinds if kind in PICTURES) == sorted(samplers)
+    links = [v for node in nodes.values() for v in node["inputs"].values() if isinstance(v, list)]
+    assert all(link[0] in nodes for link in links)
+    changed = seeded(nodes, 7, 3)
     steps = [node["inputs"]["steps"] for node in changed.values() if "steps" in node["inputs"]]
     assert steps == [3, 3, 3]
-    assert cut(graph) == found  # nothing is changed in place
+    assert cut(graph) == nodes  # nothing is changed in place
 
 
 def test_the_ratio_is_that_of_runs_side_by_side() -> None:

@@ -1,11 +1,13 @@
 """The account of memory on tensors without values."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.inputs import sized
 from benchmarks.memory import FusedAttention, LiveBytes, account, peak_of
+from pcdm_core.presets import find_preset
 
 
 def test_tensors_count_while_they_live_and_views_do_not() -> None:
@@ -17,8 +19,8 @@ def test_tensors_count_while_they_live_and_views_do_not() -> None:
 
     assert peak_of(work) == 8000
     with LiveBytes() as counted:
-        kept = work()
-        assert counted.now == kept.nbytes == 4000
+        result = work()
+        assert counted.now == result.nbytes == 4000
 
 
 def test_attention_stores_its_result_and_no_scores() -> None:
@@ -30,6 +32,7 @@ def test_attention_stores_its_result_and_no_scores() -> None:
 
 
 def test_the_published_size_fits_small_cards_in_half_precision() -> None:
-    found = account(sized("published", "512x512"), torch.float16, poses=1)["peak GiB"]
-    assert 2.0 < found["one at a time"] <= 3.5
-    assert found["one at a time"] < found["UNets resident"] <= 7.0
+    preset = replace(find_preset("published"), height=512, width=512)
+    peak = account(preset, torch.float16, poses=1)["peak GiB"]
+    assert 2.0 < peak["one at a time"] <= 3.5
+    assert peak["one at a time"] < peak["UNets resident"] <= 7.0

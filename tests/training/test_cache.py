@@ -120,9 +120,9 @@ def test_cached_and_online_features_agree(kind: str, cache: FeatureCache) -> Non
     pairs = cache.pictures.pairs[[3, 0, 17, 8, 11]]
     with torch.no_grad():
         live = ask(online(cache), kind, pairs)
-    kept = ask(CachedFeatures(cache, "cpu"), kind, pairs)
-    assert kept.shape == live.shape
-    assert float((kept - live).abs().max()) <= 1e-5 * float(live.std())
+    stored = ask(CachedFeatures(cache, "cpu"), kind, pairs)
+    assert stored.shape == live.shape
+    assert float((stored - live).abs().max()) <= 1e-5 * float(live.std())
     assert float(live.std()) > 0
 
 
@@ -130,18 +130,18 @@ def test_cached_and_online_features_agree(kind: str, cache: FeatureCache) -> Non
 def test_all_ways_to_a_pose_map_draw_the_skeletons_of_the_preset(
     reduction: int, cache: FeatureCache
 ) -> None:
-    drawn = replace(cache.preset.inpainting, skeleton_reduction=reduction)
-    preset = replace(cache.preset, inpainting=drawn)
+    inpainting = replace(cache.preset.inpainting, skeleton_reduction=reduction)
+    preset = replace(cache.preset, inpainting=inpainting)
     other = FeatureCache(
         cache.folder, cache.pictures, cache.digests, preset, cache.encoders, coarse=cache.coarse
     )
     source, target = cache.pictures.pairs[[3, 8]].unbind(1)
-    kept = CachedFeatures(other, "cpu")
-    maps = kept.pose_maps(source, target)
+    features = CachedFeatures(other, "cpu")
+    maps = features.pose_maps(source, target)
     assert torch.equal(maps, online(other).pose_maps(source, target))
     size = preset.height, preset.width
     both = [
-        render_pose(kept.poses.select(rows.tolist()), *size, reduction=reduction)
+        render_pose(features.poses.select(rows.tolist()), *size, reduction=reduction)
         for rows in (source, target)
     ]
     torch.testing.assert_close(maps, pose_canvas(*both), rtol=0, atol=1e-6)
@@ -162,24 +162,24 @@ def build(name: str, cache: FeatureCache, features: OnlineFeatures | CachedFeatu
 
 @pytest.mark.parametrize("name", ["prior", "inpainting", "refining"])
 def test_equal_features_give_equal_losses(name: str, cache: FeatureCache) -> None:
-    kept = CachedFeatures(cache, "cpu")
+    features = CachedFeatures(cache, "cpu")
     live = online(cache)
     # The encoders' own answers are replaced by the table's, so that the features are equal.
-    live.embeds = kept.embeds  # type: ignore[method-assign]
-    live.patch_tokens = kept.patch_tokens  # type: ignore[method-assign]
-    live.source_moments = kept.source_moments  # type: ignore[method-assign]
-    live.pair_moments = kept.pair_moments  # type: ignore[method-assign]
-    live.picture_moments = kept.picture_moments  # type: ignore[method-assign]
-    live.coarse_moments = kept.coarse_moments  # type: ignore[method-assign]
-    live.null_embed = kept.null_embed  # type: ignore[method-assign]
-    live.null_tokens = kept.null_tokens  # type: ignore[method-assign]
-    live.null_moments = kept.null_moments  # type: ignore[method-assign]
+    live.embeds = features.embeds  # type: ignore[method-assign]
+    live.patch_tokens = features.patch_tokens  # type: ignore[method-assign]
+    live.source_moments = features.source_moments  # type: ignore[method-assign]
+    live.pair_moments = features.pair_moments  # type: ignore[method-assign]
+    live.picture_moments = features.picture_moments  # type: ignore[method-assign]
+    live.coarse_moments = features.coarse_moments  # type: ignore[method-assign]
+    live.null_embed = features.null_embed  # type: ignore[method-assign]
+    live.null_tokens = features.null_tokens  # type: ignore[method-assign]
+    live.null_moments = features.null_moments  # type: ignore[method-assign]
     pairs = cache.pictures.pairs[:6]
     if name == "refining":
         pairs = torch.cat([pairs, torch.arange(6)[:, None]], dim=1)
     losses: list[Tensor] = []
-    for features in (kept, live):
-        stage = build(name, cache, features)
+    for source in (features, live):
+        stage = build(name, cache, source)
         with torch.no_grad():
             losses.append(stage(stage.prepare(torch.arange(40, 46), pairs)))
     assert torch.equal(*losses)
@@ -194,21 +194,21 @@ def test_a_filled_cache_computes_nothing_again(cache: FeatureCache) -> None:
 
 def test_an_interrupted_cache_goes_on_with_what_is_missing(tmp_path: Path) -> None:
     keys = [bytes([n]) * 32 for n in range(10)]
-    asked: list[list[int]] = []
+    requests: list[list[int]] = []
 
     def compute(numbers: list[int]) -> Tensor:
-        asked.append(numbers)
-        if sum(map(len, asked)) > 6:
+        requests.append(numbers)
+        if sum(map(len, requests)) > 6:
             raise KeyboardInterrupt
         return torch.tensor(numbers, dtype=torch.float32)[:, None]
 
     with pytest.raises(KeyboardInterrupt):
         fill(FeatureTable(tmp_path), keys, compute, batch=2, rows_per_file=4)
     assert len(FeatureTable(tmp_path)) == 4
-    asked.clear()
+    requests.clear()
     table = FeatureTable(tmp_path)
     assert fill(table, keys, compute, batch=3, rows_per_file=6) == 6
-    assert asked == [[4, 5, 6], [7, 8, 9]]
+    assert requests == [[4, 5, 6], [7, 8, 9]]
     assert table.read(list(reversed(keys)))[:, 0].tolist() == list(range(9, -1, -1))
 
 

@@ -14,19 +14,19 @@ def test_a_sample_draws_the_same_noise_in_any_batch() -> None:
 
 
 def test_normal_numbers_have_zero_mean_unit_variance_and_no_correlation() -> None:
-    drawn = counter.normal(0, 0, torch.arange(64), (4001,)).double()
-    assert abs(drawn.mean()) < 0.01
-    assert abs(drawn.var() - 1) < 0.02
-    correlation = torch.corrcoef(drawn) - torch.eye(64)
+    numbers = counter.normal(0, 0, torch.arange(64), (4001,)).double()
+    assert abs(numbers.mean()) < 0.01
+    assert abs(numbers.var() - 1) < 0.02
+    correlation = torch.corrcoef(numbers) - torch.eye(64)
     assert correlation.abs().max() < 0.08  # 5 deviations of 1 / sqrt(4001)
-    assert drawn.isfinite().all()
+    assert numbers.isfinite().all()
 
 
 def test_uniform_numbers_lie_in_the_half_open_interval_and_fill_it() -> None:
-    drawn = counter.uniform(0, 0, torch.arange(1000), 50)
-    assert drawn.min() >= 0
-    assert drawn.max() < 1
-    counts = torch.histc(drawn, 10, 0, 1)
+    numbers = counter.uniform(0, 0, torch.arange(1000), 50)
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    counts = torch.histc(numbers, 10, 0, 1)
     assert (counts - 5000).abs().max() < 400
 
 

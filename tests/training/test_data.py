@@ -47,10 +47,10 @@ def table_row(name: str, xy: np.ndarray = XY) -> str:
 def check_pose(pictures: PictureSet, expected: torch.Tensor = FRACTIONS) -> None:
     """Every picture has the one body."""
     for row in range(len(pictures)):
-        seen = pictures.poses.visible[row]
-        assert seen.tolist() == [n != MISSING for n in range(18)]
-        found = pictures.poses.xy[row][seen].double()
-        torch.testing.assert_close(found, expected[seen], rtol=0, atol=1e-9)
+        visible = pictures.poses.visible[row]
+        assert visible.tolist() == [n != MISSING for n in range(18)]
+        xy = pictures.poses.xy[row][visible].double()
+        torch.testing.assert_close(xy, expected[visible], rtol=0, atol=1e-9)
 
 
 def named_pairs(pictures: PictureSet) -> set[tuple[str, str]]:
@@ -146,17 +146,17 @@ def test_a_list_names_files_of_its_own_folder_alone(tmp_path: Path, way: str) ->
 def test_a_picture_cut_off_in_the_middle_is_found_by_decoding_it(pcdms: Path) -> None:
     cut = pcdms / "all_data_png" / f"{STEMS[2]}.png"
     cut.write_bytes(cut.read_bytes()[:20000])
-    found = open_pictures(pcdms)
-    assert len(found) == 3  # its header is whole
+    result = open_pictures(pcdms)
+    assert len(result) == 3  # its header is whole
     index = ContentIndex(pcdms / "index.json")
-    pictures, digests = index.check(found)
+    pictures, digests = index.check(result)
     assert len(pictures) == len(digests) == 2
     assert len(pictures.pairs) == 2
     assert "damaged" in pictures.problems[0].what
-    again, same = ContentIndex(pcdms / "index.json").check(found)
+    again, same = ContentIndex(pcdms / "index.json").check(result)
     assert (again.names, same) == (pictures.names, digests)
     picture(cut, seed=9)
-    whole, digests = ContentIndex(pcdms / "index.json").check(found)
+    whole, digests = ContentIndex(pcdms / "index.json").check(result)
     assert len(whole) == len(set(digests)) == 3
 
 
@@ -310,10 +310,10 @@ def test_poses_move_with_pictures_that_are_padded(pcdms: Path) -> None:
     squashed = pictures.fitted_poses(512, 512, "squash")
     assert torch.equal(squashed.xy, pictures.poses.xy)
     padded = pictures.fitted_poses(512, 512, "pad")
-    seen = padded.visible[0]
+    visible = padded.visible[0]
     # 512 x 352 in the middle of 512 x 512.
-    expected = (FRACTIONS[seen][:, 0] * 352 + 80) / 512
-    torch.testing.assert_close(padded.xy[0][seen][:, 0].double(), expected)
+    expected = (FRACTIONS[visible][:, 0] * 352 + 80) / 512
+    torch.testing.assert_close(padded.xy[0][visible][:, 0].double(), expected)
 
 
 def test_a_folder_of_no_known_layout_says_which_there_are(tmp_path: Path) -> None:

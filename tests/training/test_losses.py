@@ -53,12 +53,12 @@ def test_the_three_targets_are_one_picture_and_one_noise(kind: PredictionType) -
     alpha_bar = alphas_cumprod(schedule)[TIMESTEPS]
     a = alpha_bar.view(-1, 1, 1, 1)
     x_t = add_noise(X0, NOISE, alpha_bar)
-    wanted = target(schedule, X0, NOISE, alpha_bar)
+    expected = target(schedule, X0, NOISE, alpha_bar)
     # Each target gives the picture back from x_t.
     back = {
-        "sample": lambda: wanted,
-        "epsilon": lambda: (x_t - (1 - a).sqrt() * wanted) / a.sqrt(),
-        "v_prediction": lambda: a.sqrt() * x_t - (1 - a).sqrt() * wanted,
+        "sample": lambda: expected,
+        "epsilon": lambda: (x_t - (1 - a).sqrt() * expected) / a.sqrt(),
+        "v_prediction": lambda: a.sqrt() * x_t - (1 - a).sqrt() * expected,
     }[kind]()
     torch.testing.assert_close(back, X0, rtol=1e-3, atol=1e-3)
 
@@ -98,16 +98,16 @@ def test_a_samples_loss_does_not_depend_on_its_neighbours_weights() -> None:
     wrong[0] += 1.0
     alone = torch.zeros(len(X0))
     alone[0] = 1.0
-    found = loss_of(wrong, schedule, weight=weight).item()
-    assert found == pytest.approx(alone.mean().item())
+    loss = loss_of(wrong, schedule, weight=weight).item()
+    assert loss == pytest.approx(alone.mean().item())
 
 
 def test_the_signal_to_noise_weight_is_capped() -> None:
     schedule = ScheduleConfig(prediction_type="sample")
     snr_weight = (1 / (1 - alphas_cumprod(schedule)[TIMESTEPS])).clamp(max=5.0)
     assert snr_weight[0].item() == 5.0
-    found = loss_of(X0 + 1.0, schedule, max_snr_weight=5.0)
-    torch.testing.assert_close(found, snr_weight.mean())
+    loss = loss_of(X0 + 1.0, schedule, max_snr_weight=5.0)
+    torch.testing.assert_close(loss, snr_weight.mean())
 
 
 def test_uniform_numbers_cover_all_timesteps_and_no_more() -> None:
@@ -128,30 +128,30 @@ def test_a_further_loss_is_of_the_picture_that_a_prediction_stands_for(
 ) -> None:
     schedule = ScheduleConfig(prediction_type=kind)
     alpha_bar = alphas_cumprod(schedule)[TIMESTEPS]
-    wanted = target(schedule, X0, NOISE, alpha_bar)
+    expected = target(schedule, X0, NOISE, alpha_bar)
     pictures: list[Tensor] = []
 
     def perceived(x0: Tensor) -> Tensor:
         pictures.append(x0)
         return torch.tensor([1.0, 2.0, 6.0])
 
-    assert loss_of(wanted, schedule, perceived=perceived).item() == pytest.approx(3.0)
+    assert loss_of(expected, schedule, perceived=perceived).item() == pytest.approx(3.0)
     assert torch.allclose(pictures[0], X0, atol=2e-5)
     x_t = add_noise(X0, NOISE, alpha_bar)
-    assert torch.equal(pictures[0], clean_sample(wanted, x_t, alpha_bar, schedule))
+    assert torch.equal(pictures[0], clean_sample(expected, x_t, alpha_bar, schedule))
 
 
 def test_a_run_from_another_picture_sees_that_one_noised_and_is_asked_for_x0() -> None:
     schedule = ScheduleConfig(prediction_type="sample")
     table = alphas_cumprod(schedule)
-    other, seen = draw(3, 2, 4, 4, seed=2), list[Tensor]()
+    other, inputs = draw(3, 2, 4, 4, seed=2), list[Tensor]()
 
     def model(x_t: Tensor, *_: Any) -> Tensor:
-        seen.append(x_t)
+        inputs.append(x_t)
         return X0
 
     loss = denoising_loss(
         model, schedule, table, X0, COND, noise=NOISE, timesteps=TIMESTEPS, start=other
     )
     assert loss.item() == 0.0
-    assert torch.equal(seen[0], add_noise(other, NOISE, table[TIMESTEPS]))
+    assert torch.equal(inputs[0], add_noise(other, NOISE, table[TIMESTEPS]))

@@ -165,10 +165,10 @@ def test_skeletons_are_drawn_as_the_configuration_says_and_the_weights_know(
     finished: Path, people_folder: Path, tmp_path: Path
 ) -> None:
     thin = replace(CONFIG, skeleton_reduction=2)
-    plain, drawn = (
+    plain, narrow = (
         MiniRun(c, people_folder, tmp_path / "n").read_people().skeletons for c in (CONFIG, thin)
     )
-    assert (drawn > 0).float().mean() < 0.8 * (plain > 0).float().mean()
+    assert (narrow > 0).float().mean() < 0.8 * (plain > 0).float().mean()
     out = tmp_path / "run"
     MiniRun(thin, people_folder, out).run_all()
     preset, _ = read_parts(out / "weights")
@@ -227,8 +227,8 @@ def test_coarse_pictures_of_other_settings_or_people_are_never_read_as_ours(
     run, people, parts = opened(finished, people_folder)
     pairs = torch.tensor([[0, 1], [2, 3]])
 
-    def key(coarse: CoarseRun, seed: int = 0, known: People = people) -> str:
-        return CoarseRenderer(run.preset, parts, coarse, seed).key(known, pairs)
+    def key(coarse: CoarseRun, seed: int = 0, among: People = people) -> str:
+        return CoarseRenderer(run.preset, parts, coarse, seed).key(among, pairs)
 
     ours = key(CONFIG.coarse)
     assert key(CONFIG.coarse) == ours
@@ -242,7 +242,7 @@ def test_coarse_pictures_of_other_settings_or_people_are_never_read_as_ours(
         key(replace(CONFIG.coarse, denoise=(0.5,))),
         key(replace(CONFIG.coarse, denoise=(0.5, 1.0))),
         key(CONFIG.coarse, seed=1),
-        key(CONFIG.coarse, known=others),
+        key(CONFIG.coarse, among=others),
     }
     with torch.no_grad():
         parts.inpainting.unet.conv_in.weight[0] += 0.5
@@ -265,9 +265,9 @@ def test_a_run_trains_its_perception_once_and_only_for_stages_that_ask(
     shutil.rmtree(out / "refining")
     run.run_all()
     assert run.has("refining")
-    made = path.stat().st_mtime_ns
+    time = path.stat().st_mtime_ns
     assert run.perception("refining") is not None
-    assert path.stat().st_mtime_ns == made
+    assert path.stat().st_mtime_ns == time
 
 
 def test_coarse_pictures_may_start_from_the_noised_truth(
@@ -311,11 +311,11 @@ def test_people_rendered_since_the_last_reading_take_no_part_yet(
     run = MiniRun(CONFIG, data, tmp_path / "run", follow=True)
     late = data / "train" / "000004"
     late.rename(tmp_path / "late")
-    known = len(run.read_people())
+    count = len(run.read_people())
     (tmp_path / "late").rename(late)
-    assert int(run.pairs().rows.max()) < known
-    assert len(run.read_people()) == known + CONFIG.views
-    assert int(run.pairs().rows.max()) == known + CONFIG.views - 1
+    assert int(run.pairs().rows.max()) < count
+    assert len(run.read_people()) == count + CONFIG.views
+    assert int(run.pairs().rows.max()) == count + CONFIG.views - 1
 
 
 def prior_trainer(
@@ -324,9 +324,9 @@ def prior_trainer(
     torch.manual_seed(1)
     generator = torch.Generator().manual_seed(2)
     embeds = torch.randn(len(people), 16, generator=generator)
-    known = replace(people, embeds=embeds)
+    embedded = replace(people, embeds=embeds)
     run = StageRun(steps=6, batch_size=4, warmup_steps=2)
-    stage = PriorStage(build_denoiser(preset, "prior"), known, run, seed=0)  # type: ignore[arg-type]
+    stage = PriorStage(build_denoiser(preset, "prior"), embedded, run, seed=0)  # type: ignore[arg-type]
     rows = torch.cartesian_prod(torch.arange(4), torch.arange(4, 8))
     return Trainer(stage, run, accelerator, folder), PairSource(rows, seed=0)
 

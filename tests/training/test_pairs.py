@@ -37,39 +37,39 @@ def test_every_pair_is_seen_in_every_epoch_on_any_number_of_processes(
     epochs = []
     for epoch in range(2):
         steps = range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch)
-        seen = [
+        batches = [
             order.pair_numbers(batch_samples(step, share, rank, processes))
             for step in steps
             for rank in range(processes)
         ]
-        numbers, counts = torch.cat(seen).unique(return_counts=True)
+        numbers, counts = torch.cat(batches).unique(return_counts=True)
         assert torch.equal(numbers, torch.arange(pairs))
         assert int((counts - 1).sum()) == order.repeats < share * processes
-        epochs.append(torch.cat(seen))
+        epochs.append(torch.cat(batches))
     assert pairs == 1 or not torch.equal(*epochs)
 
 
 def test_repeats_fill_the_last_global_batch_of_an_epoch_and_are_counted() -> None:
     order = PairOrder(10, seed=3, global_batch=4)
     assert (order.steps_per_epoch, order.repeats) == (3, 2)
-    seen = order.pair_numbers(torch.arange(12))
-    assert torch.equal(seen[:10].sort().values, torch.arange(10))
-    assert torch.equal(seen[10:], seen[:2])
+    numbers = order.pair_numbers(torch.arange(12))
+    assert torch.equal(numbers[:10].sort().values, torch.arange(10))
+    assert torch.equal(numbers[10:], numbers[:2])
     assert [order.repeats_until(samples) for samples in (10, 11, 12, 22, 24)] == [0, 1, 2, 2, 4]
 
 
 def test_eight_processes_see_all_pairs_of_the_published_split() -> None:
     # The published scripts shard twice and show 12,800 of them, the same ones in each epoch.
     order = PairOrder(101_966, seed=0, global_batch=64)
-    seen = torch.cat(
+    numbers = torch.cat(
         [
             order.pair_numbers(batch_samples(step, 8, rank, 8))
             for rank in range(8)
             for step in range(order.steps_per_epoch)
         ]
     )
-    assert len(seen.unique()) == 101_966
-    assert len(seen) == 101_966 + order.repeats
+    assert len(numbers.unique()) == 101_966
+    assert len(numbers) == 101_966 + order.repeats
     assert order.repeats < 64
 
 

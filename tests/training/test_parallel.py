@@ -48,10 +48,10 @@ def together(
     return [torch.load(path, weights_only=True) for path in paths]
 
 
-def relative_error(found: list[Tensor], expected: list[Tensor]) -> float:
+def relative_error(result: list[Tensor], expected: list[Tensor]) -> float:
     """The largest error of a tensor over the norm of all of them."""
     whole = torch.cat([tensor.flatten() for tensor in expected]).norm()
-    errors = [(a - b).norm() / whole for a, b in zip(found, expected, strict=True)]
+    errors = [(a - b).norm() / whole for a, b in zip(result, expected, strict=True)]
     return float(torch.stack(errors).max())
 
 

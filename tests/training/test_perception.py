@@ -114,8 +114,8 @@ def test_the_pose_is_read_from_the_picture_and_not_from_the_truth(
 
 def test_places_that_weigh_nothing_do_not_count() -> None:
     values = torch.tensor([[[[1.0, 3.0], [1.0, 3.0]]]])
-    left = torch.tensor([[[[1.0, 0.0]]]])
-    assert float(weighted_mean(values, left.expand(1, 1, 2, 2))) == pytest.approx(1.0)
+    logits = torch.tensor([[[[1.0, 0.0]]]])
+    assert float(weighted_mean(values, logits.expand(1, 1, 2, 2))) == pytest.approx(1.0)
     assert float(weighted_mean(values, torch.ones(1, 1, 4, 4))) == pytest.approx(2.0)
 
 
@@ -185,11 +185,11 @@ def test_the_draws_of_training_follow_the_pictures_to_their_device(people: Peopl
     pose, mirror = (xy, visible), Keypoints(xy, visible).mirrored()
     other_pose = mirror.xy, mirror.visible
     poses = (tuple(tensor.to("meta") for tensor in p) for p in (pose, other_pose))
-    drawn = varied(pictures.to("meta"), *poses, generator)  # type: ignore[arg-type]
-    assert [tensor.device.type for tensor in drawn] == ["meta"] * 3
+    shapes = varied(pictures.to("meta"), *poses, generator)  # type: ignore[arg-type]
+    assert [tensor.device.type for tensor in shapes] == ["meta"] * 3
     generator.manual_seed(0)
-    x, where, _ = varied(pictures, pose, other_pose, generator)
-    mirrored = (where != xy).flatten(1).any(1)
+    x, moved, _ = varied(pictures, pose, other_pose, generator)
+    mirrored = (moved != xy).flatten(1).any(1)
     assert mirrored.any()
     assert not mirrored.all()
     near, other = ((x - p).abs().mean((1, 2, 3)) for p in (pictures, pictures.flip(-1)))

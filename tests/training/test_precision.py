@@ -58,16 +58,16 @@ def test_a_resumed_run_in_bfloat16_ends_with_the_same_bits(
 
 
 @pytest.mark.parametrize(
-    ("capability", "kept"),
+    ("capability", "fast"),
     [("AVX2", False), ("DEFAULT", False), ("AVX512", True), ("SVE256", True)],
 )
 def test_bf16_is_left_out_where_a_processor_computes_it_in_software(
-    capability: str, kept: bool, monkeypatch: pytest.MonkeyPatch
+    capability: str, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert has_fast_bf16("cpu") is kept
+    assert has_fast_bf16("cpu") is fast
     assert has_fast_bf16("cuda")
-    assert mixed_precision("bf16") == ("bf16" if kept else "no")
+    assert mixed_precision("bf16") == ("bf16" if fast else "no")
     assert mixed_precision("fp16") == "fp16"
     assert mixed_precision("no") == "no"

@@ -200,15 +200,15 @@ def test_stage_1_drops_the_picture_and_each_pose_by_itself() -> None:
 
 @pytest.mark.parametrize("name", ["prior", "inpainting"])
 def test_gradient_checkpointing_changes_no_gradient(name: str) -> None:
-    found = []
+    gradients = []
     for checkpointed in (False, True):
         stage = workers.noise_stage(name, StageRun())
         if checkpointed:
             enable_checkpointing(stage.model)  # type: ignore[arg-type]
         stage.train()
         stage(stage.prepare(torch.arange(2), torch.tensor([[0, 6], [1, 7]]))).backward()
-        found.append([p.grad for p in stage.parameters() if p.grad is not None])
-    for plain, again in zip(*found, strict=True):
+        gradients.append([p.grad for p in stage.parameters() if p.grad is not None])
+    for plain, again in zip(*gradients, strict=True):
         torch.testing.assert_close(again, plain)
 
 
@@ -376,11 +376,11 @@ def test_pairs_without_a_coarse_picture_are_left_out_and_listed(
 ) -> None:
     pictures = open_pictures(people_folder)
     pictures = replace(pictures, pairs=pictures.pairs[:10])
-    kept, paths = coarse_of(pictures, run_folder / "coarse-elsewhere")
+    with_coarse, paths = coarse_of(pictures, run_folder / "coarse-elsewhere")
     present = {path.name for path in (run_folder / "coarse-elsewhere").iterdir()}
     assert {path.name for path in paths} == present
-    assert len(kept.pairs) == len(paths)
-    assert len(kept.pairs) + len(kept.problems) == 10
+    assert len(with_coarse.pairs) == len(paths)
+    assert len(with_coarse.pairs) + len(with_coarse.problems) == 10
     with pytest.raises(ValueError, match="no coarse picture of any"):
         coarse_of(pictures, tmp_path)
 
@@ -400,18 +400,18 @@ def test_stage_3_draws_its_coarse_pictures_with_the_runs_own_stages(
 
     run = start()
     (folder,) = (tmp_path / "coarse").iterdir()
-    drawn = {path.name: path for path in (folder / "single").iterdir()}
-    assert len(drawn) == len(run.pictures.pairs) == 4
-    assert {path.name for path in run.coarse} == set(drawn)
+    files = {path.name: path for path in (folder / "single").iterdir()}
+    assert len(files) == len(run.pictures.pairs) == 4
+    assert {path.name for path in run.coarse} == set(files)
     assert any(run.train().glob("refining.safetensors*"))
     # What is there is not drawn again; what is missing comes out the same but for rounding.
-    first = min(drawn)
-    before = np.asarray(Image.open(drawn[first])).astype(int)
-    times = {name: path.stat().st_mtime_ns for name, path in drawn.items()}
-    drawn[first].unlink()
+    first = min(files)
+    before = np.asarray(Image.open(files[first])).astype(int)
+    times = {name: path.stat().st_mtime_ns for name, path in files.items()}
+    files[first].unlink()
     start()
-    assert np.abs(np.asarray(Image.open(drawn[first])) - before).max() <= 1
-    assert [n for n, p in drawn.items() if p.stat().st_mtime_ns != times[n]] == [first]
+    assert np.abs(np.asarray(Image.open(files[first])) - before).max() <= 1
+    assert [n for n, p in files.items() if p.stat().st_mtime_ns != times[n]] == [first]
     # Other settings have another folder.
     start(replace(config, coarse=replace(coarse, steps=3)))
     assert len(list((tmp_path / "coarse").iterdir())) == 2

@@ -121,8 +121,8 @@ def test_nothing_is_drawn_where_nothing_is() -> None:
 def test_the_ambient_shadow_is_that_of_the_whole_frame(place: tuple[int, int, int, int]) -> None:
     top, bottom, left, right = place
     depth = np.full((30, 24), np.inf, np.float32)
-    drawn = np.random.default_rng(3).random((bottom - top, right - left)).astype(np.float32)
-    depth[top:bottom, left:right] = np.where(drawn < 0.8, 20 + 4 * drawn, np.inf)
+    depth_of_box = np.random.default_rng(3).random((bottom - top, right - left)).astype(np.float32)
+    depth[top:bottom, left:right] = np.where(depth_of_box < 0.8, 20 + 4 * depth_of_box, np.inf)
 
     def mean(image: np.ndarray) -> np.ndarray:
         for axis in (0, 1):

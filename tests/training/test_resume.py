@@ -85,7 +85,7 @@ def test_the_last_checkpoints_are_kept_and_the_others_removed(tmp_path: Path) ->
     (tmp_path / "notes.txt").write_text("kept")
     for step in range(6):
         folder.save({"weights": torch.full((3,), float(step))}, step)
-    assert [checkpoint.step for checkpoint in folder.found()] == [3, 4, 5]
+    assert [checkpoint.step for checkpoint in folder.every()] == [3, 4, 5]
     state = folder.load()
     assert state is not None
     assert state["weights"].tolist() == [5.0] * 3
@@ -130,11 +130,11 @@ def test_a_checkpoint_of_the_earlier_format_is_read(tmp_path: Path) -> None:
     trainer, source = workers.noise_trainer("prior", RUN, tmp_path)
     trainer.train_step(source)
     trainer.save()
-    (written,) = CheckpointFolder(tmp_path).found()
-    state = torch.load(written.path, weights_only=True)
-    written.path.unlink()
-    known = ("stage", "optimizer", "ema", "step", "total", "seconds")
-    torch.save({name: state[name] for name in known}, tmp_path / EARLIER)
+    (checkpoint,) = CheckpointFolder(tmp_path).every()
+    state = torch.load(checkpoint.path, weights_only=True)
+    checkpoint.path.unlink()
+    names = ("stage", "optimizer", "ema", "step", "total", "seconds")
+    torch.save({name: state[name] for name in names}, tmp_path / EARLIER)
     again, source = workers.noise_trainer("prior", RUN, tmp_path)
     assert again.resume()
     assert again.step == 1

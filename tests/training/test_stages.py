@@ -50,24 +50,24 @@ def parts(preset: Preset, people: People) -> tuple[Frozen, People]:
 
 
 def build(name: str, preset: Preset, people: People) -> tuple[StageModule, Tensor]:
-    frozen, known = parts(preset, people)
-    pairs = ordered_pairs(known.identities)
+    frozen, embedded = parts(preset, people)
+    pairs = ordered_pairs(embedded.identities)
     if name == "autoencoder":
-        return AutoencoderStage(PatchAutoencoder(preset.autoencoder), known, RUN, 0), pairs
+        return AutoencoderStage(PatchAutoencoder(preset.autoencoder), embedded, RUN, 0), pairs
     if name == "learned autoencoder":
         code = build_autoencoder(with_autoencoder(preset, CONV).autoencoder)
         assert isinstance(code, ConvAutoencoder)
         fit_code(code, from_planes(people.pictures))
-        return AutoencoderStage(code, known, LEARNED, 0), pairs
+        return AutoencoderStage(code, embedded, LEARNED, 0), pairs
     model = build_denoiser(preset, name)
     if name == "prior":
-        return PriorStage(model, known, RUN, 0), pairs  # type: ignore[arg-type]
+        return PriorStage(model, embedded, RUN, 0), pairs  # type: ignore[arg-type]
     if name == "inpainting":
         encoder = PatchImageEncoder(preset.patch_encoder)
-        return InpaintingStage(model, encoder, frozen, known, RUN, 0), pairs  # type: ignore[arg-type]
-    coarse = CoarsePictures(known.pictures[pairs[:, 1]], pairs)
+        return InpaintingStage(model, encoder, frozen, embedded, RUN, 0), pairs  # type: ignore[arg-type]
+    coarse = CoarsePictures(embedded.pictures[pairs[:, 1]], pairs)
     rows = torch.cat([pairs, torch.arange(len(pairs))[:, None]], dim=1)
-    return RefiningStage(model, frozen, known, coarse, RUN, 0), rows  # type: ignore[arg-type]
+    return RefiningStage(model, frozen, embedded, coarse, RUN, 0), rows  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "prior", "inpainting", "refining"])
@@ -177,15 +177,15 @@ def test_dropped_rows_see_the_null_conditioning_of_sampling(preset: Preset, peop
     null = stage.model.unconditional(cond)
     tokens = torch.tensor([True, False, False])
     embeds = torch.tensor([True, True, False])
-    kept = keep_rows(cond, null, tokens, embeds)
-    assert kept.embed is not None
+    rest = keep_rows(cond, null, tokens, embeds)
+    assert rest.embed is not None
     assert cond.embed is not None
-    assert torch.equal(kept.tokens[0], cond.tokens[0])
-    assert not kept.tokens[1, :-1].any()
-    assert torch.equal(kept.tokens[1, -1], cond.tokens[1, -1])
-    assert torch.equal(kept.tokens[2], null.tokens[2])
-    assert torch.equal(kept.embed[:2], cond.embed[:2])
-    assert not kept.embed[2].any()
+    assert torch.equal(rest.tokens[0], cond.tokens[0])
+    assert not rest.tokens[1, :-1].any()
+    assert torch.equal(rest.tokens[1, -1], cond.tokens[1, -1])
+    assert torch.equal(rest.tokens[2], null.tokens[2])
+    assert torch.equal(rest.embed[:2], cond.embed[:2])
+    assert not rest.embed[2].any()
 
 
 def test_stage_2_sees_the_source_left_and_must_make_the_target_right(
@@ -198,25 +198,25 @@ def test_stage_2_sees_the_source_left_and_must_make_the_target_right(
     decode = stage.frozen.autoencoder.decode
     target = from_planes(people.pictures[pair[:, 1]])
     source = from_planes(people.pictures[pair[:, 0]])
-    made = decode(batch["x0"])
-    assert (right_half(made) - target).abs().mean() < 0.1
-    assert (made[..., : preset.width] - source).abs().mean() < 0.1
-    known = decode(batch["source_latents"])
-    assert (known[..., : preset.width] - source).abs().mean() < 0.1
-    assert (right_half(known) + 1).abs().mean() < 0.1  # black: nothing of the target leaks
+    picture = decode(batch["x0"])
+    assert (right_half(picture) - target).abs().mean() < 0.1
+    assert (picture[..., : preset.width] - source).abs().mean() < 0.1
+    source_picture = decode(batch["source_latents"])
+    assert (source_picture[..., : preset.width] - source).abs().mean() < 0.1
+    assert (right_half(source_picture) + 1).abs().mean() < 0.1  # black: nothing of the target leaks
 
 
 def test_stage_3_starts_from_the_tensors_that_it_shares_with_stage_2(preset: Preset) -> None:
     inpainting, refining = build_denoiser(preset, "inpainting"), build_denoiser(preset, "refining")
     fresh = {k: v.clone() for k, v in refining.state_dict().items()}
     channels = preset.autoencoder.latent_channels
-    left = warm_start(refining, inpainting.state_dict(), shared_channels=channels)
-    given, state = inpainting.state_dict(), refining.state_dict()
-    assert left == []
+    untouched = warm_start(refining, inpainting.state_dict(), shared_channels=channels)
+    before, state = inpainting.state_dict(), refining.state_dict()
+    assert untouched == []
     conv = "unet.conv_in.weight"
-    assert torch.equal(state[conv][:, :channels], given[conv][:, :channels])
+    assert torch.equal(state[conv][:, :channels], before[conv][:, :channels])
     assert torch.equal(state[conv][:, channels:], fresh[conv][:, channels:])
-    assert torch.equal(state["unet.conv_out.weight"], given["unet.conv_out.weight"])
+    assert torch.equal(state["unet.conv_out.weight"], before["unet.conv_out.weight"])
 
 
 @pytest.mark.parametrize("name", ["inpainting", "refining"])
@@ -232,15 +232,15 @@ def test_a_model_for_more_latent_channels_starts_as_the_earlier_model(
     narrow, wide = build_denoiser(preset, name), build_denoiser(wide_preset, name)
     wide.load_state_dict(widen_latents(narrow.state_dict(), channels + further))
     size = (2, channels + further, 8, 12)
-    x_t, given, timesteps = torch.randn(size), torch.randn(size), torch.tensor([3, 700])
+    x_t, concat, timesteps = torch.randn(size), torch.randn(size), torch.tensor([3, 700])
     tokens = torch.randn(2, 5, 24)
 
     def predict(model: torch.nn.Module, count: int) -> Tensor:
         if name == "refining":
-            cond = model.condition(tokens, given[:, :count])  # type: ignore[operator]
+            cond = model.condition(tokens, concat[:, :count])  # type: ignore[operator]
         else:
             pose = torch.full((2, 3, 32, 48), -1.0)
-            cond = model.condition(tokens, torch.ones(2, 16), given[:, :count], pose)  # type: ignore[operator]
+            cond = model.condition(tokens, torch.ones(2, 16), concat[:, :count], pose)  # type: ignore[operator]
         return model(x_t[:, :count], timesteps, cond)
 
     ours, theirs = predict(wide, channels + further), predict(narrow, channels)
@@ -255,15 +255,17 @@ def test_a_stage_3_that_starts_from_the_coarse_picture_never_sees_the_truth(
 ) -> None:
     stage, rows = build("refining", preset, people)
     assert isinstance(stage, RefiningStage)
-    seen: list[Tensor] = []
-    stage.model.unet.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
+    inputs: list[Tensor] = []
+    stage.model.unet.register_forward_pre_hook(
+        lambda _, arguments: inputs.append(arguments[0].clone())
+    )
     samples = torch.arange(4)
     others = torch.stack([rows[:4, 0], rows[:4, 1].flip(0), rows[:4, 2]], dim=1)  # other truths
     for noised in ("truth", "coarse"):
         stage.run = replace(stage.run, noised=noised)
         for pairs in (rows[:4], others):
             stage(stage.prepare(samples, pairs))
-    truth, other_truth, coarse, other_coarse = seen
+    truth, other_truth, coarse, other_coarse = inputs
     assert not torch.equal(truth, other_truth)
     assert torch.equal(coarse, other_coarse)
     with pytest.raises(ValueError, match=r"noised\n +Input should be 'truth' or 'coarse'"):
@@ -281,14 +283,14 @@ def test_other_starts_leave_the_condition_as_the_one_thing_to_go_by(
     stage, rows = build("refining", preset, people)
     samples, pairs = torch.arange(64), rows[torch.arange(64) % len(rows)]
     stage.run = replace(stage.run, noised="coarse")
-    own = stage.prepare(samples, pairs)
-    assert torch.equal(own["start"], own["coarse_latents"])
+    ours = stage.prepare(samples, pairs)
+    assert torch.equal(ours["start"], ours["coarse_latents"])
     stage.run = replace(stage.run, other_starts=0.5)
     mixed = stage.prepare(samples, pairs)
-    assert torch.equal(mixed["coarse_latents"], own["coarse_latents"])
-    same = (mixed["start"] == own["start"]).flatten(1).all(1)
+    assert torch.equal(mixed["coarse_latents"], ours["coarse_latents"])
+    same = (mixed["start"] == ours["start"]).flatten(1).all(1)
     assert 0.3 < float(same.float().mean()) < 0.7
-    assert torch.equal(mixed["start"][~same], own["start"][~same].flip(-1))
+    assert torch.equal(mixed["start"][~same], ours["start"][~same].flip(-1))
     # A sample's draw is its own, whatever stands beside it in the batch.
     alone = stage.prepare(samples[5:6], pairs[5:6])
     assert torch.equal(alone["start"][0], mixed["start"][5])
@@ -299,9 +301,9 @@ def test_a_sharpened_truth_is_asked_for_and_flat_areas_stay(preset: Preset, peop
     assert isinstance(stage, RefiningStage)
     plain = stage.prepare(torch.arange(4), rows[:4])["x0"]
     stage.run = replace(stage.run, sharpen=0.5)
-    asked = stage.prepare(torch.arange(4), rows[:4])["x0"]
+    sharper = stage.prepare(torch.arange(4), rows[:4])["x0"]
     decode = stage.frozen.autoencoder.decode
-    energy = [float(texture_energy(decode(x0)).detach().mean()) for x0 in (plain, asked)]
+    energy = [float(texture_energy(decode(x0)).detach().mean()) for x0 in (plain, sharper)]
     assert energy[1] > 1.5 * energy[0]
     flat = torch.full((1, 3, 8, 8), 0.25)
     assert torch.allclose(sharpened(flat, 2.0), flat)

@@ -110,9 +110,9 @@ def test_a_perfect_prediction_of_any_kind_says_the_clean_sample(kind: Any) -> No
     level = torch.tensor([0.3, 0.8]).view(2, 1, 1, 1)
     x_t = level.sqrt() * x0 + (1 - level).sqrt() * noise
     v = level.sqrt() * noise - (1 - level).sqrt() * x0
-    given = {"sample": x0, "epsilon": noise, "v_prediction": v}[kind]
+    prediction = {"sample": x0, "epsilon": noise, "v_prediction": v}[kind]
     schedule = replace(TEST.inpainting.schedule, prediction_type=kind)
-    assert torch.allclose(clean_sample(given, x_t, level, schedule), x0, atol=1e-5)
+    assert torch.allclose(clean_sample(prediction, x_t, level, schedule), x0, atol=1e-5)
 
 
 def test_the_students_timesteps_are_those_of_its_sampler() -> None:
@@ -153,8 +153,8 @@ def test_the_teachers_steps_are_of_second_order(part: int) -> None:
         # Such pictures' flow keeps a sample's place among those of its own noise level.
         exact = ((end * spread**2 + 1 - end) / (begin * spread**2 + 1 - begin)).sqrt()
         x_t = (1 - begin).sqrt() * noise
-        found = ddim_step(x_t, taught["x0"], begin, end)
-        return float((found / x_t - exact).abs())
+        x_s = ddim_step(x_t, taught["x0"], begin, end)
+        return float((x_s / x_t - exact).abs())
 
     assert error(16) < error(8) / 3 < error(4) / 9
 
@@ -163,9 +163,9 @@ def test_two_steps_at_one_timestep_are_of_first_order() -> None:
     x0, before = torch.randn(2, 2, 1, 1, 1, generator=torch.Generator().manual_seed(0))
     noisier, here = torch.tensor([0.5, 0.4]), torch.tensor([0.5, 0.5])  # the first: the same
     levels = [level.view(2, 1, 1, 1) for level in (noisier, here, torch.tensor([0.7, 0.7]))]
-    found = extrapolated(x0, before, *levels)
-    assert torch.equal(found[0], x0[0])
-    assert not torch.equal(found[1], x0[1])
+    lead = extrapolated(x0, before, *levels)
+    assert torch.equal(lead[0], x0[0])
+    assert not torch.equal(lead[1], x0[1])
 
 
 @STAGES
@@ -271,7 +271,7 @@ def test_a_student_samples_in_four_unguided_steps(finished: DistillRun, teacher:
     rows: list[int] = []
     assert pipeline.refining is not None
     for model in (pipeline.inpainting, pipeline.refining):
-        model.unet.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+        model.unet.register_forward_hook(lambda _, arguments, __: rows.append(len(arguments[0])))
     result = pipeline(picture(), poses(1, 50), poses(2), seed=0, fast="student")
     assert rows == [2] * 8
     assert result.image.isfinite().all()
@@ -291,11 +291,11 @@ def test_a_student_beside_its_weights_is_found_by_the_preset_that_needs_it(
         add_sampling_options(parser)
         return parser.parse_args(["--weights", str(folder), "--device", "cpu", *more])
 
-    found = load_pipeline(options(together, "--fast", "student"))
+    by_option = load_pipeline(options(together, "--fast", "student"))
     by_folder = PCDMsPipeline.from_folder(teacher, student=finished.differences)
     by_name = PCDMsPipeline.from_folder(together, student=True)
     expected = by_folder.inpainting.state_dict()
-    for pipeline in (found, by_name):
+    for pipeline in (by_option, by_name):
         for key, tensor in pipeline.inpainting.state_dict().items():
             assert torch.equal(tensor, expected[key])
     # Other presets take the weights as they are, and a student's own weights are one already.
@@ -379,8 +379,8 @@ def test_the_command_trains_compares_and_says_whether_the_student_ships(
     }  # fmt: skip
     path = tmp_path / "student.yaml"
     path.write_text(json.dumps(config))  # JSON is YAML
-    given = ["--config", path, "--data", people_folder, "--out", tmp_path / "out"]
-    assert main([*map(str, given), "--teacher", str(teacher), "--pairs", "1"]) == 0
+    arguments = ["--config", path, "--data", people_folder, "--out", tmp_path / "out"]
+    assert main([*map(str, arguments), "--teacher", str(teacher), "--pairs", "1"]) == 0
     printed = capsys.readouterr().out
     for row in ("default (20 steps", "teacher 8 steps", "teacher 4 steps", "student 4 steps"):
         assert f"| {row}" in printed
@@ -403,9 +403,9 @@ def test_the_table_of_fast_presets_has_the_student_that_comes_with_the_weights(
     assert choices.main([*arguments, "--weights", str(together), "--variants", "fast"]) == 0
     report = json.loads(output.read_text())
     assert list(report) == ["default", "4-steps", "student"]
-    hashes = [found["settings"]["weights_sha256"] for found in report.values()]
+    hashes = [row["settings"]["weights_sha256"] for row in report.values()]
     assert hashes[0] == hashes[1] != hashes[2]
-    ssim = [found["methods"]["refined"]["ssim"][0] for found in report.values()]
+    ssim = [row["methods"]["refined"]["ssim"][0] for row in report.values()]
     assert ssim[0] == ssim[1] != ssim[2]  # the same steps of the same weights, and other weights
 
 
@@ -424,9 +424,9 @@ def test_a_student_ships_only_where_every_line_holds() -> None:
         "teacher 4 steps": report(0.65, 0.15),
         "student 4 steps": report(0.69, 0.104),
     }
-    found = {name: records(r["methods"]["refined"]["st_lpips"][0]) for name, r in reports.items()}
-    assert all(held for _, held in verdicts(reports, found))
+    rows = {name: records(r["methods"]["refined"]["st_lpips"][0]) for name, r in reports.items()}
+    assert all(passes for _, passes in verdicts(reports, rows))
     reports["student 4 steps"] = report(0.66, 0.104)  # 5.7 % below
-    assert [held for _, held in verdicts(reports, found)] == [False, True, True, True, True]
-    found["student 4 steps"] = records(0.15)
-    assert not verdicts(reports, found)[-1][1]
+    assert [passes for _, passes in verdicts(reports, rows)] == [False, True, True, True, True]
+    rows["student 4 steps"] = records(0.15)
+    assert not verdicts(reports, rows)[-1][1]

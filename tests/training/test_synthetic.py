@@ -113,8 +113,8 @@ def test_right_is_left_in_a_front_view_and_right_in_a_back_view(views: list[View
 
 def test_a_front_view_shows_the_nose_and_a_back_view_hides_it(views: list[View]) -> None:
     # Front views of upright heads; hands and hair may hide a nose now and then.
-    shown = [view.visible[0] == 2 for view in views if _yaw(view) < 0.35]
-    assert np.mean(shown) > 0.8
+    front = [view.visible[0] == 2 for view in views if _yaw(view) < 0.35]
+    assert np.mean(front) > 0.8
     assert all(view.visible[0] == 1 for view in views if _yaw(view) > 2.6)
 
 
@@ -233,8 +233,8 @@ def _cloth(person: Identity) -> tuple[np.ndarray, ...]:
     parts = []
     for piece in person.pieces:
         if person.materials[piece.material].kind == "cloth":
-            shown = (piece.cut > 0) & (piece.attributes[:, 4] < 0.3)
-            parts.append((piece.points[shown], piece.normals[shown], piece.skin[shown]))
+            visible = (piece.cut > 0) & (piece.attributes[:, 4] < 0.3)
+            parts.append((piece.points[visible], piece.normals[visible], piece.skin[visible]))
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
@@ -367,5 +367,5 @@ def test_a_detector_never_reports_hidden_faces_and_mostly_reports_hidden_limbs()
     assert not hidden[:, face].any()
     assert 0.6 < np.delete(hidden, face, axis=1).mean() < 0.8
     assert not openpose_visibility(xy, np.zeros(18, np.uint8), rng).any()
-    seen = np.array([openpose_visibility(xy, np.full(18, 2, np.uint8), rng) for _ in range(50)])
-    assert seen.mean() > 0.95
+    visible = np.array([openpose_visibility(xy, np.full(18, 2, np.uint8), rng) for _ in range(50)])
+    assert visible.mean() > 0.95

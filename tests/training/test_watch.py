@@ -72,8 +72,8 @@ def test_a_run_records_configuration_revision_and_environment(
     record_run(tmp_path, config, ["train", "prior"])
     loggers[0].warning("something to remember")
     loggers[1].warning("and this")
-    for logger, kept in zip(loggers, before, strict=True):
-        for handler in set(logger.handlers) - set(kept):
+    for logger, handlers in zip(loggers, before, strict=True):
+        for handler in set(logger.handlers) - set(handlers):
             handler.close()
             logger.removeHandler(handler)
     first, second = (json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines())

@@ -41,7 +41,7 @@ ALL = "all"
 SAVE = "checkpoints.save"
 RECIPE_PARTS = (
     "perception.train_perception", "train_mini.fit_encoders", "train_mini.train_inpainting",
-    "components.save_components", "train_mini.train_prior", "train_mini.coarse",
+    "components.save_components", "train_mini.train_prior", "rendered_run.coarse",
     "train_mini.train_refining",
 )  # fmt: skip
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kills and limits of POSIX")
@@ -253,8 +253,10 @@ def take_part(
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         os.environ |= {"ACCELERATE_USE_CPU": "true"}
     share = replace(run, batch_size=run.batch_size // processes)
-    own = folder / ("run" if sharded else str(rank))  # of shards the first process writes the whole
-    trainer, source = noise_trainer(name, share, own, sharded)
+    run_folder = folder / (
+        "run" if sharded else str(rank)
+    )  # of shards the first process writes the whole
+    trainer, source = noise_trainer(name, share, run_folder, sharded)
     assert trainer.accelerator.num_processes == processes
     trainer.total = 3
     trainer.resume()

@@ -7,7 +7,6 @@ taken, with the averaged weights where the run keeps an average.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcdm_core.checkpoints import CheckpointError, build, inspect, save_model
+from pcdm_core.checkpoints import build, inspect, save_model
 from pcdm_core.checkpoints.signatures import CONFIGS, Component
+from pcdm_core.cli import run
 from pcdm_core.config import config_from_dict
 from pcdm_core.files import write_bytes
 
@@ -67,48 +67,46 @@ def export_stage(
             f"belong to which part. Let the run end; its weights/ folder is what to take."
         )
     tensors = trained_state(state, averaged=averaged)
-    written: list[Path] = []
+    paths: list[Path] = []
     for name, described in state["components"].items():
         component: Component = name
         config = config_from_dict(CONFIGS[component], described["config"])
         model = build(component, config, "meta")
         prefix = described["prefix"]
-        own = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-        wanted = set(model.state_dict())
-        model.load_state_dict({k: v for k, v in own.items() if k in wanted}, assign=True)
+        part = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+        names = set(model.state_dict())
+        model.load_state_dict({k: v for k, v in part.items() if k in names}, assign=True)
         note = {**state.get("note", {}), "step": str(state["step"]), "averaged": str(averaged)}
         limit = {"max_shard_bytes": None} if whole else {}
         path = out / f"{component}.safetensors"
         save_model(model, path, stage=component, config=config, dtype=dtype, metadata=note, **limit)
-        written.append(path)
-    return written
+        paths.append(path)
+    return paths
 
 
-def export_run(run: Path, out: Path, **options: Any) -> list[Path]:
+def export_run(folder: Path, out: Path, **options: Any) -> list[Path]:
     """Every part of a run: those of its stages' last checkpoints, and what it finished besides.
 
     Raises:
         FileNotFoundError: the folder holds neither checkpoints nor finished parts.
     """
-    folders = (
-        [run, *sorted(path for path in run.iterdir() if path.is_dir())] if run.is_dir() else []
-    )
-    stages = [path for path in folders if CheckpointFolder(path).found()]
-    finished = sorted((run / "weights").glob("*.safetensors*"))
+    inside = sorted(path for path in folder.glob("*") if path.is_dir())
+    stages = [path for path in (folder, *inside) if CheckpointFolder(path).every()]
+    finished = sorted((folder / "weights").glob("*.safetensors*"))
     if not stages and not finished:
         raise FileNotFoundError(
-            f"{run}: neither checkpoints nor finished weights. Give a run's folder (the --out of "
-            f"training), or a stage's folder in it."
+            f"{folder}: neither checkpoints nor finished weights. Give a run's folder (the --out "
+            f"of training), or a stage's folder in it."
         )
     out.mkdir(parents=True, exist_ok=True)
-    written = [path for stage in stages for path in export_stage(stage, out, **options)]
-    made = {path.name.split(".")[0] for path in written}
+    paths = [path for stage in stages for path in export_stage(stage, out, **options)]
+    parts = {path.name.split(".")[0] for path in paths}
     for path in finished:
-        if path.name.split(".")[0].split("-0")[0] not in made:
+        if path.name.split(".")[0].split("-0")[0] not in parts:
             target = out / path.name
             write_bytes(target, path.read_bytes())
-            written.append(target)
-    return written
+            paths.append(target)
+    return paths
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,17 +117,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dtype", choices=DTYPES, default="fp16")
     parser.add_argument("--raw", action="store_true", help="the last weights, not the average")
     options = parser.parse_args(arguments)
+    return run(lambda: export(options), "export")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Export a run, and name its parts."""
     dtype = DTYPES[options.dtype]
-    try:
-        written = export_run(options.run, options.out, averaged=not options.raw, dtype=dtype)
-    except (CheckpointError, OSError, ValueError) as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 2
-    for path in written:
+    for path in export_run(options.run, options.out, averaged=not options.raw, dtype=dtype):
         if path.name.endswith(".safetensors") and "-of-" not in path.name:
-            found = inspect(path)
-            print(f"{path}: {found.component}, {found.parameters:,} parameters")
-    return 0
+            file = inspect(path)
+            print(f"{path}: {file.component}, {file.parameters:,} parameters")
 
 
 if __name__ == "__main__":

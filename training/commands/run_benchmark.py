@@ -74,14 +74,14 @@ def run_benchmark(options: argparse.Namespace) -> None:
     pipeline = load_pipeline(options)
     key = rendering_key(pipeline, settings)
     open_record(options.output, key, settings, len(pictures.pairs), write=rank == 0)
-    drawn = render_pairs(
+    total = render_pairs(
         PairRenderer(pipeline, pictures, settings),
         options.output,
         share=(rank, count),
         batch=options.batch,
         progress=rank == 0,
     )
-    logger.info("process %d of %d drew %d pictures", rank, count, drawn)
+    logger.info("process %d of %d drew %d pictures", rank, count, total)
     if state is not None:
         state.wait_for_everyone()
     if rank == 0:

@@ -9,30 +9,32 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from pcdm_core.checkpoints import CheckpointError, load_component
+from pcdm_core.checkpoints import load_component
 from pcdm_core.checkpoints.signatures import Component
+from pcdm_core.cli import run
 from pcdm_core.config import STAGES, Preset, Stage
 from pcdm_core.presets import find_preset
 
 from ..coarse.pairs import chosen_pairs, coarse_of, has_weights, render_training_pairs
 from ..config import TrainConfig, load_config
 from ..data import LAYOUTS, ContentIndex, PictureSet, open_pictures
+from ..data.pairs import numbered
 from ..features.cached import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
 from ..loop.distributed import check_parallel
 from ..loop.precision import mixed_precision
-from ..loop.run_log import locked_run, record_run
+from ..loop.run_log import open_run
 from ..loop.sample_rng import seed_part
 from ..loop.sample_sheets import draw_sheet
 from ..loop.trainer import PairSource, Trainer
-from ..stages import Frozen, InpaintingStage, PriorStage, RefiningStage, StageModule
+from ..stages import StageModule, build_stage
 from ..stages.initialise import (
     build_denoiser,
     enable_checkpointing,
@@ -90,11 +92,14 @@ class RecipeRun:
             if coarse is None:
                 pictures, coarse = self._draw_coarse(pictures, encoders, coarse_weights)
             pictures, paths = coarse_of(pictures, coarse)
-            kept = {path: digest for path, digest in zip(pictures.paths, digests, strict=True)}
-            digests = [kept[path] for path in pictures.paths]
+            by_path = dict(zip(pictures.paths, digests, strict=True))
+            digests = [by_path[path] for path in pictures.paths]
         self.pictures = pictures
-        self.cache_args = (cache, pictures, digests, self.preset, self.encoders)
-        self.cache_dtype, self.coarse = cache_dtype, paths
+        self.coarse = paths
+        self.open_cache = partial(
+            FeatureCache, cache, pictures, digests, self.preset, self.encoders,
+            dtype=cache_dtype, coarse=paths,
+        )  # fmt: skip
 
     def _draw_coarse(
         self, pictures: PictureSet, encoders: Path, weights: Path | None
@@ -128,11 +133,11 @@ class RecipeRun:
         """The stage's features, computed where they are missing; processes share the work."""
         accelerator = self.accelerator
         share = accelerator.process_index, accelerator.num_processes
-        cache = FeatureCache(*self.cache_args, dtype=self.cache_dtype, coarse=self.coarse)
+        cache = self.open_cache()
         for kind in STAGE_TABLES[self.stage_name]:
             cache.fill(kind, batch=batch, share=share)
         accelerator.wait_for_everyone()
-        cache = FeatureCache(*self.cache_args, dtype=self.cache_dtype, coarse=self.coarse)
+        cache = self.open_cache()
         cache.complete(self.stage_name)
         return CachedFeatures(cache, accelerator.device)
 
@@ -145,24 +150,16 @@ class RecipeRun:
             begun = start_from_base(model, base)
             logger.info("%d tensors from %s, %d fresh", begun.copied, base, len(begun.fresh))
         if start is not None:
-            left = warm_start(model, load_component(start, name).float().state_dict())
-            logger.info("started from %s; %d tensors stay fresh", start, len(left))
+            fresh = warm_start(model, load_component(start, name).float().state_dict())
+            logger.info("started from %s; %d tensors stay fresh", start, len(fresh))
         if run.gradient_checkpointing:
             enable_checkpointing(model)
-        if name == "prior":
-            return PriorStage(model, features, run, seed)  # type: ignore[arg-type]
-        assert self.encoders.autoencoder is not None
-        frozen = Frozen(self.encoders.autoencoder, torch.nn.Identity())
-        if name == "inpainting":
-            return InpaintingStage(model, None, frozen, features, run, seed)  # type: ignore[arg-type]
-        return RefiningStage(model, frozen, features, None, run, seed)  # type: ignore[arg-type]
+        return build_stage(name, model, features, self.encoders.autoencoder, run, seed)
 
     def rows(self) -> Tensor:
         """What a sample number stands for: source, target (and the coarse picture's number)."""
         pairs = self.pictures.pairs
-        if self.stage_name != "refining":
-            return pairs
-        return torch.cat([pairs, torch.arange(len(pairs))[:, None]], dim=1)
+        return numbered(pairs) if self.stage_name == "refining" else pairs
 
     def train(self, base: Path | None = None, start: Path | None = None) -> Path:
         """Everything, to the end; returns the folder of the finished weights."""
@@ -182,14 +179,13 @@ class RecipeRun:
                 "seed": str(config.seed),
             },
         )
-        if trainer.resume():
-            logger.info("%s goes on at step %d of %d", name, trainer.step, trainer.total)
+        trainer.resume()
         rows = self.rows()
-        shown = rows[:: max(len(rows) // SHEET_PAIRS, 1)][:SHEET_PAIRS].to(accelerator.device)
+        sheet_rows = rows[:: max(len(rows) // SHEET_PAIRS, 1)][:SHEET_PAIRS].to(accelerator.device)
         scale = self.preset.guidance_scale
         trainer.run_all(
             PairSource(rows, config.seed),
-            sheet=lambda: draw_sheet(stage, shown, guidance_scale=scale),
+            sheet=lambda: draw_sheet(stage, sheet_rows, guidance_scale=scale),
         )
         weights = self.out / "weights"
         if accelerator.is_main_process and trainer.is_sharded:
@@ -217,37 +213,35 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--coarse-weights",
         type=Path,
-        help="stage 3: draw them with these weights (default: those finished in --out)",
+        help="stage 3: draw them with these weights (default: those in --out)",
     )
     parser.add_argument(
         "--base", type=Path, help="start: SD-2.1's unet/, or Kandinsky-2.2's prior/"
     )
     parser.add_argument("--warm-start", type=Path, help="start: folder of weights of this pack")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    try:
-        config = load_config(options.config, choice=options.choice)
-        with locked_run(options.out):
-            record_run(options.out, config, ["train", *(arguments or sys.argv[1:])])
-            pictures = open_pictures(options.data, options.layout)
-            logger.info("%s", pictures.report())
-            run = RecipeRun(
-                config,
-                options.stage,
-                pictures,
-                options.encoders,
-                options.cache or options.out / "cache",
-                options.out,
-                coarse=options.coarse,
-                coarse_weights=options.coarse_weights,
-                cache_dtype=options.cache_dtype,
-            )
-            weights = run.train(options.base, options.warm_start)
-    except (CheckpointError, ValueError, OSError, FloatingPointError) as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 2
+    return run(lambda: train(options, arguments), "train")
+
+
+def train(options: argparse.Namespace, arguments: list[str] | None) -> None:
+    """Train one stage on a data set."""
+    config = load_config(options.config, choice=options.choice)
+    with open_run(options.out, config, "train", arguments):
+        pictures = open_pictures(options.data, options.layout)
+        logger.info("%s", pictures.report())
+        recipe = RecipeRun(
+            config,
+            options.stage,
+            pictures,
+            options.encoders,
+            options.cache or options.out / "cache",
+            options.out,
+            coarse=options.coarse,
+            coarse_weights=options.coarse_weights,
+            cache_dtype=options.cache_dtype,
+        )
+        weights = recipe.train(options.base, options.warm_start)
     print(f"Finished weights: {weights}")
-    return 0
 
 
 if __name__ == "__main__":

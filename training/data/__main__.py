@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
+
+from pcdm_core.cli import run
 
 from . import LAYOUTS, ContentIndex, open_pictures
 
@@ -17,15 +18,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--split", default="train", choices=["train", "test"])
     parser.add_argument("--index", type=Path, help="decode every picture; remember it in this file")
     options = parser.parse_args(arguments)
-    try:
-        pictures = open_pictures(options.root, options.layout, options.split)
-        if options.index is not None:
-            pictures, _ = ContentIndex(options.index).check(pictures)
-    except (OSError, ValueError) as error:
-        print(f"data: {error}", file=sys.stderr)
-        return 2
+    return run(lambda: report(options), "data")
+
+
+def report(options: argparse.Namespace) -> None:
+    """Print what the data set holds."""
+    pictures = open_pictures(options.root, options.layout, options.split)
+    if options.index is not None:
+        pictures, _ = ContentIndex(options.index).check(pictures)
     print(pictures.report(most=len(pictures.problems)))
-    return 0
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from pcdm_core.pose.render import draw_people, people_of
 from ..synthetic.camera import openpose_visibility
 from ..synthetic.dataset import check_generator
 from . import PictureSet
+from .pairs import numbered
 
 
 def _normalised(pictures: Tensor) -> Tensor:
@@ -112,6 +113,11 @@ class CoarsePictures:
     pictures: Tensor  # uint8 [M, 3, H, W]
     pairs: Tensor  # int64 [M, 2] rows of People
 
+    @property
+    def rows(self) -> Tensor:
+        """int64 [M, 3] on the CPU: stage 3's samples, see `numbered`."""
+        return numbered(self.pairs.cpu())
+
     def to(self, device: torch.device | str) -> CoarsePictures:
         """The same on another device."""
         return CoarsePictures(self.pictures.to(device), self.pairs.to(device))
@@ -142,6 +148,22 @@ def identity_folders(root: Path, split: str) -> list[Path]:
     return sorted(p for p in folder.glob("[0-9]*") if p.is_dir() and p.name.isdigit())
 
 
+def _planes(pixels: Tensor, pose: Keypoints, preset: Preset) -> dict[str, np.ndarray]:
+    """What stages look at of a picture [1, 3, H, W] and its pose, uint8 [3, h, w]."""
+    height, width = preset.height, preset.width
+    skeleton = draw_people(people_of(pose), height, width, preset.inpainting.skeleton_reduction)
+    planes = {"pictures": to_uint8(pixels)[0], "skeletons": skeleton}
+    for name in ("patch", "global"):
+        if (encoder := getattr(preset, f"{name}_encoder")) is not None:
+            side = encoder.picture_size
+            planes[f"{name}_pictures"] = to_uint8(resize(pixels, side, side))[0]
+    return {name: picture.transpose(2, 0, 1) for name, picture in planes.items()}
+
+
+def _stacked(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
 def _read_identity(folder: Path, preset: Preset) -> dict[str, np.ndarray]:
     """Everything of one person; runs in a worker."""
     with np.load(folder / "people.npz") as table:
@@ -153,30 +175,19 @@ def _read_identity(folder: Path, preset: Preset) -> dict[str, np.ndarray]:
             f"{preset.height}x{preset.width}. Render the people again at that size."
         )
     number = int(json.loads((folder / "identity.json").read_text(encoding="utf-8"))["identity"])
-    sides = {"patch_pictures": preset.patch_encoder.picture_size}
-    if preset.global_encoder is not None:
-        sides["global_pictures"] = preset.global_encoder.picture_size
-    names = ("pictures", "masks", "skeletons", "visible", *sides)
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    rows: list[dict[str, np.ndarray]] = []
     for view in range(len(xy)):
         with open_picture(folder / f"{view:02d}.png") as image:
-            picture = np.asarray(image.convert("RGB"))
+            pixels = from_uint8(np.asarray(image.convert("RGB")))
         with open_picture(folder / f"{view:02d}_mask.png") as image:
-            rows["masks"].append(np.asarray(image.convert("L")))
+            mask = np.asarray(image.convert("L"))
         generator = np.random.default_rng((number, view))
         visible = openpose_visibility(xy[view], codes[view], generator)
         pose = Keypoints.from_pixels(
             torch.from_numpy(xy[view])[None], torch.from_numpy(visible)[None], height, width
         )
-        skeleton = draw_people(people_of(pose), height, width, preset.inpainting.skeleton_reduction)
-        pixels = from_uint8(picture)
-        for name, side in sides.items():
-            squashed = to_uint8(resize(pixels, side, side))[0]
-            rows[name].append(squashed.transpose(2, 0, 1))
-        rows["pictures"].append(picture.transpose(2, 0, 1))
-        rows["skeletons"].append(skeleton.transpose(2, 0, 1))
-        rows["visible"].append(visible)
-    result = {name: np.stack(values) for name, values in rows.items()}
+        rows.append({"masks": mask, "visible": visible, **_planes(pixels, pose, preset)})
+    result = _stacked(rows)
     result["xy"] = (xy / np.asarray([width, height])).astype(np.float32)
     result["identities"] = np.full(len(xy), number, dtype=np.int64)
     return result
@@ -224,9 +235,9 @@ def load_people(
         ValueError: the pictures have another size than the preset, or different versions of the
             generator drew them.
     """
-    found = identity_folders(root, split)[:limit]
-    check_generator(found)  # those read before as well
-    folders = found[skip:]
+    every = identity_folders(root, split)[:limit]
+    check_generator(every)  # those read before as well
+    folders = every[skip:]
     if not folders:
         raise FileNotFoundError(
             f"{Path(root) / split}: no rendered people. Make some with "
@@ -251,22 +262,13 @@ def people_of_pictures(pictures: PictureSet, preset: Preset) -> People:
     """
     height, width, mode = preset.height, preset.width, preset.fit
     poses = pictures.fitted_poses(height, width, mode)
-    sides = {"patch_pictures": preset.patch_encoder.picture_size}
-    if preset.global_encoder is not None:
-        sides["global_pictures"] = preset.global_encoder.picture_size
-    columns: dict[str, list[np.ndarray]] = {n: [] for n in ("pictures", "skeletons", *sides)}
-    for row, path in enumerate(pictures.paths):
-        picture = fit(load_picture(path), height, width, mode)[0]
-        columns["pictures"].append(to_uint8(picture)[0].transpose(2, 0, 1))
-        drawn = draw_people(
-            people_of(poses.select(row)), height, width, preset.inpainting.skeleton_reduction
-        )
-        columns["skeletons"].append(drawn.transpose(2, 0, 1))
-        for name, side in sides.items():
-            squashed = to_uint8(resize(picture, side, side))[0]
-            columns[name].append(squashed.transpose(2, 0, 1))
+    part = _stacked(
+        [
+            _planes(fit(load_picture(path), height, width, mode)[0], poses.select(row), preset)
+            for row, path in enumerate(pictures.paths)
+        ]
+    )
     count = len(pictures)
-    part = {name: np.stack(rows) for name, rows in columns.items()}
     part["masks"] = np.zeros((count, height, width), np.uint8)
     part["identities"] = np.arange(count)
     part["xy"] = poses.xy.to(torch.float32).numpy()

@@ -103,10 +103,10 @@ def _first(root: Path, names: list[str]) -> Path | None:
 
 
 def _needed(root: Path, names: list[str]) -> Path:
-    found = _first(root, names)
-    if found is None:
+    path = _first(root, names)
+    if path is None:
         raise FileNotFoundError(f"{root}: no {' or '.join(names)} there.")
-    return found
+    return path
 
 
 def _picture(bases: list[Path], name: str) -> Path:
@@ -116,8 +116,8 @@ def _picture(bases: list[Path], name: str) -> Path:
         for candidate in (path, *(path.with_suffix(ending) for ending in PICTURES)):
             if candidate.is_file():
                 return candidate
-    where = " or ".join(base.name for base in bases)
-    raise FileNotFoundError(f"{name}: no such picture in {where}")
+    places = " or ".join(base.name for base in bases)
+    raise FileNotFoundError(f"{name}: no such picture in {places}")
 
 
 def _rows_of_csv(path: Path) -> Iterator[tuple[str, str]]:
@@ -148,10 +148,10 @@ def _pose_of(annotations: Mapping[str, PoseReader], name: str, path: Path) -> Po
 
 def _gfla_pose(path: Path) -> Keypoints:
     """As published (`trans_keypoins`): the 256x176 picture lies in the middle of 256x256."""
-    found = read_pose(path, size=(GFLA_SIDE, GFLA_SIDE), units="pixels")
-    pixels = found.to_pixels(GFLA_SIDE, GFLA_SIDE)
+    pose = read_pose(path, size=(GFLA_SIDE, GFLA_SIDE), units="pixels")
+    pixels = pose.to_pixels(GFLA_SIDE, GFLA_SIDE)
     pixels[..., 0] -= GFLA_MARGIN
-    return Keypoints.from_pixels(pixels, found.visible, GFLA_SIDE, GFLA_WIDTH)
+    return Keypoints.from_pixels(pixels, pose.visible, GFLA_SIDE, GFLA_WIDTH)
 
 
 # --- DeepFashion ----------------------------------------------------------------------------------
@@ -264,8 +264,8 @@ def _read_original(root: Path, split: str) -> PictureSet:
     groups: dict[tuple[str, str], list[str]] = {}
     for path in sorted(base.rglob("id_*/*")):
         name = path.relative_to(base).as_posix()
-        chosen = partition is None or partition.get(name) == split
-        if chosen and path.suffix.lower() in PICTURES:
+        in_split = partition is None or partition.get(name) == split
+        if in_split and path.suffix.lower() in PICTURES:
             # One outfit of one person: the item's number and the number that the name begins with.
             groups.setdefault((path.parent.as_posix(), path.name.split("_")[0]), []).append(name)
     collector = Collector("original", find)

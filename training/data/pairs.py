@@ -24,6 +24,11 @@ def ordered_pairs(identities: Tensor) -> Tensor:
     return torch.cat(pairs) if pairs else torch.zeros(0, 2, dtype=torch.int64)
 
 
+def numbered(pairs: Tensor) -> Tensor:
+    """Pairs [P, 2] -> [P, 3], each with the number of its coarse picture: what stage 3 takes."""
+    return torch.cat([pairs, torch.arange(len(pairs))[:, None]], dim=1)
+
+
 class PairOrder:
     """Sample numbers to pair numbers, an epoch's permutation at a time.
 

@@ -68,9 +68,9 @@ class PictureSet:
         rows = keep.nonzero()[:, 0].tolist()
         renumbered = torch.cumsum(keep, 0) - 1
         pairs = renumbered[self.pairs[keep[self.pairs].all(dim=1)]]
-        found = (*self.problems, *(problem for _, problem in problems))
+        all_problems = (*self.problems, *(problem for _, problem in problems))
         if not len(pairs):
-            raise ValueError(no_pairs(self.layout, found))
+            raise ValueError(no_pairs(self.layout, all_problems))
         return PictureSet(
             self.layout,
             tuple(self.names[row] for row in rows),
@@ -78,7 +78,7 @@ class PictureSet:
             tuple(self.sizes[row] for row in rows),
             self.poses.select(rows),
             pairs,
-            found,
+            all_problems,
         )
 
     def report(self, most: int = 10) -> str:
@@ -94,8 +94,8 @@ class PictureSet:
 
 def no_pairs(layout: str, problems: Sequence[Problem]) -> str:
     """The message of a set that is of no use."""
-    shown = "; ".join(map(str, problems[:3]))
-    why = f"{len(problems)} files take no part: {shown}" if problems else "no pair is listed"
+    examples = "; ".join(map(str, problems[:3]))
+    why = f"{len(problems)} files take no part: {examples}" if problems else "no pair is listed"
     return f"The {layout} data set has no usable pair of pictures. {why}"
 
 
@@ -120,18 +120,18 @@ class Collector:
         return self._rows[name]
 
     def _add(self, name: str) -> int | None:
-        where: str | Path = short(name)
+        place: str | Path = short(name)
         try:
             if not stays_inside(name):
                 raise ValueError("the list names a file outside the data set's folder")
-            where = name
+            place = name
             path, pose = self.find(name)
-            where = path
+            place = path
             size = picture_size(path)
             keypoints = pose(size)
         except (OSError, ValueError) as error:
             text = str(error)
-            self.problems.append(Problem(str(where), text.removeprefix(f"{where}: ")))
+            self.problems.append(Problem(str(place), text.removeprefix(f"{place}: ")))
             return None
         self.names.append(name)
         self.paths.append(path)

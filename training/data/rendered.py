@@ -27,8 +27,8 @@ def read_synthetic(root: Path, split: str) -> PictureSet:
             number, view = int(path.parent.name), int(path.stem)
             with np.load(path.parent / "people.npz") as table:
                 xy, codes = table["xy"][view], table["visible"][view]
-            seen = openpose_visibility(xy, codes, np.random.default_rng((number, view)))
-            return Keypoints.from_pixels(torch.from_numpy(xy), torch.from_numpy(seen), *size)
+            visible = openpose_visibility(xy, codes, np.random.default_rng((number, view)))
+            return Keypoints.from_pixels(torch.from_numpy(xy), torch.from_numpy(visible), *size)
 
         return path, pose
 

@@ -76,13 +76,13 @@ class Bound:
     def __init__(self, methods: _Methods, weights: Mapping[str, Tensor]) -> None:
         self._methods, self._weights = methods, dict(weights)
 
-    def condition(self, *given: Any) -> Any:
+    def condition(self, *inputs: Any) -> Any:
         """See the model's `condition`."""
-        return functional_call(self._methods, self._weights, ("condition", given))
+        return functional_call(self._methods, self._weights, ("condition", inputs))
 
     def __call__(self, x_t: Tensor, timesteps: Tensor, cond: Any) -> Tensor:
-        given = (x_t, timesteps, cond)
-        return functional_call(self._methods, self._weights, ("__call__", given))
+        inputs = (x_t, timesteps, cond)
+        return functional_call(self._methods, self._weights, ("__call__", inputs))
 
 
 def save_lora(

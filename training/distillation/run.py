@@ -11,8 +11,6 @@ It trains the students of stages 2 and 3 (see `student`), writes them, and compa
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,54 +19,52 @@ from typing import Any
 import torch
 from torch import nn
 
-from pcdm_core.checkpoints import CheckpointError, load_component, shipped_weights
+from pcdm_core.checkpoints import load_component, shipped_weights
 from pcdm_core.checkpoints.components import STUDENT_STEPS, preset_of
 from pcdm_core.checkpoints.lora import SUFFIX
 from pcdm_core.checkpoints.signatures import Component
+from pcdm_core.cli import run
+from pcdm_core.files import write_bytes
 from pcdm_core.models import RefiningModel
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.ranges import COUNT, NUMBER
 
 from ..commands.components import preset_note, save_components
-from ..commands.train_mini import MiniRun, copy_whole
+from ..commands.rendered_run import RenderedRun
 from ..config import TrainConfig, load_config
-from ..data.in_memory import CoarsePictures
 from ..evaluation.held_out_pairs import HeldOutSet
-from ..loop.run_log import locked_run, record_run
+from ..loop.run_log import open_run
 from ..loop.sample_rng import seed_part
-from ..loop.trainer import PairSource
 from ..stages import StageModule
 from .lora import LowRank, save_lora
 from .stages import Distillation, StudentInpainting, StudentRefining, student_schedule
 
-logger = logging.getLogger(__name__)
-
-KEPT: tuple[Component, ...] = ("autoencoder", "global_encoder", "patch_encoder", "prior")
+UNCHANGED: tuple[Component, ...] = ("autoencoder", "global_encoder", "patch_encoder", "prior")
 SIZE_LIMIT = 16_000_000  # bytes of all differences together
 
 
-class DistillRun(MiniRun):
+class DistillRun(RenderedRun):
     """Students of one folder of weights; the teacher's frozen parts are copied beside them."""
 
     def __init__(self, config: TrainConfig, data: Path, out: Path, teacher: Path) -> None:
-        known = load_component(teacher, "inpainting").config
-        preset = preset_of("inpainting", known, teacher / "inpainting.safetensors")
+        model = load_component(teacher, "inpainting").config
+        preset = preset_of("inpainting", model, teacher / "inpainting.safetensors")
         config = replace(
             config,
             height=config.height or preset.height,
             width=config.width or preset.width,
-            skeleton_reduction=known.skeleton_reduction,
+            skeleton_reduction=model.skeleton_reduction,
         )
         super().__init__(config, data, out)
         self.teacher = teacher
         self.differences = out / "difference"
         self.guidance = config.student.guidance_scale or self.preset.guidance_scale
-        for name in KEPT:
+        for name in UNCHANGED:
             for path in sorted(teacher.glob(f"{name}.safetensors*")) + sorted(
                 teacher.glob(f"{name}-*.safetensors")
             ):
                 if not (self.weights / path.name).is_file():
-                    copy_whole(path, self.weights)
+                    write_bytes(self.weights / path.name, path.read_bytes())
 
     def start(self, name: Component) -> LowRank:
         """The teacher's part with a difference of zero."""
@@ -87,33 +83,18 @@ class DistillRun(MiniRun):
 
     def train_inpainting(self) -> None:
         """Stage 2's student."""
-        model = self.start("inpainting")
-        stage = StudentInpainting(
-            model,
-            self.frozen(patch_encoder=True),
-            self.read_people(),
-            self.config.stage("inpainting"),
-            self.config.seed,
-            self.distillation(model.base),
-        )
-        self.train("inpainting", stage, self.pairs)
+        model, run = self.start("inpainting"), self.config.stage("inpainting")
+        common = self.read_people(), run, self.config.seed, self.distillation(model.base)
+        self.train("inpainting", StudentInpainting(model, self.frozen(True), *common))
 
     def train_refining(self) -> None:
         """Stage 3's student, on coarse pictures of stage 2's."""
-        model = self.start("refining")
-        coarse: CoarsePictures = self.coarse().to(self.accelerator.device)
-        numbers = torch.arange(len(coarse.pairs))[:, None]
-        rows = torch.cat([coarse.pairs.cpu(), numbers], dim=1)
-        stage = StudentRefining(
-            model,
-            self.frozen(patch_encoder=True),
-            self.read_people(),
-            coarse,
-            self.config.stage("refining"),
-            self.config.seed,
-            self.distillation(model.base),
-        )
-        self.train("refining", stage, lambda: PairSource(rows, self.config.seed))
+        model, run = self.start("refining"), self.config.stage("refining")
+        coarse = self.coarse().to(self.accelerator.device)
+        common = run, self.config.seed, self.distillation(model.base)
+        people = self.read_people()
+        stage = StudentRefining(model, self.frozen(True), people, coarse, *common)
+        self.train("refining", stage, coarse)
 
     @torch.no_grad()
     def save(self, stage: StageModule) -> None:
@@ -144,19 +125,14 @@ class DistillRun(MiniRun):
             self.preset = preset
         self.accelerator.wait_for_everyone()
 
-    def run_all(self, enough: int | None = None) -> None:
+    def run_all(self) -> None:
         """Everything, in order; people are rendered where they are missing."""
-        renderer = self.render() if self.accelerator.is_main_process else None
-        try:
-            self.wait_for_people(renderer, enough or self.config.identities)
+        with self.rendering(None):
             self.people = self.read_people().with_embeds(self.part("global_encoder"))
             if not self.has("inpainting"):
                 self.train_inpainting()
             if self.preset.refining is not None and not self.has("refining"):
                 self.train_refining()
-        finally:
-            if renderer is not None:
-                renderer.terminate()
 
     def difference_bytes(self) -> int:
         """What the students would add to the weights that ship."""
@@ -186,14 +162,14 @@ def compare_with_teacher(
     digest = weights_sha256(teacher)
     guides = PCDMsPipeline.from_folder(teacher, device=device)
     learns = PCDMsPipeline.from_folder(student, device=device)
-    chosen = {"default": Variant(guides, digest, {"steps": TABLE_STEPS})}
+    variants = {"default": Variant(guides, digest, {"steps": TABLE_STEPS})}
     for steps in TEACHER_STEPS:
-        chosen[f"teacher {steps} steps"] = Variant(guides, digest, {"steps": steps})
-    chosen["student 4 steps"] = Variant(
+        variants[f"teacher {steps} steps"] = Variant(guides, digest, {"steps": steps})
+    variants["student 4 steps"] = Variant(
         learns, weights_sha256(student), {"steps": TABLE_STEPS, "fast": "student"}
     )
     judges = Judges.load(device)
-    figures = compare(output, held_out, chosen, judges, TABLE_STEPS, processes)
+    figures = compare(output, held_out, variants, judges, TABLE_STEPS, processes)
     return verdicts(figures["reports"], figures["records"])
 
 
@@ -207,17 +183,17 @@ def verdicts(
     rows = {name: report["methods"][last] for name, report in reports.items()}
     lines: list[tuple[str, bool | None]] = []
     for figure, sign in (("ssim", 1), ("pck", 1), ("st_lpips", -1), ("laplacian_ratio", 0)):
-        theirs, own = rows["default"].get(figure), rows["student 4 steps"].get(figure)
-        if theirs is None or own is None or not theirs[0]:
+        theirs, ours = rows["default"].get(figure), rows["student 4 steps"].get(figure)
+        if theirs is None or ours is None or not theirs[0]:
             lines.append((f"{figure} within 5 % of the teacher at 20 steps", None))
             continue
-        change = own[0] / theirs[0] - 1
-        held = sign * change >= -WITHIN if sign else abs(change) <= WITHIN
-        lines.append((f"{figure} within 5 % of the teacher at 20 steps ({change:+.1%})", held))
+        change = ours[0] / theirs[0] - 1
+        passes = sign * change >= -WITHIN if sign else abs(change) <= WITHIN
+        lines.append((f"{figure} within 5 % of the teacher at 20 steps ({change:+.1%})", passes))
     gain = mean_of(records["student 4 steps"], records["teacher 4 steps"], last, "st_lpips")
-    held = None if gain is None else bool(gain[2] < 0)
-    told = "" if gain is None else f" ({gain[0]:+.4f} [{gain[1]:.4f}, {gain[2]:.4f}])"
-    lines.append((f"st_lpips better than the teacher's at 4 steps{told}", held))
+    passes = None if gain is None else bool(gain[2] < 0)
+    interval = "" if gain is None else f" ({gain[0]:+.4f} [{gain[1]:.4f}, {gain[2]:.4f}])"
+    lines.append((f"st_lpips better than the teacher's at 4 steps{interval}", passes))
     return lines
 
 
@@ -242,39 +218,35 @@ def main(arguments: list[str] | None = None) -> int:
         "--workers", type=COUNT.parse, default=1, help="processes that render and measure"
     )
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    try:
-        config = load_config(options.config)
-        teacher = options.teacher or shipped_weights(config.preset)
-        with locked_run(options.out):
-            record_run(options.out, config, ["distill", *(arguments or sys.argv[1:])])
-            run = DistillRun(config, options.data, options.out, teacher)
-            run.run_all()
-            size = run.difference_bytes()
-            print(f"{run.differences}: {size / 1e6:.1f} MB; whole: {run.weights}")
-            if options.pairs:
-                lines = compare_with_teacher(
-                    options.out / "comparison.json",
-                    HeldOutSet(config.seed, options.pairs),
-                    teacher,
-                    run.weights,
-                    run.accelerator.device,
-                    options.workers,
-                )
-                lines.append(
-                    (f"{SIZE_LIMIT / 1e6:.0f} MB at most ({size / 1e6:.1f})", size <= SIZE_LIMIT)
-                )
-                words = {True: "pass", False: "FAIL", None: "not measured"}
-                for text, held in lines:
-                    print(f"- {words[held]}: {text}")
-                good = all(held for _, held in lines)
-                print(
-                    "The student ships." if good else "No student ships: teacher, 4 steps, it is."
-                )
-    except (CheckpointError, ValueError, OSError, FloatingPointError) as error:
-        print(f"distill: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run(lambda: distill(options, arguments), "distill")
+
+
+def distill(options: argparse.Namespace, arguments: list[str] | None) -> None:
+    """Train the students, and say whether they ship."""
+    config = load_config(options.config)
+    teacher = options.teacher or shipped_weights(config.preset)
+    with open_run(options.out, config, "distill", arguments):
+        students = DistillRun(config, options.data, options.out, teacher)
+        students.run_all()
+        size = students.difference_bytes()
+        print(f"{students.differences}: {size / 1e6:.1f} MB; whole: {students.weights}")
+        if not options.pairs:
+            return
+        lines = compare_with_teacher(
+            options.out / "comparison.json",
+            HeldOutSet(config.seed, options.pairs),
+            teacher,
+            students.weights,
+            students.accelerator.device,
+            options.workers,
+        )
+        limit = f"{SIZE_LIMIT / 1e6:.0f} MB at most ({size / 1e6:.1f})"
+        lines.append((limit, size <= SIZE_LIMIT))
+        words = {True: "pass", False: "FAIL", None: "not measured"}
+        for text, passes in lines:
+            print(f"- {words[passes]}: {text}")
+        good = all(passes for _, passes in lines)
+        print("The student ships." if good else "No student ships: teacher, 4 steps, it is.")
 
 
 if __name__ == "__main__":

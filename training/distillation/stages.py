@@ -23,9 +23,9 @@ from pcdm_core.schedules import make_scheduler, set_last_timesteps, whole_run
 
 from ..config import StageRun, StudentRun
 from ..data.in_memory import CoarsePictures, People
-from ..stages import TIMESTEP, Batch, Frozen, InpaintingStage, RefiningStage
-from ..stages.losses import add_noise, clean_sample, denoising_loss
-from .lora import Bound, LowRank
+from ..stages import TIMESTEP, Batch, DenoisingStage, Frozen, InpaintingStage, RefiningStage
+from ..stages.losses import add_noise, clean_sample
+from .lora import LowRank
 
 
 def student_schedule(schedule: ScheduleConfig) -> ScheduleConfig:
@@ -95,8 +95,8 @@ class Distillation:
 
     def alphas(self, table: Tensor, timesteps: Tensor) -> Tensor:
         """alpha_bar [B, 1, 1, 1]; before the first timestep (-1) there is no noise."""
-        known = table[timesteps.clamp(min=0)]
-        return torch.where(timesteps < 0, 1.0, known).view(-1, 1, 1, 1)
+        levels = table[timesteps.clamp(min=0)]
+        return torch.where(timesteps < 0, 1.0, levels).view(-1, 1, 1, 1)
 
     @torch.no_grad()
     def teach(
@@ -127,49 +127,17 @@ class Distillation:
         noise = (x_t - begin.sqrt() * x0) / (1 - begin).sqrt()
         return {"x0": x0, "noise": noise, "timesteps": rows[:, 0]}
 
-    def loss(
-        self,
-        student: Bound,
-        cond: Conditioning,
-        table: Tensor,
-        batch: Batch,
-        taught: Batch,
-        run: StageRun,
-    ) -> Tensor:
-        """The denoising loss of the student on what the teacher made of the batch."""
-        return denoising_loss(
-            student,
-            self.schedule,
-            table,
-            taught["x0"],
-            cond,
-            noise=taught["noise"],
-            timesteps=taught["timesteps"],
-            weight=batch["weight"],
-            max_snr_weight=run.max_snr_weight,
-        )
-
 
 def _undropped(run: StageRun) -> StageRun:
     """A student has no unconditional rows: nothing is dropped."""
     return replace(run, drop_tokens=0.0, drop_embeds=0.0, drop_coarse=0.0)
 
 
-class StudentInpainting(InpaintingStage):
-    """Stage 2's student; the teacher is its own base, the patch encoder frozen."""
+class Student(DenoisingStage):
+    """What the students of both stages do; the teacher is their own base."""
 
-    def __init__(
-        self,
-        model: LowRank,
-        frozen: Frozen,
-        people: People,
-        run: StageRun,
-        seed: int,
-        distillation: Distillation,
-    ) -> None:
-        base: Any = model.base
-        super().__init__(base, None, frozen, people, _undropped(run), seed)
-        self.student, self.distillation = model, distillation
+    student: LowRank
+    distillation: Distillation
 
     @property
     def components(self) -> dict[Component, nn.Module]:
@@ -177,62 +145,39 @@ class StudentInpainting(InpaintingStage):
 
     def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
         batch = super().prepare(samples, pairs)
-        return batch | {"part": _part(self, samples)}
+        share = self._uniform(TIMESTEP, samples, 1)[:, 0]
+        # Which of the student's steps a sample trains [B].
+        return batch | {"part": (share * self.distillation.settings.steps).to(torch.int64)}
 
     def forward(self, batch: Batch) -> Tensor:
-        given = (
-            batch["patch_tokens"],
-            batch["target_embeds"],
-            batch["source_latents"],
-            batch["pose_map"],
-        )
-        return _forward(self, batch, given)
+        with torch.no_grad():
+            cond = self.condition(batch)
+            null = self.model.unconditional(cond)
+            lesson = self.distillation.teach(self.model, self.table, batch, cond, null)
+        student = self.student.bound(self.student.merged())
+        cond = self.condition(batch, student)
+        return self._loss({"weight": batch["weight"], **lesson}, cond, model=student)
 
 
-class StudentRefining(RefiningStage):
+class StudentInpainting(Student, InpaintingStage):
+    """Stage 2's student, the patch encoder frozen."""
+
+    def __init__(
+        self, model: LowRank, frozen: Frozen, people: People, run: StageRun, seed: int,
+        distillation: Distillation,
+    ) -> None:  # fmt: skip
+        base: Any = model.base
+        InpaintingStage.__init__(self, base, None, frozen, people, _undropped(run), seed)
+        self.student, self.distillation = model, distillation
+
+
+class StudentRefining(Student, RefiningStage):
     """Stage 3's student, on the coarse pictures of stage 2's student."""
 
     def __init__(
-        self,
-        model: LowRank,
-        frozen: Frozen,
-        people: People,
-        coarse: CoarsePictures,
-        run: StageRun,
-        seed: int,
-        distillation: Distillation,
-    ) -> None:
+        self, model: LowRank, frozen: Frozen, people: People, coarse: CoarsePictures,
+        run: StageRun, seed: int, distillation: Distillation,
+    ) -> None:  # fmt: skip
         base: Any = model.base
-        super().__init__(base, frozen, people, coarse, _undropped(run), seed)
+        RefiningStage.__init__(self, base, frozen, people, coarse, _undropped(run), seed)
         self.student, self.distillation = model, distillation
-
-    @property
-    def components(self) -> dict[Component, nn.Module]:
-        return {}
-
-    def prepare(self, samples: Tensor, pairs: Tensor) -> Batch:
-        batch = super().prepare(samples, pairs)
-        return batch | {"part": _part(self, samples)}
-
-    def forward(self, batch: Batch) -> Tensor:
-        return _forward(self, batch, (batch["patch_tokens"], batch["coarse_latents"]))
-
-
-def _part(stage: StudentInpainting | StudentRefining, samples: Tensor) -> Tensor:
-    """Which of the student's steps a sample trains [B]."""
-    steps = stage.distillation.settings.steps
-    drawn = stage._uniform(TIMESTEP, samples, 1)[:, 0]  # pyright: ignore[reportPrivateUsage]
-    return (drawn * steps).to(torch.int64)
-
-
-def _forward(
-    stage: StudentInpainting | StudentRefining, batch: Batch, given: tuple[Tensor, ...]
-) -> Tensor:
-    with torch.no_grad():
-        teacher: Any = stage.model
-        cond = teacher.condition(*given)
-        null = teacher.unconditional(cond)
-        taught = stage.distillation.teach(teacher, stage.table, batch, cond, null)
-    student = stage.student.bound(stage.student.merged())
-    own = student.condition(*given)
-    return stage.distillation.loss(student, own, stage.table, batch, taught, stage.run)

@@ -43,8 +43,8 @@ class FrozenEncoders:
 
     def of(self, kind: str) -> Any:
         """The encoder of a table."""
-        named = {"embeds": "global_encoder", "tokens": "patch_encoder"}
-        name = named.get(kind, "autoencoder")
+        names = {"embeds": "global_encoder", "tokens": "patch_encoder"}
+        name = names.get(kind, "autoencoder")
         encoder = getattr(self, name)
         if encoder is None:
             raise ValueError(f"The features {kind!r} need the {name}.")
@@ -235,8 +235,8 @@ class CachedFeatures:
         shape = 3, preset.height, preset.width
         if row not in self._skeletons:
             person, reduction = self.poses.select(row), preset.inpainting.skeleton_reduction
-            drawn = draw_people(people_of(person), *shape[1:], reduction)
-            planes = np.ascontiguousarray(drawn.transpose(2, 0, 1))
+            skeleton = draw_people(people_of(person), *shape[1:], reduction)
+            planes = np.ascontiguousarray(skeleton.transpose(2, 0, 1))
             self._skeletons[row] = zlib.compress(planes.tobytes(), level=1)
         return np.frombuffer(zlib.decompress(self._skeletons[row]), np.uint8).reshape(shape)
 

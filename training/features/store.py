@@ -186,9 +186,9 @@ def fill(
         rows = todo[start : start + rows_per_file]
         parts: list[Tensor] = []
         for first in range(0, len(rows), batch):
-            chosen = rows[first : first + batch]
-            parts.append(compute(chosen).detach().cpu())
+            numbers = rows[first : first + batch]
+            parts.append(compute(numbers).detach().cpu())
             if progress is not None:
-                progress(len(chosen))
+                progress(len(numbers))
         table.append([keys[row] for row in rows], torch.cat(parts), share[0])
     return len(todo)

@@ -65,7 +65,7 @@ class CheckpointFolder:
         self.folder = folder
         self.keep = keep
 
-    def found(self) -> list[Checkpoint]:
+    def every(self) -> list[Checkpoint]:
         """What is there, oldest first."""
         checkpoints = [
             Checkpoint(path, int(match["step"]), match["digest"])
@@ -103,16 +103,18 @@ class CheckpointFolder:
 
     def _prune(self, newest: Path, step: int) -> None:
         """Leave `newest` and the last ones before it; what is not before it was given up."""
-        others = [checkpoint for checkpoint in self.found() if checkpoint.path != newest]
+        others = [checkpoint for checkpoint in self.every() if checkpoint.path != newest]
         before = [checkpoint for checkpoint in others if checkpoint.step < step]
-        kept = before[-(self.keep - 1) :] if self.keep > 1 else []
+        rest = before[-(self.keep - 1) :] if self.keep > 1 else []
         for checkpoint in others:
-            if checkpoint not in kept:
+            if checkpoint not in rest:
                 checkpoint.path.unlink(missing_ok=True)
 
     def _unwritten(self, step: int, error: Exception) -> str:
-        kept = self.found()
-        last = f"The last checkpoint, {kept[-1].path.name}, is intact" if kept else "There is none"
+        before = self.every()
+        last = (
+            f"The last checkpoint, {before[-1].path.name}, is intact" if before else "There is none"
+        )
         return (
             f"{self.folder}: the checkpoint of step {step} could not be written ({error}). {last}; "
             f"make room on the disk and start the same command again."
@@ -124,7 +126,7 @@ class CheckpointFolder:
         Raises:
             ResumeError: it is damaged, or written by a newer version.
         """
-        checkpoints = self.found()
+        checkpoints = self.every()
         if not checkpoints:
             return None
         newest = checkpoints[-1]
@@ -135,8 +137,8 @@ class CheckpointFolder:
         except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             raise ResumeError(self._unusable(newest, checkpoints[:-1], str(error))) from error
         if not isinstance(state, dict) or int(state.get("format", 1)) > FORMAT:
-            found = "no checkpoint of training, or one of a newer version"
-            raise ResumeError(self._unusable(newest, checkpoints[:-1], found))
+            reason = "no checkpoint of training, or one of a newer version"
+            raise ResumeError(self._unusable(newest, checkpoints[:-1], reason))
         logger.info("read the checkpoint %s", newest.path)
         return state
 

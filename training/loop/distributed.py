@@ -57,8 +57,8 @@ def whole(value: Any, keep: bool = True) -> Any:
     With `keep` False a process takes part and keeps nothing. Without shards all stays as it is.
     """
     if isinstance(value, DTensor):
-        found = value.full_tensor()
-        return found.cpu() if keep else None
+        tensor = value.full_tensor()
+        return tensor.cpu() if keep else None
     if isinstance(value, dict):
         return {name: whole(part, keep) for name, part in value.items()}
     if isinstance(value, list):

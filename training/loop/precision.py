@@ -20,10 +20,10 @@ def has_fast_bf16(kind: str) -> bool:
     return kind != "cpu" or torch.backends.cpu.get_cpu_capability() not in WITHOUT_BF16
 
 
-def mixed_precision(wanted: str) -> str:
+def mixed_precision(precision: str) -> str:
     """accelerate's word for what a run asked for; `no` in place of a bf16 that would only cost."""
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "bf16" and not has_fast_bf16(kind):
+    if precision == "bf16" and not has_fast_bf16(kind):
         logger.warning("This processor has no bf16 instructions: the run computes in fp32.")
         return "no"
-    return wanted
+    return precision

@@ -63,8 +63,8 @@ class RunLog:
         folder.mkdir(parents=True, exist_ok=True)
         if self.path.is_file():
             lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if _step_of(line) <= step]
-            write_text(self.path, "".join(line + "\n" for line in kept))
+            past = [line for line in lines if _step_of(line) <= step]
+            write_text(self.path, "".join(line + "\n" for line in past))
         if tensorboard:
             self.writer = _summary_writer(folder / "tensorboard", step + 1)
 
@@ -223,3 +223,18 @@ def record_run(folder: Path, config: TrainConfig, command: list[str]) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for name in ("training", "__main__"):  # a command's own module has the latter name
         logging.getLogger(name).addHandler(handler)
+
+
+@contextmanager
+def open_run(
+    folder: Path, config: TrainConfig, command: str, arguments: list[str] | None
+) -> Generator[None]:
+    """A command's run: its folder locked, its start recorded, its log on the terminal too.
+
+    Raises:
+        BlockingIOError: another process has the folder; it is named.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    with locked_run(folder):
+        record_run(folder, config, [command, *(arguments or sys.argv[1:])])
+        yield

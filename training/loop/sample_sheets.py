@@ -40,18 +40,8 @@ def draw_sheet(
     stage.eval()
     try:
         batch = stage.prepare(samples, pairs)
-        if isinstance(stage, InpaintingStage):
-            tokens = batch.get("patch_tokens")
-            if tokens is None and stage.patch_encoder is not None:
-                tokens = stage.patch_encoder(batch["patch_pixels"])
-            assert tokens is not None
-            cond = stage.model.condition(
-                tokens, batch["target_embeds"], batch["source_latents"], batch["pose_map"]
-            )
-            columns = [batch["x0"]]
-        else:
-            cond = stage.model.condition(batch["patch_tokens"], batch["coarse_latents"])
-            columns = [batch["coarse_latents"], batch["x0"]]
+        cond = stage.condition(batch)
+        columns = [batch[name] for name in ("coarse_latents", "x0") if name in batch]
         x0 = sample(
             stage.model,
             make_scheduler(stage.schedule),

@@ -73,8 +73,8 @@ class RunState:
         self.grad_norm = torch.zeros(())
 
     def _take_parameters(self) -> None:
-        named = dict(self.stage.named_parameters())
-        self.parameters = [named[name] for name in self.names]
+        parameters = dict(self.stage.named_parameters())
+        self.parameters = [parameters[name] for name in self.names]
 
     def _optimizer(self) -> torch.optim.Optimizer:
         run = self.run
@@ -98,8 +98,8 @@ class RunState:
 
     def settings(self) -> dict[str, Any]:
         """What a resumed run has to share with the checkpoint's."""
-        kept = {k: v for k, v in asdict(self.run).items() if k not in FREE_SETTINGS}
-        return {**kept, "seed": self.stage.seed, "global_batch": self.global_batch}
+        fixed = {k: v for k, v in asdict(self.run).items() if k not in FREE_SETTINGS}
+        return {**fixed, "seed": self.stage.seed, "global_batch": self.global_batch}
 
     def resume(self) -> bool:
         """Continue from the last checkpoint, if there is one.
@@ -114,9 +114,9 @@ class RunState:
         self._check_settings(state.get("settings"))
         self._check_components(state.get("components", {}))
         try:
-            own = self.stage.state_dict()
-            given: Mapping[str, Any] = state["stage"]
-            self.stage.load_state_dict({k: like(v, own.get(k)) for k, v in given.items()})
+            current = self.stage.state_dict()
+            tensors: Mapping[str, Any] = state["stage"]
+            self.stage.load_state_dict({k: like(v, current.get(k)) for k, v in tensors.items()})
             self.optimizer.load_state_dict(self._optimizer_state(state["optimizer"]))
             if self.ema is not None:
                 shadows = zip(state["ema"]["shadow_params"], self.parameters, strict=True)
@@ -133,6 +133,7 @@ class RunState:
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         if self.run.minutes is not None:
             self.total = int(state["total"])
+        logger.info("%s goes on at step %d of %d", self.folder.name, self.step, self.total)
         return True
 
     def _check_settings(self, before: dict[str, Any] | None) -> None:

@@ -62,8 +62,8 @@ def learning_rate_at(step: int, total: int, run: StageRun) -> float:
     if not run.decay_fraction:
         return run.learning_rate * warm
     decay_steps = max(int(total * run.decay_fraction), 1)
-    left = min(1.0, max(total - step, 0) / decay_steps)
-    return run.learning_rate * warm * left
+    fall = min(1.0, max(total - step, 0) / decay_steps)
+    return run.learning_rate * warm * fall
 
 
 class Trainer(RunState):
@@ -220,8 +220,8 @@ class Trainer(RunState):
         self.seconds += seconds
         if self.run.minutes is None:
             return
-        left = self.run.minutes * 60 - self.seconds
-        self.total = self.step + max(int(left * steps / max(seconds, 1e-9)), 0)
+        remaining = self.run.minutes * 60 - self.seconds
+        self.total = self.step + max(int(remaining * steps / max(seconds, 1e-9)), 0)
         if self.accelerator.num_processes > 1:  # clocks differ; the first process's counts
             agreed: list[Any] = [self.total, self.seconds]
             broadcast_object_list(agreed)

@@ -113,8 +113,8 @@ class AutoencoderStage(StageModule):
         if perception is None:
             return loss
         with torch.autocast(pixels.device.type, enabled=False):
-            seen = perception(pictures, pixels, batch["xy"], batch["visible"], weight)
-        return loss + run.perception * seen.mean()
+            distance = perception(pictures, pixels, batch["xy"], batch["visible"], weight)
+        return loss + run.perception * distance.mean()
 
 
 def _mean(error: Tensor, weight: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +13,14 @@ from pcdm_core.checkpoints.signatures import Component
 from pcdm_core.conditioning import Conditioning
 from pcdm_core.config import ScheduleConfig
 from pcdm_core.encoders import PatchImageEncoder
+from pcdm_core.schedules import alphas_cumprod
 from pcdm_core.vae import Autoencoder
 
 from ..config import StageRun
 from ..data.in_memory import CoarsePictures, People
 from ..features.protocol import Features, OnlineFeatures
 from ..loop import sample_rng as counter
-from .losses import draw_timesteps
+from .losses import denoising_loss, draw_timesteps
 from .perception import PerceptualLoss
 
 Batch = dict[str, Tensor]
@@ -129,14 +131,55 @@ class StageModule(nn.Module):
             with torch.autocast(x0.device.type, enabled=False):
                 with torch.no_grad():
                     truths = decode(half(batch["x0"]))
-                given = decode(half(x0).float()), truths, *pose, half(batch["weight"])
-                return strength * perception(*given)
+                inputs = decode(half(x0).float()), truths, *pose, half(batch["weight"])
+                return strength * perception(*inputs)
 
         return loss
 
     @property
     def _null_is_encoded(self) -> bool:
         return self.run.null_conditioning == "encoded_zeros"
+
+
+class DenoisingStage(StageModule):
+    """A stage that learns to take noise away: its network, noise table and loss."""
+
+    table: Tensor
+
+    def __init__(self, model: Any, run: StageRun, seed: int, features: Features) -> None:
+        super().__init__(run, seed, features)
+        self.model = model
+        self.schedule: ScheduleConfig = model.config.schedule
+        check_snr_weight(run, self.schedule)
+        self.register_buffer("table", alphas_cumprod(self.schedule), persistent=False)
+
+    def condition(self, batch: Batch, model: Any = None) -> Any:
+        """The conditioning of a batch, before anything is dropped from it.
+
+        `model` takes the place of the stage's own: a student's.
+        """
+        raise TypeError(f"{type(self).__name__} conditions nothing.")
+
+    def _loss(
+        self,
+        batch: Batch,
+        cond: Any,
+        perceived: Callable[[Tensor], Tensor] | None = None,
+        model: Any = None,
+    ) -> Tensor:
+        return denoising_loss(
+            model or self.model,
+            self.schedule,
+            self.table,
+            batch["x0"],
+            cond,
+            noise=batch["noise"],
+            timesteps=batch["timesteps"],
+            weight=batch.get("weight"),
+            max_snr_weight=self.run.max_snr_weight,
+            start=batch.get("start"),
+            perceived=perceived,
+        )
 
 
 def check_snr_weight(run: StageRun, schedule: ScheduleConfig) -> None:

@@ -42,16 +42,16 @@ def warm_start(model: nn.Module, state: dict[str, Tensor], shared_channels: int 
     `conv_in` differs between stages in its input channels; its first `shared_channels` (the noisy
     latents) are copied, the rest keeps its fresh initialisation.
     """
-    left: list[str] = []
+    fresh: list[str] = []
     for name, tensor in model.state_dict().items():
-        given = state.get(name)
-        if given is not None and given.shape == tensor.shape:
-            tensor.copy_(given)
-        elif given is not None and name.endswith("unet.conv_in.weight") and shared_channels:
-            tensor[:, :shared_channels] = given[:, :shared_channels]
+        start = state.get(name)
+        if start is not None and start.shape == tensor.shape:
+            tensor.copy_(start)
+        elif start is not None and name.endswith("unet.conv_in.weight") and shared_channels:
+            tensor[:, :shared_channels] = start[:, :shared_channels]
         else:
-            left.append(name)
-    return left
+            fresh.append(name)
+    return fresh
 
 
 def widen_latents(state: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
@@ -71,10 +71,10 @@ def widen_latents(state: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
     if further < 0:
         raise ValueError(f"Weights for {have} latent channels cannot start a model of {channels}.")
     # In order: the noisy latents, for stage 2 the mask, the latents of source or coarse picture.
-    noisy, given = conv_in[:, :have], conv_in[:, have:]
+    noisy, condition = conv_in[:, :have], conv_in[:, have:]
     none = conv_in.new_zeros(len(conv_in), further, *conv_in.shape[2:])
     wide = {
-        "unet.conv_in.weight": torch.cat([noisy, none, given, none], dim=1),
+        "unet.conv_in.weight": torch.cat([noisy, none, condition, none], dim=1),
         "unet.conv_out.weight": _with_rows(conv_out, further),
         "unet.conv_out.bias": _with_rows(state["unet.conv_out.bias"], further),
     }
@@ -127,20 +127,20 @@ def start_from_base(model: nn.Module, folder: Path) -> Start:
     expected = FRESH_PARTS + (FRESH_PRIOR if is_prior else FRESH_UNET)
     # As published: the first convolution starts afresh even where some of its channels would fit.
     ours = {name: tensor for name, tensor in ours.items() if not name.startswith(expected)}
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     unfit = [
         name
-        for name, shape in wanted.items()
+        for name, shape in shapes.items()
         if not name.startswith(expected) and (name not in ours or tuple(ours[name].shape) != shape)
     ]
     if unfit:
         what = "Kandinsky 2.2's prior" if is_prior else "Stable Diffusion 2.1's UNet"
         raise ValueError(
-            f"{path}: {len(unfit)} of {len(wanted)} tensors do not fit this model, for instance "
+            f"{path}: {len(unfit)} of {len(shapes)} tensors do not fit this model, for instance "
             f"{', '.join(unfit[:3])}. Give the folder of {what}, or start without it."
         )
-    left = warm_start(model, ours)
-    return Start(len(wanted) - len(left), tuple(left))
+    fresh = warm_start(model, ours)
+    return Start(len(shapes) - len(fresh), tuple(fresh))
 
 
 def find_base(folder: Path, part: str) -> Path:
@@ -203,8 +203,8 @@ def sized_preset(preset: Preset, config: TrainConfig) -> Preset:
         raise ValueError(f"fit is squash or pad, got {config.fit!r}.")
     preset = replace(preset, height=height, width=width, fit=fit)
     if config.skeleton_reduction is not None:
-        drawn = replace(preset.inpainting, skeleton_reduction=config.skeleton_reduction)
-        preset = replace(preset, inpainting=drawn)
+        inpainting = replace(preset.inpainting, skeleton_reduction=config.skeleton_reduction)
+        preset = replace(preset, inpainting=inpainting)
     changed = {
         name: replace(part, schedule=replace(part.schedule, prediction_type=kind))
         for name in ("prior", "inpainting", "refining")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from pcdm_core.checkpoints.signatures import Component
+from pcdm_core.conditioning import Conditioning
 from pcdm_core.encoders import PatchImageEncoder
 from pcdm_core.images import right_half
 from pcdm_core.models import InpaintingModel
-from pcdm_core.schedules import alphas_cumprod
 
 from ..config import StageRun
 from ..data.in_memory import People
@@ -20,19 +22,15 @@ from .base import (
     DROP,
     EMBEDS_NOISE,
     Batch,
+    DenoisingStage,
     Frozen,
-    StageModule,
-    check_snr_weight,
     features_of,
     keep_rows,
 )
-from .losses import denoising_loss
 
 
-class InpaintingStage(StageModule):
+class InpaintingStage(DenoisingStage):
     """Stage 2; with a patch encoder to train that it shares with stage 3, or on frozen tokens."""
-
-    table: Tensor
 
     def __init__(
         self,
@@ -44,17 +42,13 @@ class InpaintingStage(StageModule):
         seed: int,
     ) -> None:
         """`patch_encoder` is trained along; None where `frozen` has it, or a cache its tokens."""
-        super().__init__(run, seed, features_of(people, frozen))
-        self.model = model
+        super().__init__(model, run, seed, features_of(people, frozen))
         self.patch_encoder = patch_encoder
         self.frozen = frozen
-        self.schedule = model.config.schedule
-        check_snr_weight(run, self.schedule)
         if patch_encoder is not None and self._null_is_encoded:
             raise ValueError(
                 "null_conditioning: encoded_zeros is for a frozen patch encoder; use zeros."
             )
-        self.register_buffer("table", alphas_cumprod(self.schedule), persistent=False)
 
     @property
     def components(self) -> dict[Component, nn.Module]:
@@ -104,26 +98,18 @@ class InpaintingStage(StageModule):
         weight = self._picture_weight(target, height, width)
         return torch.cat([torch.full_like(weight, self.run.source_weight), weight], dim=-1)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def condition(self, batch: Batch, model: Any = None) -> Conditioning:
         if self.patch_encoder is not None:
             tokens = self.patch_encoder(batch["patch_pixels"])
         else:
             tokens = batch["patch_tokens"]
-        cond = self.model.condition(
+        return (model or self.model).condition(
             tokens, batch["target_embeds"], batch["source_latents"], batch["pose_map"]
         )
+
+    def forward(self, batch: Batch) -> Tensor:
+        cond = self.condition(batch)
         if not self._null_is_encoded:
             null = self.model.unconditional(cond)
             cond = keep_rows(cond, null, batch["tokens_kept"], batch["embeds_kept"])
-        return denoising_loss(
-            self.model,
-            self.schedule,
-            self.table,
-            batch["x0"],
-            cond,
-            noise=batch["noise"],
-            timesteps=batch["timesteps"],
-            weight=batch["weight"],
-            max_snr_weight=self.run.max_snr_weight,
-            perceived=self._perceived(self.frozen, batch, right_half),
-        )
+        return self._loss(batch, cond, self._perceived(self.frozen, batch, right_half))

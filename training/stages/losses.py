@@ -75,8 +75,8 @@ def denoising_loss(
     error = (prediction.float() - target(schedule, x0, noise, alpha_bar).float()).square()
     if weight is not None:
         # By its own mean, so that a sample's loss does not depend on its neighbours.
-        own = weight.expand_as(error).flatten(1).mean(1).view(-1, *[1] * (error.ndim - 1))
-        error = error * weight / own
+        mean = weight.expand_as(error).flatten(1).mean(1).view(-1, *[1] * (error.ndim - 1))
+        error = error * weight / mean
     per_sample = error.flatten(1).mean(1)
     if max_snr_weight is not None:
         per_sample = per_sample * (1 / (1 - alpha_bar)).clamp(max=max_snr_weight)

@@ -66,12 +66,12 @@ class PerceptionNetwork(nn.Module):
 
     def features(self, pictures: Tensor) -> list[Tensor]:
         """From fine to coarse: [B, 16, H, W], [B, 32, H/2, W/2], [B, 64, H/4, W/4], ..."""
-        found: list[Tensor] = []
+        levels: list[Tensor] = []
         x = pictures
         for level in self.levels:
             x = level(x)
-            found.append(x)
-        return found
+            levels.append(x)
+        return levels
 
     def joints(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits of each joint's place [B, 18, H/4, W/4] and of its being seen [B, 18]."""
@@ -100,7 +100,7 @@ def place_entropy(maps: Tensor, xy: Tensor) -> Tensor:
     return -(target * maps.float().flatten(2).log_softmax(-1)).sum(-1)
 
 
-def joint_loss(maps: Tensor, seen: Tensor, xy: Tensor, visible: Tensor) -> Tensor:
+def joint_loss(maps: Tensor, presence: Tensor, xy: Tensor, visible: Tensor) -> Tensor:
     """Cross-entropy of places, with a soft cell around each joint, and of being seen: [B].
 
     Args:
@@ -108,11 +108,11 @@ def joint_loss(maps: Tensor, seen: Tensor, xy: Tensor, visible: Tensor) -> Tenso
         xy: [B, 18, 2] in [0, 1]; visible: [B, 18] bool.
     """
     entropy = place_entropy(maps, xy)
-    told = functional.binary_cross_entropy_with_logits(
-        seen.float(), visible.float(), reduction="none"
+    of_presence = functional.binary_cross_entropy_with_logits(
+        presence.float(), visible.float(), reduction="none"
     )
-    shown = (entropy * visible).sum(1) / visible.sum(1).clamp_min(1)
-    return shown + told.mean(1)
+    of_places = (entropy * visible).sum(1) / visible.sum(1).clamp_min(1)
+    return of_places + of_presence.mean(1)
 
 
 def texture_energy(pictures: Tensor) -> Tensor:
@@ -150,20 +150,20 @@ class PerceptualLoss(nn.Module):
         run = self.run
         with torch.no_grad():
             aims = self.network.features(truths)
-        found = self.network.features(pictures)
+        features = self.network.features(pictures)
         loss = run.features * sum(
-            weighted_mean(_distance(a, b), weight) for a, b in zip(found, aims, strict=True)
+            weighted_mean(_distance(a, b), weight) for a, b in zip(features, aims, strict=True)
         )
         if run.joints:
-            loss = loss + run.joints * joint_loss(*self.network.joints(found), xy, visible)
+            loss = loss + run.joints * joint_loss(*self.network.joints(features), xy, visible)
         if run.texture:
-            own, aim = (torch.log(texture_energy(p) + TEXTURE_FLOOR) for p in (pictures, truths))
-            told = [weighted_mean((own - aim).square(), weight)]
-            for a, b in zip(found[:3], aims[:3], strict=True):
+            ours, aim = (torch.log(texture_energy(p) + TEXTURE_FLOOR) for p in (pictures, truths))
+            terms = [weighted_mean((ours - aim).square(), weight)]
+            for a, b in zip(features[:3], aims[:3], strict=True):
                 spreads = [torch.log(spread(x) + SPREAD_FLOOR) for x in (a, b)]
                 away = (spreads[0] - spreads[1]).square().mean(1, keepdim=True)
-                told.append(weighted_mean(away, weight))
-            loss = loss + run.texture * sum(told)
+                terms.append(weighted_mean(away, weight))
+            loss = loss + run.texture * sum(terms)
         assert isinstance(loss, Tensor)
         return loss
 
@@ -197,8 +197,8 @@ def varied(
 
     mirrored = draw(batch) < 0.5
     xy, visible = (
-        torch.where(mirrored.view(-1, *[1] * (own.ndim - 1)), other, own)
-        for own, other in zip(pose, mirrored_pose, strict=True)
+        torch.where(mirrored.view(-1, *[1] * (plain.ndim - 1)), other, plain)
+        for plain, other in zip(pose, mirrored_pose, strict=True)
     )
     x = torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures)
     soft = functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
@@ -234,13 +234,13 @@ def train_perception(people: People, run: PerceptionRun, seed: int) -> Perceptio
         pose, other = ((p.xy[rows], p.visible[rows]) for p in (people, mirror))
         x, xy, visible = varied(pictures, pose, other, generator)
         features = network.features(x)
-        maps, seen = network.joints(features)
+        maps, presence = network.joints(features)
         one, two = network.person(features).chunk(2)
         likeness = one @ two.T / 0.1
         same = torch.arange(half, device=device)
         who = functional.cross_entropy(likeness, same) + functional.cross_entropy(likeness.T, same)
-        where = joint_loss(maps, seen, xy, visible).mean()
-        loss = where + 0.5 * who
+        joints = joint_loss(maps, presence, xy, visible).mean()
+        loss = joints + 0.5 * who
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -248,7 +248,7 @@ def train_perception(people: People, run: PerceptionRun, seed: int) -> Perceptio
         if step % 100 == 0 or step + 1 == run.steps:
             logger.info(
                 "perception: step %d of %d: joints %.3f, person %.3f",
-                step, run.steps, where.item(), who.item() / 2,
+                step, run.steps, joints.item(), who.item() / 2,
             )  # fmt: skip
     return network.eval().requires_grad_(False)
 

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from pcdm_core.checkpoints.signatures import Component
 from pcdm_core.conditioning import PriorConditioning
 from pcdm_core.models import PosePrior
-from pcdm_core.schedules import alphas_cumprod
 
 from ..config import StageRun
 from ..data.in_memory import People
 from ..features.protocol import Features, OnlineFeatures
-from .base import (
-    DROP,
-    Batch,
-    StageModule,
-    check_snr_weight,
-)
-from .losses import denoising_loss
+from .base import DROP, Batch, DenoisingStage
 
 
-class PriorStage(StageModule):
+class PriorStage(DenoisingStage):
     """Stage 1: prediction of the target picture's embedding."""
 
-    table: Tensor
-
     def __init__(
-        self,
-        model: PosePrior,
-        people: People | Features,
-        run: StageRun,
-        seed: int,
+        self, model: PosePrior, people: People | Features, run: StageRun, seed: int
     ) -> None:
         features = OnlineFeatures(people) if isinstance(people, People) else people
-        super().__init__(run, seed, features)
-        self.model = model
-        self.schedule = model.config.schedule
-        check_snr_weight(run, self.schedule)
-        self.register_buffer("table", alphas_cumprod(self.schedule), persistent=False)
+        super().__init__(model, run, seed, features)
 
     @property
     def components(self) -> dict[Component, nn.Module]:
@@ -70,15 +55,8 @@ class PriorStage(StageModule):
             "timesteps": self._timesteps(samples, self.schedule),
         }
 
+    def condition(self, batch: Batch, model: Any = None) -> PriorConditioning:
+        return PriorConditioning(batch["image_embeds"], batch["source_pose"], batch["target_pose"])
+
     def forward(self, batch: Batch) -> Tensor:
-        cond = PriorConditioning(batch["image_embeds"], batch["source_pose"], batch["target_pose"])
-        return denoising_loss(
-            self.model,
-            self.schedule,
-            self.table,
-            batch["x0"],
-            cond,
-            noise=batch["noise"],
-            timesteps=batch["timesteps"],
-            max_snr_weight=self.run.max_snr_weight,
-        )
+        return self._loss(batch, self.condition(batch))

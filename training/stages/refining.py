@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pcdm_core.checkpoints.signatures import Component
+from pcdm_core.conditioning import Conditioning
 from pcdm_core.models import RefiningModel
-from pcdm_core.schedules import alphas_cumprod
 
 from ..config import StageRun
 from ..data.in_memory import CoarsePictures, People
@@ -21,19 +22,15 @@ from .base import (
     DROP,
     START,
     Batch,
+    DenoisingStage,
     Frozen,
-    StageModule,
-    check_snr_weight,
     features_of,
     keep_rows,
 )
-from .losses import denoising_loss
 
 
-class RefiningStage(StageModule):
+class RefiningStage(DenoisingStage):
     """Stage 3, on stage 2's own results."""
-
-    table: Tensor
 
     def __init__(
         self,
@@ -47,12 +44,8 @@ class RefiningStage(StageModule):
         """`coarse` is None where `people` are features that know their coarse pictures."""
         if isinstance(people, People) and frozen.patch_encoder is None:
             raise ValueError("Stage 3 needs the patch encoder that stage 2 trained.")
-        super().__init__(run, seed, features_of(people, frozen, coarse))
-        self.model = model
+        super().__init__(model, run, seed, features_of(people, frozen, coarse))
         self.frozen = frozen
-        self.schedule = model.config.schedule
-        check_snr_weight(run, self.schedule)
-        self.register_buffer("table", alphas_cumprod(self.schedule), persistent=False)
 
     @property
     def components(self) -> dict[Component, nn.Module]:
@@ -66,8 +59,8 @@ class RefiningStage(StageModule):
         drops = self._uniform(DROP, samples, 2)
         coarse_kept = drops[:, 1] >= run.drop_coarse
         if self._null_is_encoded:
-            kept = coarse_kept[:, None, None, None]
-            moments = torch.where(kept, moments, features.null_moments())
+            keep = coarse_kept[:, None, None, None]
+            moments = torch.where(keep, moments, features.null_moments())
         coarse_latents = self._latents(autoencoder, CONDITION, samples, moments)
         start: Batch = {}
         if run.noised == "coarse":
@@ -88,26 +81,17 @@ class RefiningStage(StageModule):
             **self._pose(target),
         }
 
+    def condition(self, batch: Batch, model: Any = None) -> Conditioning:
+        return (model or self.model).condition(batch["patch_tokens"], batch["coarse_latents"])
+
     def forward(self, batch: Batch) -> Tensor:
-        cond = self.model.condition(batch["patch_tokens"], batch["coarse_latents"])
-        null = self.model.unconditional(cond)
-        kept = keep_rows(cond, null, batch["tokens_kept"], batch["tokens_kept"])
+        whole = self.condition(batch)
+        null = self.model.unconditional(whole)
+        cond = keep_rows(whole, null, batch["tokens_kept"], batch["tokens_kept"])
         if not self._null_is_encoded:
             rows = batch["coarse_kept"][:, None, None, None]
-            kept = replace(kept, concat=torch.where(rows, cond.concat, null.concat))
-        return denoising_loss(
-            self.model,
-            self.schedule,
-            self.table,
-            batch["x0"],
-            kept,
-            noise=batch["noise"],
-            timesteps=batch["timesteps"],
-            weight=batch["weight"],
-            max_snr_weight=self.run.max_snr_weight,
-            start=batch.get("start"),
-            perceived=self._perceived(self.frozen, batch),
-        )
+            cond = replace(cond, concat=torch.where(rows, whole.concat, null.concat))
+        return self._loss(batch, cond, self._perceived(self.frozen, batch))
 
 
 def sharpened(pictures: Tensor, strength: float) -> Tensor:

@@ -153,12 +153,12 @@ class Asset:
 
     def _mesh(self, groups: tuple[str, ...], levels: int) -> Mesh:
         quads = np.concatenate([self._quads[g] for g in groups])
-        used, quads = np.unique(quads, return_inverse=True)
+        vertices, quads = np.unique(quads, return_inverse=True)
         quads = quads.reshape(-1, 4)
-        sources = used[:, None]
+        sources = vertices[:, None]
         if levels:
-            split, quads = _subdivide(quads, len(used))
-            sources = used[split]
+            split, quads = _subdivide(quads, len(vertices))
+            sources = vertices[split]
         skin = self.skin[sources].mean(axis=1)
         return Mesh(
             sources=sources,

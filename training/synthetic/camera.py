@@ -125,6 +125,6 @@ def openpose_visibility(
         rng: draws 18 numbers.
     """
     luck = rng.random(18)
-    found = np.where(visible == VISIBLE, luck > 0.01, (visible == OCCLUDED) & (luck > 0.3))
-    found[list(FACE)] &= visible[list(FACE)] == VISIBLE
-    return found & np.isfinite(xy).all(axis=1)
+    result = np.where(visible == VISIBLE, luck > 0.01, (visible == OCCLUDED) & (luck > 0.3))
+    result[list(FACE)] &= visible[list(FACE)] == VISIBLE
+    return result & np.isfinite(xy).all(axis=1)

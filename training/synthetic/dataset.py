@@ -167,9 +167,11 @@ def _task(task: tuple[Job, int]) -> int:
 
 def _progress(done: int, total: int, pictures: int, started: float) -> None:
     spent = max(time.monotonic() - started, 1e-6)
-    left = spent / max(done, 1) * (total - done)
+    remaining = spent / max(done, 1) * (total - done)
     bar = ("#" * round(24 * done / max(total, 1))).ljust(24, ".")
-    line = f"\r[{bar}] {done}/{total} identities, {pictures / spent:.1f} pictures/s, {left:.0f} s"
+    line = (
+        f"\r[{bar}] {done}/{total} identities, {pictures / spent:.1f} pictures/s, {remaining:.0f} s"
+    )
     print(f"{line} left ", end="" if done < total else "\n", file=sys.stderr, flush=True)
 
 

@@ -79,10 +79,11 @@ class Piece:
         corner = self.cut[self.faces]
         keep = corner.max(axis=1) > 0
         faces, corner = self.faces[keep], corner[keep]
-        used, faces = np.unique(faces, return_inverse=True)
+        vertices, faces = np.unique(faces, return_inverse=True)
         piece = Piece(
-            self.points[used], self.normals[used], self.skin[used], faces.reshape(-1, 3),
-            self.cut[used], self.attributes[used], self.material, self.two_sided,
+            self.points[vertices], self.normals[vertices], self.skin[vertices],
+            faces.reshape(-1, 3), self.cut[vertices], self.attributes[vertices], self.material,
+            self.two_sided,
         )  # fmt: skip
         # Near a hem the inside can be seen; elsewhere faces turned away are never drawn.
         behind = (corner.min(axis=1) < limit) | self.two_sided
@@ -128,16 +129,16 @@ def anatomy(name: str) -> Anatomy:
     )
 
 
-def evaluate(cut: Cut, where: Anatomy) -> Floats:
+def evaluate(cut: Cut, fields: Anatomy) -> Floats:
     """The signed field [n] in dm: positive where the garment is."""
-    x, y, z = where.template.T
-    trunk = (0.5 - where.arm) * 4
+    x, y, z = fields.template.T
+    trunk = (0.5 - fields.arm) * 4
     if cut.kind == "shoe":
         return (cut.waist - 0.12 * np.clip(z, -1, 1) - y).astype(np.float32)
     if cut.kind in ("bottom", "skirt"):
         out = np.minimum.reduce([cut.waist - y, y - cut.hem, trunk])
-        return np.minimum(out, _front_opening(cut, where)).astype(np.float32)
-    sleeve = (cut.sleeve - where.sleeve) * UPPER_ARM
+        return np.minimum(out, _front_opening(cut, fields)).astype(np.float32)
+    sleeve = (cut.sleeve - fields.sleeve) * UPPER_ARM
     radius = np.sqrt(
         (x / cut.neck[0]) ** 2
         + ((y - 5.95 - 0.1 * np.clip(-z, 0, 1)) / cut.neck[1]) ** 2
@@ -145,26 +146,28 @@ def evaluate(cut: Cut, where: Anatomy) -> Floats:
     )
     neck = (radius - 1) * min(cut.neck)
     top = np.minimum(6.1 - y, neck)
-    hem = np.where(where.arm > 0.5, FAR, y - cut.hem)
+    hem = np.where(fields.arm > 0.5, FAR, y - cut.hem)
     out = np.minimum.reduce([sleeve, top, hem])
     if cut.wedge is not None:
         side = (np.abs(x) - 0.42 * (y - cut.wedge)) * 0.9
-        out = np.minimum(out, np.where((z > 0.25) & (where.arm < 0.5), side, FAR))
-    return np.minimum(out, _front_opening(cut, where)).astype(np.float32)
+        out = np.minimum(out, np.where((z > 0.25) & (fields.arm < 0.5), side, FAR))
+    return np.minimum(out, _front_opening(cut, fields)).astype(np.float32)
 
 
-def _front_opening(cut: Cut, where: Anatomy) -> Floats:
+def _front_opening(cut: Cut, fields: Anatomy) -> Floats:
     """Positive beside the open front of a jacket; far away where there is none."""
-    x, y, z = where.template.T
+    x, y, z = fields.template.T
     if cut.opening is None:
         return np.full(len(x), FAR, np.float32)
     side = np.abs(x) - cut.opening * (1 + 0.12 * (2.5 - y))
-    return np.where((z > 0.25) & (where.arm < 0.5), side, FAR).astype(np.float32)
+    return np.where((z > 0.25) & (fields.arm < 0.5), side, FAR).astype(np.float32)
 
 
-def _attributes(where: Anatomy, hem: Floats, extra: Floats | None = None) -> Floats:
+def _attributes(fields: Anatomy, hem: Floats, extra: Floats | None = None) -> Floats:
     last = np.zeros(len(hem), np.float32) if extra is None else extra
-    return np.column_stack([where.template, hem, where.arm, where.sleeve, last]).astype(np.float32)
+    return np.column_stack([fields.template, hem, fields.arm, fields.sleeve, last]).astype(
+        np.float32
+    )
 
 
 def _settle(points: Floats, normals: Floats, mesh: Mesh, ease: Floats, rounds: int) -> Floats:
@@ -194,20 +197,20 @@ def _waist() -> tuple[Ints, Ints, Floats]:
     """Skirt vertices near the waist, their three nearest tights vertices, and weights [n, 3]."""
     asset = load_asset()
     skirt, tights = asset.skirt.template, asset.tights.template
-    chosen = np.flatnonzero(skirt[:, 1] > 0.7)
-    apart = np.linalg.norm(skirt[chosen, None] - tights[None], axis=2)
+    waist = np.flatnonzero(skirt[:, 1] > 0.7)
+    apart = np.linalg.norm(skirt[waist, None] - tights[None], axis=2)
     near = np.argsort(apart, axis=1)[:, :3]
     weights = 1 / (np.take_along_axis(apart, near, axis=1) + 0.02)
-    return chosen, near, weights / weights.sum(axis=1, keepdims=True)
+    return waist, near, weights / weights.sum(axis=1, keepdims=True)
 
 
 def _sew(cloth: Floats, y: Floats, bodice: Floats, normals: Floats) -> Floats:
     """Lay the waist of a skirt onto the bodice that it is sewn to."""
-    chosen, near, weights = _waist()
+    waist, near, weights = _waist()
     onto = ((bodice + 0.035 * normals)[near] * weights[:, :, None]).sum(axis=1)
-    share = np.clip((y[chosen] - 0.75) / 0.7, 0, 1)[:, None]
+    share = np.clip((y[waist] - 0.75) / 0.7, 0, 1)[:, None]
     out = cloth.copy()
-    out[chosen] += share * (onto - cloth[chosen])
+    out[waist] += share * (onto - cloth[waist])
     return out
 
 
@@ -240,17 +243,17 @@ def dress(
     shells: dict[str, tuple[Floats, Floats]] = {}  # at rest: points and normals
     for number, item in enumerate(garments):
         mesh: Mesh = getattr(asset, item.shell)
-        where = anatomy(item.shell)
+        fields = anatomy(item.shell)
         if item.shell not in shells:
             points = mesh.place(rest)
             shells[item.shell] = points, vertex_normals(points, mesh.faces)
         points, upright = shells[item.shell]
-        y = where.template[:, 1]
+        y = fields.template[:, 1]
         ease = np.full(len(points), item.ease, np.float32)
         if item.cut.kind == "bottom" and item.flare:
             ease += item.flare * np.clip((-1.5 - y) / 5.5, 0, 1).astype(np.float32)
         if item.cut.kind == "top" and item.flare:
-            reach = np.clip((3.0 - y) / 3.0, 0, 1) * (where.arm < 0.5)
+            reach = np.clip((3.0 - y) / 3.0, 0, 1) * (fields.arm < 0.5)
             ease += item.flare * reach.astype(np.float32)
         if item.cut.kind == "shoe":
             cloth = _settle(points, upright, mesh, ease, 8)
@@ -274,37 +277,37 @@ def dress(
         if item.wrinkle:
             cloth = cloth + normals * _wrinkles(cloth, item.wrinkle, rng)[:, None]
             normals = vertex_normals(cloth, mesh.faces)
-        own = evaluate(item.cut, where)
-        cut = own
+        field = evaluate(item.cut, fields)
+        cut = field
         for other in garments:
             if number in other.over:
                 margin = 0.06 + 0.5 * other.ease
-                cut = np.minimum(cut, margin - evaluate(other.cut, where))
+                cut = np.minimum(cut, margin - evaluate(other.cut, fields))
         if item.cut.kind == "top":
             bodices[item.material] = cloth
         if item.cut.kind != "shoe":
-            inside = (own > 0) & (where.arm < 0.3)
+            inside = (field > 0) & (fields.arm < 0.3)
             trunk.append(cloth[inside])
         skin = _skirt_skin() if item.shell == "skirt" else mesh.skin
         # One cylinder for the pattern, not one per leg.
-        hem = evaluate(replace(item.cut, waist=FAR), where) if item.joined else own
-        whole = np.full(len(own), float(item.shell == "skirt" or item.cut.kind == "top"))
+        hem = evaluate(replace(item.cut, waist=FAR), fields) if item.joined else field
+        whole = np.full(len(field), float(item.shell == "skirt" or item.cut.kind == "top"))
         pieces.append(
             Piece(
-                cloth, normals, skin, mesh.faces, cut, _attributes(where, hem, whole),
+                cloth, normals, skin, mesh.faces, cut, _attributes(fields, hem, whole),
                 item.material, item.shell == "skirt" or item.cut.opening is not None,
             )
         )  # fmt: skip
-    mesh, where = asset.body, anatomy("body")
+    mesh, fields = asset.body, anatomy("body")
     points = mesh.place(rest)
     cut = np.full(len(points), FAR, np.float32)
     for item in garments:
-        covered = evaluate(item.cut, where)
+        covered = evaluate(item.cut, fields)
         margin = 0.06 if item.cut.kind == "shoe" else 0.12 + 0.8 * item.ease
         cut = np.minimum(cut, margin - covered)
     body = Piece(
         points, vertex_normals(points, mesh.faces), mesh.skin, mesh.faces, cut,
-        _attributes(where, cut, asset.lips[mesh.sources[:, 0]]), 0, False,
+        _attributes(fields, cut, asset.lips[mesh.sources[:, 0]]), 0, False,
     )  # fmt: skip
-    bare = points[(where.arm < 0.3) & (where.head < 0.5)]
+    bare = points[(fields.arm < 0.3) & (fields.head < 0.5)]
     return pieces, body, np.concatenate([*trunk, bare])

@@ -102,12 +102,12 @@ def grow(
     if style.kind == "bald":
         return []
     rng = np.random.default_rng(style.seed)
-    mesh, where = asset.body, anatomy("body")
+    mesh, fields = asset.body, anatomy("body")
     rest = mesh.place(points)
-    field = hair_field(style, where.template)
+    field = hair_field(style, fields.template)
     normals = vertex_normals(rest, mesh.faces)
     root = np.clip(field / 0.22, 0, 1)
-    top = np.clip((where.template[:, 1] - 7.3) / 1.0, 0, 1)
+    top = np.clip((fields.template[:, 1] - 7.3) / 1.0, 0, 1)
     thick = style.volume * (0.55 + 0.6 * top) * root**0.6
     if style.kind == "curly":
         lumps = np.sin(rest * 9.0 + rng.random(3).astype(np.float32) * 6).prod(axis=1)
@@ -119,16 +119,16 @@ def grow(
         calm = mesh.around(np.ascontiguousarray(shell.T)).T
         shell = np.where((field > 0.02)[:, None], 0.5 * shell + 0.5 * calm, shell)
     attributes = np.column_stack(
-        [where.template, field, np.zeros((len(field), 2)), np.zeros(len(field))]
+        [fields.template, field, np.zeros((len(field), 2)), np.zeros(len(field))]
     ).astype(np.float32)
-    near = np.flatnonzero((where.head > 0.5)[mesh.faces].all(axis=1))
+    near = np.flatnonzero((fields.head > 0.5)[mesh.faces].all(axis=1))
     pieces = [
         Piece(
             shell.astype(np.float32), vertex_normals(shell, mesh.faces), mesh.skin,
             mesh.faces[near], field, attributes, material, False,
         )
     ]  # fmt: skip
-    skull = rest[(where.head > 0.9) & (where.template[:, 1] > 7.62)]  # above the ears
+    skull = rest[(fields.head > 0.9) & (fields.template[:, 1] > 7.62)]  # above the ears
     low, high = skull.min(axis=0), skull.max(axis=0)
     middle, half = (high + low) / 2, (high - low) / 2
     head, spine = asset.joint(points, "head"), asset.joint(points, "spine-1")

@@ -84,8 +84,8 @@ def identity_seed(seed: int, split: str, number: int) -> int:
     if not 0 <= number < 2**20:
         raise ValueError(f"identity number must be in [0, {2**20}), not {number}")
     deal = hashlib.sha256(f"{seed}/{split}".encode()).digest()
-    own = hashlib.sha256(f"{seed}/{split}/{number}".encode()).digest()
-    high = int.from_bytes(own[:4], "big") >> 5
+    digest = hashlib.sha256(f"{seed}/{split}/{number}".encode()).digest()
+    high = int.from_bytes(digest[:4], "big") >> 5
     return high << 36 | int.from_bytes(deal[:2], "big") << 20 | number
 
 
@@ -212,10 +212,10 @@ def make_identity(seed: int) -> Identity:
     ]  # fmt: skip
     garments, listed = wardrobe(seed, rng, materials)
     pieces, body, outer = dress(asset, points[: asset.vertex_count], garments, rng)
-    where = anatomy("eyes")
+    fields = anatomy("eyes")
     eyes = asset.eyes.place(points)
     eye_attributes = np.zeros((len(eyes), 7), np.float32)
-    eye_attributes[:, :3] = where.template
+    eye_attributes[:, :3] = fields.template
     pieces.append(body)
     pieces.append(
         Piece(

@@ -288,14 +288,14 @@ def sample_pose(skeleton: Skeleton, torso: Torso, rng: np.random.Generator) -> P
     for bone, share in (("neck01", 0.25), ("neck03", 0.35), ("head", 0.4)):
         skeleton.turn(bone, euler(*(head * share)))
     bones = pose_bones(asset, skeleton.heads, skeleton.rotations)
-    found = []
+    arms = []
     for row, (side, preset) in enumerate((("L", left), ("R", right))):
-        found.append(
+        arms.append(
             _place_arm(skeleton, torso, bones, side, preset, arm_noise[row],
                        (float(roll_noise[row]), float(curl_noise[row])))
         )  # fmt: skip
     bones = pose_bones(asset, skeleton.heads, skeleton.rotations)
-    return Pose(bones, f"{stance}/{found[0]}-{found[1]}")
+    return Pose(bones, f"{stance}/{arms[0]}-{arms[1]}")
 
 
 def _place_arm(
@@ -349,9 +349,9 @@ def _probes(skeleton: Skeleton, bones: Floats, side: str) -> tuple[Vector, Vecto
     elbow, hand = skeleton.joint(f"{low}-elbow"), skeleton.joint(f"{low}-hand")
     points: list[Vector] = []
     for bone in reversed(chain):
-        own = skeleton.rotations[bone]
+        local = skeleton.rotations[bone]
         head = skeleton.heads[bone].astype(np.float64)
-        turn, shift = turn @ own, turn @ (head - own @ head) + shift
+        turn, shift = turn @ local, turn @ (head - local @ head) + shift
         if bone == chain[2]:  # the first half of the forearm
             points.append(turn @ (0.6 * elbow + 0.4 * hand) + shift)
     marks = [hand, 0.35 * elbow + 0.65 * hand]

@@ -48,9 +48,9 @@ class _Fragments:
     owner: Ints
     weights: tuple[Floats, Floats, Floats]
 
-    def take(self, kept: Ints) -> _Fragments:
-        b0, b1, b2 = (weight.take(kept) for weight in self.weights)
-        return _Fragments(self.pixel.take(kept), self.owner.take(kept), (b0, b1, b2))
+    def take(self, numbers: Ints) -> _Fragments:
+        b0, b1, b2 = (weight.take(numbers) for weight in self.weights)
+        return _Fragments(self.pixel.take(numbers), self.owner.take(numbers), (b0, b1, b2))
 
 
 def _cover(
@@ -68,10 +68,12 @@ def _cover(
     top = np.maximum(np.ceil(np.minimum(np.minimum(y0, y1), y2) - 0.5), 0)
     bottom = np.minimum(np.floor(np.maximum(np.maximum(y0, y1), y2) - 0.5), height - 1)
     # Screen y points down, so faces that look at the camera have negative area.
-    drawn = (right >= left) & (bottom >= top) & ((area < -1e-6) | (behind & (area > 1e-6)))
-    chosen = np.flatnonzero(drawn)
-    x0, x1, x2, y0, y1, y2, area = (a.take(chosen) for a in (x0, x1, x2, y0, y1, y2, area))
-    left, right, top, bottom = (a.take(chosen).astype(np.int64) for a in (left, right, top, bottom))
+    visible = (right >= left) & (bottom >= top) & ((area < -1e-6) | (behind & (area > 1e-6)))
+    triangles = np.flatnonzero(visible)
+    x0, x1, x2, y0, y1, y2, area = (a.take(triangles) for a in (x0, x1, x2, y0, y1, y2, area))
+    left, right, top, bottom = (
+        a.take(triangles).astype(np.int64) for a in (left, right, top, bottom)
+    )
     scale = 1 / area
     # Barycentric weights of the second and third corner as planes over the screen.
     b1x, b1y = (y2 - y0) * scale, (x0 - x2) * scale
@@ -89,7 +91,7 @@ def _cover(
     inside = np.flatnonzero((b1 >= 0) & (b2 >= 0) & (b1 + b2 <= 1))
     line, b1, b2 = line.take(inside), b1.take(inside), b2.take(inside)
     pixel = (row * width).take(line) + column.take(inside)
-    return chosen, _Fragments(pixel, owner.take(line), (1 - b1 - b2, b1, b2))
+    return triangles, _Fragments(pixel, owner.take(line), (1 - b1 - b2, b1, b2))
 
 
 def _spread(first: Ints, count: Ints) -> tuple[Ints, Ints]:
@@ -100,18 +102,18 @@ def _spread(first: Ints, count: Ints) -> tuple[Ints, Ints]:
     return owner, number
 
 
-def _uncut(found: _Fragments, cut: Floats) -> _Fragments:
+def _uncut(fragments: _Fragments, cut: Floats) -> _Fragments:
     """Drop the fragments where the field of the triangles' corners, ``cut`` [3, m], is negative."""
     c0, c1, c2 = cut
     doubtful = np.minimum(np.minimum(c0, c1), c2) < WHOLE
-    part = found.take(np.flatnonzero(doubtful.take(found.owner)))
+    part = fragments.take(np.flatnonzero(doubtful.take(fragments.owner)))
     b0, b1, b2 = part.weights
-    kept = c0.take(part.owner) * b0 + c1.take(part.owner) * b1 + c2.take(part.owner) * b2 >= 0
-    if kept.all():
-        return found
-    every = ~doubtful.take(found.owner)
-    every[~every] = kept
-    return found.take(np.flatnonzero(every))
+    inside = c0.take(part.owner) * b0 + c1.take(part.owner) * b1 + c2.take(part.owner) * b2 >= 0
+    if inside.all():
+        return fragments
+    every = ~doubtful.take(fragments.owner)
+    every[~every] = inside
+    return fragments.take(np.flatnonzero(every))
 
 
 def rasterise(
@@ -126,24 +128,26 @@ def rasterise(
         behind: [m] whether a face is also drawn when it is turned away.
     """
     corners = np.ascontiguousarray(faces.T)
-    chosen, found = _cover(screen, corners, behind, height, width)
-    corners = corners.take(chosen, axis=1)
-    found = _uncut(found, cut.take(corners))
+    triangles, fragments = _cover(screen, corners, behind, height, width)
+    corners = corners.take(triangles, axis=1)
+    fragments = _uncut(fragments, cut.take(corners))
     inverse = (1 / depth).take(corners)
-    w0, w1, w2 = (b * i.take(found.owner) for b, i in zip(found.weights, inverse, strict=True))
+    w0, w1, w2 = (
+        b * i.take(fragments.owner) for b, i in zip(fragments.weights, inverse, strict=True)
+    )
     total = w0 + w1 + w2
     far = (1 / total).astype(np.float32)
     buffer = np.full(height * width, np.inf, np.float32)
-    np.minimum.at(buffer, found.pixel, far)
-    nearest = np.flatnonzero(far == buffer.take(found.pixel))
+    np.minimum.at(buffer, fragments.pixel, far)
+    nearest = np.flatnonzero(far == buffer.take(fragments.pixel))
     winner = np.full(height * width, -1, np.int64)
-    winner[found.pixel.take(nearest)] = nearest
+    winner[fragments.pixel.take(nearest)] = nearest
     hit = np.flatnonzero(winner >= 0)
     source = winner.take(hit)
     weights = np.stack([w0.take(source), w1.take(source), w2.take(source)], axis=1)
     return Hits(
         pixel=hit,
-        face=chosen.take(found.owner.take(source)),
+        face=triangles.take(fragments.owner.take(source)),
         corners=(weights / total.take(source)[:, None]).astype(np.float32),
         depth=buffer.reshape(height, width),
     )

@@ -168,9 +168,9 @@ def render_view(identity: Identity, view: int, height: int = 256, width: int = 1
     feet = _soles(identity, pose.bones, float(points[:, 1].min()))
     floor = _contact_shadow(camera, feet, rows, columns)
     canvas = np.empty((3, rows, columns), np.float32)  # planes: long rows are what numpy is fast at
-    for plane, ground, drawn in zip(canvas, identity.background, lit.T, strict=True):
+    for plane, ground, shaded in zip(canvas, identity.background, lit.T, strict=True):
         np.multiply(floor, (np.float32(ground) * ramp)[:, None], out=plane)
-        plane.reshape(-1)[hits.pixel] = drawn
+        plane.reshape(-1)[hits.pixel] = shaded
     small = np.stack([_shrink(plane) for plane in canvas], axis=2)
     cover = _shrink(np.isfinite(hits.depth).astype(np.float32))
     xy, away = camera.project(joints, height, width)

@@ -58,13 +58,13 @@ def export_person(folder: Path, number: int, count: int, size: tuple[int, int]) 
     """Write `count` views of a person of the test split, the most frontal whole figure first."""
     person = make_identity(identity_seed(DATA_SEED, SPLIT, number))
     views = [render_view(person, view, *size) for view in range(max(RENDERED, count))]
-    chosen = choose_views(views[:RENDERED], count)
-    chosen += range(RENDERED, RENDERED + count - len(chosen))
-    for place, view in enumerate(chosen):
+    order = choose_views(views[:RENDERED], count)
+    order += range(RENDERED, RENDERED + count - len(order))
+    for place, view in enumerate(order):
         shot = views[view]
         save_picture(from_uint8(shot.picture), folder / f"{place:02d}.png")
-        seen = torch.from_numpy(drawn_joints(shot))
-        pose = Keypoints.from_pixels(torch.from_numpy(shot.xy), seen, *size)
+        visible = torch.from_numpy(drawn_joints(shot))
+        pose = Keypoints.from_pixels(torch.from_numpy(shot.xy), visible, *size)
         write_openpose(pose, folder / f"{place:02d}.json", *size)
     return folder
 
@@ -83,12 +83,12 @@ def choose_views(views: Sequence[View], count: int) -> list[int]:
     """A frontal whole figure, then each time the view turned farthest from those chosen."""
     yaw = np.array([view.info["yaw"] for view in views])
     whole = np.array([view.info["framing"] == "full" for view in views])
-    chosen = [int(np.argmin(np.abs(yaw) + 10 * ~whole))]
-    while len(chosen) < min(count, len(views)):
-        turn = np.abs((yaw[:, None] - yaw[chosen] + np.pi) % (2 * np.pi) - np.pi).min(1)
-        turn[chosen] = -1
-        chosen.append(int(np.argmax(turn)))
-    return chosen
+    order = [int(np.argmin(np.abs(yaw) + 10 * ~whole))]
+    while len(order) < min(count, len(views)):
+        turn = np.abs((yaw[:, None] - yaw[order] + np.pi) % (2 * np.pi) - np.pi).min(1)
+        turn[order] = -1
+        order.append(int(np.argmax(turn)))
+    return order
 
 
 if __name__ == "__main__":

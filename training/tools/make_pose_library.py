@@ -183,7 +183,7 @@ def joints_of(recipe: Recipe, asset: Asset, points: Floats) -> Floats:
     return keypoints_3d(asset, points, pose_bones(asset, skeleton.heads, skeleton.rotations))
 
 
-def found(joints: Floats, towards: Floats) -> np.ndarray:
+def detected(joints: Floats, towards: Floats) -> np.ndarray:
     """Which joints [18] a detector would report: all, less the face's that look away."""
     middle = (joints[16] + joints[17]) / 2
     facing = np.ones(18)
@@ -210,7 +210,7 @@ def project(recipe: Recipe, asset: Asset, points: Floats, span: float) -> tuple[
     if recipe.group == "Seated":  # in the middle rather than at the bottom
         top = (HEIGHT - (high[1] - low[1])) / 2
     place = np.array([(WIDTH - high[0]) / 2, max(top, HEIGHT * MARGIN)])
-    return pixels + place, found(joints, camera.axes[2])
+    return pixels + place, detected(joints, camera.axes[2])
 
 
 def make() -> dict[str, Any]:
@@ -220,10 +220,10 @@ def make() -> dict[str, Any]:
     span = float(standing[[14, 15], 1].mean() - standing[[10, 13], 1].mean()) / STANDING_SHARE
     poses = []
     for recipe in RECIPES:
-        xy, seen = project(recipe, asset, points, span)
+        xy, visibility = project(recipe, asset, points, span)
         flat = [
             value
-            for (x, y), visible in zip(xy.tolist(), seen.tolist(), strict=True)
+            for (x, y), visible in zip(xy.tolist(), visibility.tolist(), strict=True)
             for value in (round(x), round(y), int(visible))
         ]
         poses.append({"name": recipe.name, "group": recipe.group, "pose_keypoints_2d": flat})
@@ -246,9 +246,9 @@ def sheet(path: Path, columns: int = 11) -> None:
     draw = ImageDraw.Draw(picture)
     for number, pose in enumerate(poses):
         (person,) = people_of(pose.keypoints)
-        drawn = Image.fromarray(draw_people([person], height * 2, width * 2))
+        skeleton = Image.fromarray(draw_people([person], height * 2, width * 2))
         x, y = number % columns * (width + 4), number // columns * (height + line + 4)
-        picture.paste(drawn.resize((width, height), Image.Resampling.LANCZOS), (x, y))
+        picture.paste(skeleton.resize((width, height), Image.Resampling.LANCZOS), (x, y))
         label = f"{pose.group}: {pose.name}"
         draw.text((x + 2, y + height), label, (230, 230, 230), ImageFont.load_default(11))
     picture.save(path)

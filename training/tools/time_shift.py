@@ -11,7 +11,6 @@ number undoes it, for training on.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ import torch
 from diffusers.models.embeddings import Timesteps
 from torch import Tensor, nn
 
-from pcdm_core.checkpoints import CheckpointError, inspect, load_model, save_model
+from pcdm_core.checkpoints import inspect, load_model, save_model
+from pcdm_core.cli import run
 from pcdm_core.ranges import Range
 
 NOTE = "timestep_shift"
@@ -60,18 +60,18 @@ def shift_file(path: Path, timesteps: int) -> int:
         CheckpointError: it cannot be read.
         ValueError: it is not a file of stage 2 or 3.
     """
-    found = inspect(path)
-    if found.component not in ("inpainting", "refining"):
+    file = inspect(path)
+    if file.component not in ("inpainting", "refining"):
         raise ValueError(
-            f"{path}: expected the model of stage 2 or 3, found {found.component}; only these "
+            f"{path}: expected the model of stage 2 or 3, found {file.component}; only these "
             f"are told a timestep by a UNet."
         )
-    model = load_model(path, stage=found.component)
+    model = load_model(path, stage=file.component)
     dtype = next(model.parameters()).dtype
     shift_timesteps(model, timesteps)
-    now = int(found.metadata.get(NOTE, "0")) + timesteps
-    note = {**found.metadata, NOTE: str(now)}
-    save_model(model, path, stage=found.component, config=found.config, dtype=dtype, metadata=note)
+    now = int(file.metadata.get(NOTE, "0")) + timesteps
+    note = {**file.metadata, NOTE: str(now)}
+    save_model(model, path, stage=file.component, config=file.config, dtype=dtype, metadata=note)
     return now
 
 
@@ -83,13 +83,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--timesteps", type=TIMESTEPS.parse, required=True, help="how many later; 20 is much"
     )
     options = parser.parse_args(arguments)
-    try:
+
+    def shift() -> None:
         now = shift_file(options.file, options.timesteps)
-    except (CheckpointError, OSError, ValueError) as error:
-        print(f"time_shift: {error}", file=sys.stderr)
-        return 2
-    print(f"{options.file}: told {now} timesteps more than the sampler's")
-    return 0
+        print(f"{options.file}: told {now} timesteps more than the sampler's")
+
+    return run(shift, "time_shift")
 
 
 if __name__ == "__main__":
