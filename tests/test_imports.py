@@ -159,6 +159,7 @@ print("\\n".join(events))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="audit events name files differently there")
 def test_importing_the_core_writes_nothing_calls_nobody_and_sets_no_seed() -> None:
     result = subprocess.run(
@@ -183,6 +184,7 @@ STARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
 def test_importing_brings_no_library_that_takes_long(start: str) -> None:
     first, imports, libraries = STARTS[start]
@@ -217,6 +219,7 @@ print(next(model.parameters()).device, *sorted(devices.items()))
 """
 
 
+@pytest.mark.slow
 def test_the_first_model_loads_the_libraries_before_its_own_device_is_chosen() -> None:
     # A constant that a library makes while it is imported would lie on that device for good.
     command = [sys.executable, "-c", WATCH_THE_FIRST_MODEL]

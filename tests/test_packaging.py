@@ -170,6 +170,7 @@ def test_the_pins_are_complete_so_that_nothing_unpinned_is_needed() -> None:
     assert not missing
 
 
+@pytest.mark.slow
 def test_the_built_distribution_is_the_core_alone(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="hatchling, a development pin, is not installed")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]

@@ -38,6 +38,7 @@ def own_name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@pytest.mark.slow
 def test_text_is_read_and_written_with_an_encoding() -> None:
     # ruff's rule knows only calls whose object it recognises; Windows has cp1252 by default.
     places: list[str] = []
@@ -109,6 +110,7 @@ def test_worker_processes_are_spawned() -> None:
     assert pools >= 3
 
 
+@pytest.mark.slow
 def test_a_letter_that_the_console_lacks_does_not_stop_a_command(tmp_path: Path) -> None:
     environ = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(ROOT)}
     for command in (["-m", "pcdm_core.cli", "inspect"], [str(ROOT / "run.py")]):

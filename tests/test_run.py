@@ -105,6 +105,7 @@ def test_the_exit_status_of_the_command_passes_through(run: ModuleType) -> None:
     assert run.run_module(python, "zipfile", ["--no-such-option"]) == 2
 
 
+@pytest.mark.slow
 def test_a_whole_environment_is_used_again_as_it_is(
     run: ModuleType, environment: tuple[Path, Path]
 ) -> None:
@@ -152,6 +153,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(run: ModuleType, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
 
 
+@pytest.mark.slow
 def test_an_unfinished_environment_is_made_again_and_a_failed_install_is_told_in_a_sentence(
     run: ModuleType,
     tmp_path: Path,

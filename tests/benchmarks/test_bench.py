@@ -38,6 +38,7 @@ STEPS = 3
 # --- the plain path -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stage1", "stage2", "stage3", "simple"])
 def test_the_plain_loop_meets_every_reference_tensor(
     kind: str, monkeypatch: pytest.MonkeyPatch
@@ -152,6 +153,7 @@ def test_another_type_brings_the_plain_path_in_it_along() -> None:
     assert other[1].weights == other[2].weights < other[0].weights == weight_bytes(parts)
 
 
+@pytest.mark.slow
 def test_compiled_arms_are_compiled_although_memory_is_counted() -> None:
     arms = make_arms(
         TEST,

@@ -31,6 +31,7 @@ def test_attention_stores_its_result_and_no_scores() -> None:
         assert F.scaled_dot_product_attention(q, q[:, :, :5], q[:, :, :5]).shape == q.shape
 
 
+@pytest.mark.slow
 def test_the_published_size_fits_small_cards_in_half_precision() -> None:
     preset = replace(find_preset("published"), height=512, width=512)
     peak = account(preset, torch.float16, poses=1)["peak GiB"]

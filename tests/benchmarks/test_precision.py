@@ -9,6 +9,7 @@ from benchmarks.precision import main
 from tests.core.tiny_pipeline import save_tiny_weights
 
 
+@pytest.mark.slow
 def test_the_command_writes_figures_and_a_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ def answer(request: pytest.FixtureRequest) -> dict[str, Any]:
     return ask("tests.contract.attacks", request.param)
 
 
+@pytest.mark.slow
 def test_every_list_and_every_range_of_every_node_is_attacked(answer: dict[str, Any]) -> None:
     attacked = {(node, name) for node, name, *_ in answer["rows"]}
     for node, name, options, numeric, low, high in answer["inputs"]:

@@ -42,6 +42,7 @@ def draw(pipeline: PCDMsPipeline, *, first: int = 0, count: int = 2, **options: 
     return pipeline(picture(), poses(1, 50), poses(count, first), **given).image
 
 
+@pytest.mark.slow
 def test_poses_seeds_and_steps_of_one_size_share_one_graph_and_give_the_plain_pictures() -> None:
     # "one" gives every run other parameter objects: the hardest case.
     pipeline = pipeline_of("eager", keep="one")
@@ -64,6 +65,7 @@ def test_another_size_is_another_graph() -> None:
     assert counters["stats"]["unique_graphs"] == 3
 
 
+@pytest.mark.slow
 def test_a_step_that_cannot_be_compiled_is_taken_plainly_and_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -85,6 +87,7 @@ def test_a_step_that_cannot_be_compiled_is_taken_plainly_and_said_once(
     assert torch.equal(first, again)
 
 
+@pytest.mark.slow
 def test_a_machine_without_a_cpp_compiler_takes_the_plain_step(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Any
 ) -> None:
@@ -105,6 +108,7 @@ def test_an_error_of_the_network_itself_is_not_hidden() -> None:
         network(torch.ones(2, 3))
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_copied_with_its_own_weights() -> None:
     model, cond, x = tiny("refining", 1)
     names = list(model.state_dict())

@@ -118,6 +118,7 @@ def flat(colour: tuple[int, int, int], height: int = 64, width: int = 48) -> Ima
     return Image.new("RGB", (width, height), colour)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 4, 7])
 def test_every_picture_lies_whole_on_the_sheet(rows: int):
     colours = [(10 + 20 * k, 200 - 20 * k, 90) for k in range(rows)]

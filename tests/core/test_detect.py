@@ -48,6 +48,7 @@ def right_joints(found: Keypoints, truth: Keypoints, within: float) -> float:
     return (off <= within).double().mean().item()
 
 
+@pytest.mark.slow
 @needs_runtime
 def test_nine_of_ten_joints_of_the_examples_are_found() -> None:
     shares = []
@@ -183,6 +184,7 @@ for detector in ("auto", "blazepose", "openpose"):
 """
 
 
+@pytest.mark.slow
 def test_without_a_runtime_the_error_names_the_package_and_the_readme() -> None:
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT_RUNTIME, str(ROOT)],

@@ -55,6 +55,7 @@ def peak(pipeline: PCDMsPipeline, count: int, chunk: int) -> int:
     return counted.peak
 
 
+@pytest.mark.slow
 def test_no_more_rows_than_a_chunks_reach_a_model_however_many_poses_there_are() -> None:
     parts = components()
     pipeline = PCDMsPipeline(TEST, **parts)  # type: ignore[arg-type]
@@ -73,6 +74,7 @@ def test_no_more_rows_than_a_chunks_reach_a_model_however_many_poses_there_are()
     assert largest == [expected] * 3
 
 
+@pytest.mark.slow
 def test_beyond_a_chunk_only_what_waits_for_its_stage_adds_to_the_memory() -> None:
     pipeline = tiny_pipeline()
     one, few, many = (peak(pipeline, count, CHUNK) for count in (4, 8, 24))
@@ -145,6 +147,7 @@ class Crossings(TorchDispatchMode):
         return out
 
 
+@pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
 def test_the_loop_runs_on_a_device_that_can_give_no_value_back(

@@ -130,6 +130,7 @@ for number in range(1_000_000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["file", "weights", "parts"])
 def test_a_process_killed_at_any_moment_leaves_a_whole_file(
     kind: str, tmp_path: Path, root: Path, cases: Callable[[int, int], int]

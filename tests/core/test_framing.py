@@ -62,6 +62,7 @@ def joints_in_place(picture: torch.Tensor, pose: Keypoints) -> list[bool]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["pad", "squash"])
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("target", ["Walking left", "Back"])

@@ -118,6 +118,7 @@ def use_weights(path: Path, component: Component) -> nn.Module:
     return load_component(path.parent, component)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("component", ["autoencoder", "prior", "inpainting", "global_encoder"])
 def test_damaged_safetensors_are_refused_in_words_or_used(
     component: Component, tmp_path: Path, cases: Cases

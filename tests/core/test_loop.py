@@ -24,6 +24,7 @@ def test_only_the_passes_run_in_inference_mode(stage: str) -> None:
     assert not any(tensor.is_inference() for tensor in (found, *handed))
 
 
+@pytest.mark.slow
 @EVERY
 def test_the_loop_is_the_models_and_the_librarys_steps(stage: str) -> None:
     model, cond, noise = tiny(stage, 2)
@@ -54,6 +55,7 @@ class HostReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
 def test_no_step_of_the_loop_reads_a_value_back(stage: str, guidance_scale: float) -> None:

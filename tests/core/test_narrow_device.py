@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 
+@pytest.mark.slow
 def test_the_pipeline_brings_no_float64_onto_its_device(root: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "tests.narrow_device"],

@@ -72,6 +72,7 @@ def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, s
     return {name: (kind, said, cost) for name, kind, said, cost in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOO_LARGE)
 def test_a_picture_of_too_many_pixels_is_refused_by_its_header(
     refusals: dict[str, tuple[str, str, int]], name: str
@@ -95,6 +96,7 @@ def test_a_damaged_picture_is_refused_at_little_cost(
     assert cost < COST_MAX
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for Ghostscript is a script")
 def test_a_postscript_file_runs_no_other_program_whatever_it_is_called(tmp_path: Path) -> None:
     log, programs = tmp_path / "log", tmp_path / "programs"

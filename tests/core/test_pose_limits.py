@@ -52,6 +52,7 @@ def test_a_crowd_is_refused_by_its_number() -> None:
     assert len(read_pose(crowd)) == 1
 
 
+@pytest.mark.slow
 def test_a_line_that_nearly_is_a_tables_is_told_apart_at_once() -> None:
     """As a regular expression that goes back a step for each blank, this took hours."""
     code = "import sys; from pcdm_core.pose.formats.deepfashion import looks_like_table as looks\n"

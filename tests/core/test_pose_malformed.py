@@ -202,6 +202,7 @@ def attempt(source: Any) -> tuple[Keypoints | None, Exception | None]:
             return None, error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DIALECTS)
 def test_a_damaged_pose_is_refused_in_words_or_read_without_nan(
     name: str, cases: Callable[[int, int], int]
@@ -229,6 +230,7 @@ def test_there_are_twenty_thousand_damaged_poses() -> None:
     assert MUTANTS[0] >= 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in DIALECTS if not name.endswith(("csv", "txt"))])
 def test_one_damaged_number_moves_or_removes_one_point_or_is_refused(name: str) -> None:
     dialect = DIALECTS[name]

@@ -52,6 +52,7 @@ def pck(found: Keypoints, truth: Keypoints, threshold: float) -> tuple[int, int,
     return int(near.sum()), int(found.visible.sum()), int(truth.visible.sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("height", "width", "change", "threshold", "share"),
     [
@@ -183,6 +184,7 @@ def says_left_out(reading: SkeletonReading) -> bool:
     return any(line.startswith(LEFT_OUT) for line in reading.report.recognised)
 
 
+@pytest.mark.slow
 def test_hands_are_read_back_to_the_pixel_or_said_to_be_left_out() -> None:
     poses, count, off = POSES[::5], 0, []
     for seed, pose in enumerate(poses):

@@ -108,6 +108,7 @@ def without_target_token(model: InpaintingModel, *inputs: Any) -> Any:
 CONDITION = InpaintingModel.condition
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mistake", "noticed"),
     [

@@ -53,6 +53,7 @@ def test_the_scan_finds_an_example_of_every_kind(rule: Rule) -> None:
     assert matches(rule, f"first line\n{rule.example}\n")[0].startswith(f"2: {rule.name}: ")
 
 
+@pytest.mark.slow
 def test_the_archive_holds_nothing_that_the_scan_flags(archive: Archive, tmp_path: Path) -> None:
     assert findings(archive.folder) == []
     planted = tmp_path / "nodes.py"
@@ -168,12 +169,14 @@ print(json.dumps([node.GET_SCHEMA().node_id for node in asyncio.run(listed())]))
 """
 
 
+@pytest.mark.slow
 def test_every_module_of_the_archive_can_be_imported(archive: Archive) -> None:
     result = run(archive, EVERY_MODULE)
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) > 50
 
 
+@pytest.mark.slow
 def test_every_node_is_there_without_what_the_archive_leaves_out(archive: Archive) -> None:
     result = run(archive, NODES)
     assert result.returncode == 0, result.stderr
@@ -181,6 +184,7 @@ def test_every_node_is_there_without_what_the_archive_leaves_out(archive: Archiv
     assert set(json.loads(result.stdout.splitlines()[-1])) == set(frozen)
 
 
+@pytest.mark.slow
 def test_the_archive_draws_a_person_with_the_weights_that_it_holds(archive: Archive) -> None:
     person = archive.folder / "pcdm_core" / "weights" / "examples" / "000000"
     poses = ["--source-pose", str(person / "00.json"), "--pose", str(person / "03.json")]
@@ -190,6 +194,7 @@ def test_the_archive_draws_a_person_with_the_weights_that_it_holds(archive: Arch
     assert (archive.folder.parent / "00_to_03.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_command_that_the_archive_leaves_out_says_where_it_is(archive: Archive) -> None:
     result = run(archive, ABSENT_COMMANDS)
     assert result.stdout == "2 2\n", result.stderr

@@ -115,6 +115,7 @@ def ask(features: OnlineFeatures | CachedFeatures, kind: str, pairs: Tensor) -> 
     }[kind]()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FEATURES)
 def test_cached_and_online_features_agree(kind: str, cache: FeatureCache) -> None:
     pairs = cache.pictures.pairs[[3, 0, 17, 8, 11]]

@@ -59,6 +59,7 @@ def records(output: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines][1:]
 
 
+@pytest.mark.slow
 def test_every_method_is_measured_and_reported_and_what_is_missing_is_said(
     weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -85,6 +86,7 @@ def test_every_method_is_measured_and_reported_and_what_is_missing_is_said(
     assert "- not measured: PCK of refined" in printed
 
 
+@pytest.mark.slow
 def test_fewer_methods_are_measured_alike_and_an_unknown_one_is_named(
     weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -101,6 +103,7 @@ def test_fewer_methods_are_measured_alike_and_an_unknown_one_is_named(
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_and_equals_an_undisturbed_one_exactly(
     weights: Path, data: Path, tmp_path: Path
 ):
@@ -123,6 +126,7 @@ def test_a_run_that_was_killed_goes_on_and_equals_an_undisturbed_one_exactly(
         assert mine == theirs
 
 
+@pytest.mark.slow
 def test_a_pairs_pictures_are_its_own_in_any_batch(weights: Path, data: Path, tmp_path: Path):
     one, many = tmp_path / "one.json", tmp_path / "many.json"
     assert run(weights, data, one, 3, "--batch", "1") == 0
@@ -136,6 +140,7 @@ def test_a_pairs_pictures_are_its_own_in_any_batch(weights: Path, data: Path, tm
             assert np.abs(picture.astype(int) - together[name]).max() <= 2, name
 
 
+@pytest.mark.slow
 def test_results_of_other_settings_are_not_mixed_in(
     weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -147,6 +152,7 @@ def test_results_of_other_settings_are_not_mixed_in(
     assert output.read_text() == before
 
 
+@pytest.mark.slow
 def test_sheets_show_people_chosen_by_seed_and_the_worst(
     weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -169,6 +175,7 @@ def test_sheets_show_people_chosen_by_seed_and_the_worst(
             assert worst.height < people.height
 
 
+@pytest.mark.slow
 def test_every_choice_is_compared_with_the_default_on_the_same_pairs(
     weights: Path,
     data: Path,
@@ -254,6 +261,7 @@ def test_exported_examples_are_what_the_demo_takes(
     assert (tmp_path / "sheet.png").is_file()
 
 
+@pytest.mark.slow
 def test_fast_presets_are_compared_with_the_default_and_carry_their_time(
     weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

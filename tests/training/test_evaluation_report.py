@@ -60,6 +60,7 @@ def test_good_weights_pass_every_line():
     assert failing(report_of(GOOD)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "place", "value", "line"),
     [

@@ -99,6 +99,7 @@ def test_every_part_of_the_loss_of_a_learned_code_counts(preset: Preset, people:
             StageRun(**{name: -0.1})
 
 
+@pytest.mark.slow
 def test_a_learned_code_leaves_the_linear_one_behind(
     preset: Preset, people: People, accelerator: Accelerator, tmp_path: Path
 ) -> None:
@@ -146,6 +147,7 @@ def test_a_learned_code_ends_with_its_channels_in_order(preset: Preset, people: 
     assert latents.std().item() == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_learned_code_makes_weights_that_draw_and_can_be_trained_on(
     people_folder: Path, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ CONFIG = {
 }
 
 
+@pytest.mark.slow
 def test_codes_are_trained_alike_and_measured_on_people_whom_they_never_saw(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

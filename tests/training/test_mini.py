@@ -71,6 +71,7 @@ def opened(finished: Path, people_folder: Path) -> tuple[MiniRun, People, Compon
     return run, run.read_people(), load_components(finished / "weights", "cpu")
 
 
+@pytest.mark.slow
 def test_the_recipe_ends_with_every_part_that_the_pack_ships(finished: Path) -> None:
     names = {path.name.split(".")[0] for path in (finished / "weights").iterdir()}
     assert names == {
@@ -147,6 +148,7 @@ def test_a_part_that_a_killed_process_did_not_write_is_written_by_the_next(
     assert lost.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_run_obeys_the_size_of_its_configuration_and_its_weights_know_it(tmp_path: Path) -> None:
     config = replace(CONFIG, height=48, width=40)
     run = MiniRun(config, tmp_path / "people", tmp_path / "run")
@@ -161,6 +163,7 @@ def test_a_run_obeys_the_size_of_its_configuration_and_its_weights_know_it(tmp_p
         MiniRun(replace(config, width=42), tmp_path / "people", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_skeletons_are_drawn_as_the_configuration_says_and_the_weights_know(
     finished: Path, people_folder: Path, tmp_path: Path
 ) -> None:
@@ -250,6 +253,7 @@ def test_coarse_pictures_of_other_settings_or_people_are_never_read_as_ours(
     assert len(keys | {key(CONFIG.coarse)}) == 9 + has_fast_bf16("cpu")
 
 
+@pytest.mark.slow
 def test_a_run_trains_its_perception_once_and_only_for_stages_that_ask(
     finished: Path, people_folder: Path, tmp_path: Path
 ) -> None:
@@ -399,6 +403,7 @@ def test_the_reader_refuses_people_of_two_versions_even_when_one_was_read_before
         load_people(tmp_path, "train", preset, skip=1)
 
 
+@pytest.mark.slow
 def test_a_warm_start_begins_with_the_exported_weights(
     finished: Path, people_folder: Path, tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def pictures_of(people: People, count: int = 6) -> tuple[torch.Tensor, ...]:
     return pictures, people.xy[:count], people.visible[:count], weight
 
 
+@pytest.mark.slow
 def test_training_finds_joints_and_tells_people_apart(people: People) -> None:
     pictures, xy, visible, _ = pictures_of(people, 20)
 
@@ -70,6 +71,7 @@ def test_training_finds_joints_and_tells_people_apart(people: People) -> None:
     assert learned[1] > fresh[1] + 0.1
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_network(people: People, network: PerceptionNetwork) -> None:
     again = train_perception(people, SHORT, seed=3).state_dict()
     other = train_perception(people, SHORT, seed=4).state_dict()

@@ -125,6 +125,7 @@ def test_lpips_is_no_distance_between_equals_and_sees_the_range(tmp_path: Path) 
     assert not torch.allclose(network(a, b), network(2 * a - 1, 2 * b - 1))
 
 
+@pytest.mark.slow
 def test_inception_has_torchvisions_tensors_and_2048_features(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = InceptionV3()
@@ -153,6 +154,7 @@ def test_a_weight_file_that_is_not_the_published_one_is_refused(tmp_path: Path) 
         InceptionV3.from_file(path, Published(INCEPTION.name, (digest,)))
 
 
+@pytest.mark.slow
 def test_every_column_is_there_with_its_count(folders: Path) -> None:
     torch.manual_seed(0)
     (folders / "generated" / "x_to_nobody.png").write_bytes(b"")
@@ -179,6 +181,7 @@ def test_every_column_is_there_with_its_count(folders: Path) -> None:
     assert "no nobody in" in report.problems[0]
 
 
+@pytest.mark.slow
 def test_fid_is_the_distance_of_inceptions_features(folders: Path) -> None:
     torch.manual_seed(0)
     network = InceptionV3().eval()

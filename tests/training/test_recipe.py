@@ -322,6 +322,7 @@ def run_folder(
     return out
 
 
+@pytest.mark.slow
 def test_every_stage_trains_from_the_cache_and_leaves_weights(run_folder: Path) -> None:
     for name in ("prior", "inpainting", "refining"):
         part = load_component(run_folder / "weights", name)
@@ -343,6 +344,7 @@ def test_sheets_show_a_row_a_pair(run_folder: Path, preset: Preset) -> None:
     assert not (run_folder / "prior/sheets").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["prior", "inpainting", "refining"])
 def test_an_exported_checkpoint_is_what_training_ended_with(
     name: str, run_folder: Path, tmp_path: Path
@@ -385,6 +387,7 @@ def test_pairs_without_a_coarse_picture_are_left_out_and_listed(
         coarse_of(pictures, tmp_path)
 
 
+@pytest.mark.slow
 def test_stage_3_draws_its_coarse_pictures_with_the_runs_own_stages(
     people_folder: Path, run_folder: Path, tmp_path: Path
 ) -> None:

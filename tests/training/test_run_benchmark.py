@@ -64,6 +64,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.png")}
 
 
+@pytest.mark.slow
 def test_singles_and_the_best_by_truth_lie_apart(
     deepfashion: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +108,7 @@ def test_the_best_is_no_farther_from_the_truth_than_its_rivals(
     assert likeness(best) >= likeness(single) - 1e-4
 
 
+@pytest.mark.slow
 def test_an_interrupted_benchmark_goes_on_to_the_same_pictures(
     deepfashion: Path, pipeline: PCDMsPipeline, tmp_path: Path
 ) -> None:

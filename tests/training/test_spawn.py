@@ -32,6 +32,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_two_workers_render_the_files_of_one(tmp_path: Path) -> None:
     for count in (1, 2):
         job = Job(tmp_path / str(count), "test", 2, SIZE, 0)
@@ -41,6 +42,7 @@ def test_two_workers_render_the_files_of_one(tmp_path: Path) -> None:
     assert contents(tmp_path / "2") == alone
 
 
+@pytest.mark.slow
 def test_two_workers_read_the_people_that_one_reads(
     people_folder: Path, people: People, preset: Preset
 ) -> None:

@@ -70,6 +70,7 @@ def build(name: str, preset: Preset, people: People) -> tuple[StageModule, Tenso
     return RefiningStage(model, frozen, embedded, coarse, RUN, 0), rows  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["autoencoder", "prior", "inpainting", "refining"])
 def test_a_few_steps_lower_the_loss_on_one_batch(
     name: str, preset: Preset, people: People, accelerator: Accelerator, tmp_path: Path

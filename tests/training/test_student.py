@@ -183,6 +183,7 @@ def test_with_one_step_of_an_unguided_teacher_the_student_is_asked_for_its_predi
 # --- training -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @STAGES
 def test_a_few_steps_lower_the_loss_and_leave_the_teacher_alone(
     name: str, teacher: Path, people: People, accelerator: Accelerator, tmp_path: Path
@@ -204,6 +205,7 @@ def test_a_few_steps_lower_the_loss_and_leave_the_teacher_alone(
     assert all(torch.equal(v, before_base[k]) for k, v in stage.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_student_that_was_stopped_goes_on_to_the_same_weights(
     teacher: Path, people: People, accelerator: Accelerator, tmp_path: Path
 ) -> None:
@@ -244,6 +246,7 @@ def finished(
     return run
 
 
+@pytest.mark.slow
 def test_the_difference_on_the_teacher_is_the_whole_student(
     finished: DistillRun, teacher: Path
 ) -> None:
@@ -332,6 +335,7 @@ def test_a_finished_student_is_not_trained_again(
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
 
+@pytest.mark.slow
 def test_a_student_of_no_steps_is_its_teacher_with_the_students_sampler(
     people_folder: Path, teacher: Path, tmp_path: Path
 ) -> None:
@@ -365,6 +369,7 @@ def test_the_shipped_configuration_fits_its_models_into_the_limit() -> None:
     assert len(table) == 1000
 
 
+@pytest.mark.slow
 def test_the_command_trains_compares_and_says_whether_the_student_ships(
     finished: DistillRun, teacher: Path, people_folder: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

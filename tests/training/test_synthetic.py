@@ -54,6 +54,7 @@ def _grown(mask: np.ndarray) -> np.ndarray:
     )
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_picture_in_a_fresh_process(views: list[View]) -> None:
     script = (
         "import hashlib\n"
