@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.test_imports import ROOT, files_of, parse, place
 
 WRITER = "pcdm_core/files.py"

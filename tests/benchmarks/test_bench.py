@@ -178,6 +178,7 @@ def test_compiled_arms_are_compiled_although_memory_is_counted() -> None:
 # --- the command ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_writes_figures_and_a_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from tests.hosts import COMFYUI, ROOT, RUNTIME, ask
 
+pytestmark = pytest.mark.slow  # the processes that all of them read from take seconds
+
 
 @pytest.fixture(scope="module", params=[RUNTIME, COMFYUI])
 def facts(request: pytest.FixtureRequest) -> dict[str, Any]:
@@ -18,7 +20,6 @@ def needed(package: str) -> str:
     return line
 
 
-@pytest.mark.slow
 def test_one_sentence_in_the_log_says_what_is_too_old(facts: dict[str, Any]) -> None:
     (sentence,) = facts["log"]
     assert f"{needed('diffusers')} (found: 0.31.0)" in sentence

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 @pytest.mark.slow
 def test_the_pipeline_brings_no_float64_onto_its_device(root: Path) -> None:

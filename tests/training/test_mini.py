@@ -87,12 +87,14 @@ def test_the_recipe_ends_with_every_part_that_the_pack_ships(finished: Path) -> 
         assert all(tensor.isfinite().all() for tensor in part.state_dict().values())
 
 
+@pytest.mark.slow
 def test_a_finished_recipe_does_nothing_again(finished: Path, people_folder: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in (finished / "weights").iterdir()}
     MiniRun(CONFIG, people_folder, finished).run_all()
     assert {p: p.stat().st_mtime_ns for p in (finished / "weights").iterdir()} == before
 
 
+@pytest.mark.slow
 @workers.posix
 def test_a_recipe_killed_at_random_moments_ends_with_the_files_of_one_that_was_not(
     people_folder: Path, tmp_path: Path

@@ -55,6 +55,7 @@ def relative_error(result: list[Tensor], expected: list[Tensor]) -> float:
     return float(torch.stack(errors).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["prior", "inpainting"])
 def test_two_processes_equal_one_with_the_joined_batch(name: str, tmp_path: Path) -> None:
     (alone,) = together(name, 1, tmp_path / "alone")
@@ -70,6 +71,7 @@ def test_two_processes_equal_one_with_the_joined_batch(name: str, tmp_path: Path
     assert relative_error(alone["weights"], start) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["prior", "inpainting"])
 def test_weights_in_shards_are_trained_as_whole_ones(name: str, tmp_path: Path) -> None:
     (alone,) = together(name, 1, tmp_path / "alone")
@@ -80,6 +82,7 @@ def test_weights_in_shards_are_trained_as_whole_ones(name: str, tmp_path: Path) 
         assert relative_error(part["weights"], alone["weights"]) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_sharded_run_resumes_from_its_checkpoint_and_others_do_too(tmp_path: Path) -> None:
     # AdamW and an average, whose state is sharded like the weights.
     run = replace(RUN, optimizer="adamw", learning_rate=1e-3, ema_decay=0.9)

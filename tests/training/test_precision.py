@@ -12,6 +12,8 @@ from training.loop.precision import has_fast_bf16, mixed_precision
 
 from . import workers
 
+pytestmark = pytest.mark.slow  # the processes that all of them read from take seconds
+
 RUN = StageRun(
     steps=40,
     batch_size=8,

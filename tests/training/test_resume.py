@@ -32,6 +32,7 @@ def read(path: Path) -> dict[str, list[torch.Tensor]]:
     return torch.load(path, weights_only=True)
 
 
+@pytest.mark.slow
 @workers.posix
 def test_a_run_killed_at_many_moments_ends_with_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, cases: Callable[[int, int], int]
