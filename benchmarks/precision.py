@@ -75,7 +75,7 @@ def example_people(count: int, preset: Preset, device: str) -> People:
             fitted, fit = images.fit(picture, preset.height, preset.width, preset.fit)
             pose = read_pose(view.with_suffix(".json"), size=(picture.shape[-2], picture.shape[-1]))
             pictures[name].append(fitted.to(device))
-            poses[name].append(fit.apply(pose))
+            poses[name].append(pose.moved(fit.points))
     source, truth = (torch.cat(pictures[name]) for name in ("source", "truth"))
     return People(source, Keypoints.cat(poses["source"]), Keypoints.cat(poses["truth"]), truth)
 

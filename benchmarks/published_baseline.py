@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from pcdm_core import images, stages
 from pcdm_core.config import Preset
-from pcdm_core.inputs import draw_rows
+from pcdm_core.inputs import FittedPose, draw_rows, fitted_pose
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.sampling import guide
 from pcdm_core.schedules import make_scheduler
@@ -131,7 +131,7 @@ class PlainPath:
         preset = self.preset
         fitted, fit = images.fit(images.as_picture(source), preset.height, preset.width, preset.fit)
         fitted = fitted.to(self.device)
-        poses = fit.apply(source_pose), fit.apply(target_pose)
+        poses = fitted_pose(source_pose, fit), fitted_pose(target_pose, fit)
         common = {"steps": steps, "seed": seed, "clock": clock}
         embeds = None
         if "prior" in self.parts:
@@ -143,7 +143,7 @@ class PlainPath:
         return self._refine(fitted, kept, samples=samples, **common)
 
     def _predict(
-        self, fitted: Tensor, source_pose: Keypoints, target_pose: Keypoints, **run: Any
+        self, fitted: Tensor, source_pose: FittedPose, target_pose: FittedPose, **run: Any
     ) -> Tensor:
         prior, clock = self.parts["prior"], run["clock"]
         with clock.of("prior"):
@@ -160,8 +160,8 @@ class PlainPath:
     def _inpaint(
         self,
         fitted: Tensor,
-        source_pose: Keypoints,
-        target_pose: Keypoints,
+        source_pose: FittedPose,
+        target_pose: FittedPose,
         embeds: Tensor | None,
         *,
         samples: int,
@@ -178,8 +178,6 @@ class PlainPath:
                 source_pose,
                 target_pose,
                 None if embeds is None else embeds.to(dtype),
-                height=self.preset.height,
-                width=self.preset.width,
             )
             latents = self._loop("inpainting", cond, canvas, 0.0, samples=samples, **run)
             return images.right_half(self._decode(latents))

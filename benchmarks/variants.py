@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcdm_core import images
-from pcdm_core.chunks import parts_of
 from pcdm_core.config import Preset
-from pcdm_core.inputs import repeat_rows
+from pcdm_core.inputs import fit_rows
+from pcdm_core.options import SamplingOptions
 from pcdm_core.pipeline import PCDMsPipeline
-from pcdm_core.speed import FastPreset, find_fast
+from pcdm_core.pose.body_mask import body_mask
+from pcdm_core.run_stages import Batch, Hooks, run_stages
+from pcdm_core.speed import SpeedPreset, find_fast
 from pcdm_core.torch_compile import Backend
 
 from .inputs import Components, copies, noise_case, weight_bytes
@@ -78,49 +79,19 @@ def run_pack(
     poses: int,
     samples: int,
     steps: int,
-    fast: FastPreset,
+    fast: SpeedPreset,
 ) -> Tensor:
     """What a call of the pipeline does, stage by stage and in its chunks, so that each is timed."""
     case = noise_case(pipeline.preset, poses)
-    rows, noises = repeat_rows(poses, samples)
-    targets = case.targets.select(rows)
-    run: dict[str, Any] = {"steps": fast.steps or steps}
     with clock.of("source"):
         features = pipeline.encode_source(case.source)
-    given: dict[str, Any] = {"seed": SEED, "batch_index": noises, "callback": None, "run": run}
-    parts = parts_of(features, case.source_pose, targets, size=CHUNK, **given)
-    home = pipeline.device if len(parts) == 1 else torch.device("cpu")
-    for part in parts:
-        part.run["callback"] = clock  # steps a second are those of a chunk
-    predicted: list[Tensor | None] = [None] * len(parts)
-    if pipeline.prior is not None:
-        with clock.of("prior"):
-            predicted = [
-                pipeline.predict_embedding(p.features, p.source, p.target, **p.run) for p in parts
-            ]
-    refines = pipeline.refining is not None
-    hands_over = refines and fast.hand_over_latents
-    made: list[Tensor] = []
-    with clock.of("inpainting"):
-        for p, embeds in zip(parts, predicted, strict=True):
-            latents = pipeline.inpaint_latents(
-                p.features, p.source, p.target, embeds, fast=fast, **p.run
-            )
-            if hands_over:
-                made.append(images.right_half(latents).to(home))
-            else:
-                made.append(pipeline.decode_target(latents, fast=fast).to(home))
-    if refines:
-        key = "coarse_latents" if hands_over else "coarse"
-        with clock.of("refining"):
-            made = [
-                pipeline.refine(p.features, fast=fast, **{key: x.to(pipeline.device)}, **p.run).to(
-                    home
-                )
-                for p, x in zip(parts, made, strict=True)
-            ]
-    images.body_mask(features.fit.apply(targets), pipeline.preset.height, pipeline.preset.width)
-    return torch.cat(made)
+    pose = case.source_pose, case.targets
+    rows = fit_rows(*pose, features.fit, sources=1, pictures=samples)
+    batch = Batch(features, rows.source_pose, rows.target_pose, SEED, rows.batch_index)
+    run: dict[str, Any] = {"chunk": CHUNK, "callback": clock, "hooks": Hooks(during=clock.of)}
+    result = run_stages(pipeline, batch, SamplingOptions(steps=steps).under(fast), **run)
+    body_mask(batch.target_pose, *batch.target_pose.frame)
+    return result.image
 
 
 def pack_arm(

@@ -33,7 +33,8 @@ class Source:
         self.vae = encoders.vae
         self.image = ref(image)
         self.frame = preset.height, preset.width, preset.fit
-        self.picture, self.fit = fit(picture_of(image), *self.frame)  # [S, 3, h, w] in [-1, 1]
+        picture = picture_of(image)
+        self.picture, self.fit = fit(picture, *self.frame)  # [S, 3, h, w] in [-1, 1]
 
     @cached_property
     def tokens(self) -> Tensor:

@@ -352,7 +352,7 @@ def load_poses(source: Tensor, source_path: Path, target_paths: Sequence[Path]) 
             print(f"Note: {path}: guessed: {guess}", file=sys.stderr)
         sizes = [size or (height, width) for size in reading.sizes]
         fits = [Fit.of(*size, height, width, "pad") for size in sizes]
-        return [fit.apply(reading.keypoints.select(row)) for row, fit in enumerate(fits)]
+        return [reading.keypoints.select(row).moved(fit.points) for row, fit in enumerate(fits)]
 
     source_rows = rows(source_path)
     if len(source_rows) != 1:

@@ -147,7 +147,9 @@ def draw_sheet(
         # Larger than the models see them: lines have one width in pixels at every size.
         factor = -(-SKELETON_HEIGHT // height)
         hands = preset.inpainting.draws_hands
-        drawn = render_pose(fit.apply(pose), factor * height, factor * width, draw_hands=hands)
+        drawn = render_pose(
+            pose.moved(fit.points), factor * height, factor * width, draw_hands=hands
+        )
         return images.to_pil(drawn)
 
     columns = {"Target pose": skeletons(poses.targets)}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from pcdm_core.offload import Keep, Residence
+from pcdm_core.offload import Keep, Offload
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.torch_compile import CompiledDenoiser, CompiledNetwork
 from tests.core.runs import difference, tiny
@@ -31,7 +31,7 @@ def _nothing_compiled() -> Iterator[None]:
 def pipeline_of(compile: Any, keep: Keep = "all") -> PCDMsPipeline:
     return PCDMsPipeline(
         TEST,
-        residence=Residence("cpu", keep),
+        offload=Offload("cpu", keep),
         compile=compile,
         **components(),  # type: ignore[arg-type]
     )

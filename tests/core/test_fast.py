@@ -12,7 +12,7 @@ from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.presets import PRESETS
 from pcdm_core.sampling import sample
 from pcdm_core.schedules import make_scheduler
-from pcdm_core.speed import EXACT, FAST_PRESETS, FastPreset, find_fast
+from pcdm_core.speed import EXACT, FAST_PRESETS, SpeedPreset, find_fast
 from tests.core.tiny_pipeline import TEST, components, picture, poses, randomise, tiny_pipeline
 from tests.core.tiny_stages import CASES, x_t
 
@@ -73,7 +73,7 @@ def call(pipeline: PCDMsPipeline, **options: object):
 
 
 def test_no_preset_changes_nothing(pipeline: PCDMsPipeline) -> None:
-    assert find_fast(None) == FastPreset(EXACT.about)
+    assert find_fast(None) == SpeedPreset(EXACT.about)
     assert torch.equal(call(pipeline).image, call(pipeline, fast=EXACT).image)
 
 

@@ -94,11 +94,11 @@ def test_a_pose_of_another_picture_stays_on_the_canvas_from_the_picture_to_the_r
     fitted, how = fit(picture, *FRAME, mode)
     assert source_half.shape[-2:] == FRAME
     for drawn in (source_half, fitted):
-        right = joints_in_place(drawn, how.apply(own))
+        right = joints_in_place(drawn, own.moved(how.points))
         assert right
         assert all(right)
     # ... and the wanted ones on the same canvas.
-    right = joints_in_place(target_half, how.apply(wanted))
+    right = joints_in_place(target_half, wanted.moved(how.points))
     assert right
     assert all(right)
 
@@ -118,6 +118,6 @@ def test_a_pose_lies_in_the_canvas_after_the_fit(mode: FitMode) -> None:
     for box, size in FRAMINGS.values():
         pose = framed(POSES["Standing"], box)
         how = Fit.of(*size, *FRAME, mode)
-        there = how.apply(pose)
+        there = pose.moved(how.points)
         assert there.xy[there.visible].min() >= 0
         assert there.xy[there.visible].max() <= 1

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pcdm_core.chunks import chunks_of
 from pcdm_core.config import AutoencoderConfig
-from pcdm_core.offload import Residence
+from pcdm_core.offload import Offload
 from pcdm_core.output import PCDMsOutput
 from pcdm_core.pipeline import PCDMsPipeline
+from pcdm_core.run_stages import chunks_of
 from pcdm_core.vae import TILE, KLAutoencoder
 from tests.core.tiny_pipeline import (
     TEST,
@@ -72,10 +72,10 @@ def test_a_component_is_on_the_device_while_it_computes_and_at_no_other_time(kee
     expected = make(PCDMsPipeline(TEST, **copy.deepcopy(parts)), 2)  # type: ignore[arg-type]
     pipeline = PCDMsPipeline(
         TEST,
-        residence=Residence("cpu", keep),
+        offload=Offload("cpu", keep),
         **parts,  # type: ignore[arg-type]
     )
-    residence, host = pipeline.residence, {n: list(p.parameters()) for n, p in parts.items()}
+    offload, host = pipeline.offload, {n: list(p.parameters()) for n, p in parts.items()}
 
     def away(name: str) -> bool:
         """Whether a component's weights are the host's."""
@@ -87,7 +87,7 @@ def test_a_component_is_on_the_device_while_it_computes_and_at_no_other_time(kee
         def hook(*_: Any) -> None:
             seen.append(name)
             brought = {other for other in parts if host[other] and not away(other)}
-            movable = host[name] and not residence.stays(name)
+            movable = host[name] and not offload.stays(name)
             assert brought == ({name} if movable else set())
 
         return hook
@@ -109,10 +109,10 @@ def test_weights_come_back_as_they_were_also_after_an_error() -> None:
     module = nn.ModuleList([layer, tied])
     before = [*module.parameters(), *module.buffers()]
     state = list(module.state_dict())
-    residence = Residence("meta", "one")
+    offload = Offload("meta", "one")
 
     def fail() -> None:
-        with residence.using("prior", module):
+        with offload.using("prior", module):
             assert {t.device.type for t in (*module.parameters(), *module.buffers())} == {"meta"}
             assert tied.weight is layer[0].weight
             raise KeyError
@@ -128,7 +128,7 @@ def test_from_folder_takes_what_stays_and_makes_the_same_pictures(tmp_path: Any)
     folder = save_tiny_weights(tmp_path)
     expected = make(PCDMsPipeline.from_folder(folder), 2)
     pipeline = PCDMsPipeline.from_folder(folder, keep="one", tiled=True)
-    assert pipeline.residence.keep == "one"
+    assert pipeline.offload.keep == "one"
     assert difference(make(pipeline, 2).image, expected.image) <= 1e-4
 
 

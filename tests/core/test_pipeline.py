@@ -192,7 +192,9 @@ def test_a_picture_of_any_size_is_served_and_given_back_at_its_size(
     assert result.image.shape == result.coarse.shape == (2, 3, height, width)
     assert result.mask.shape == (2, 1, height, width)
     fitted, how = fit(source, TEST.height, TEST.width, TEST.fit)
-    by_hand = pipeline(fitted, how.apply(pose), how.apply(target), seed=0, steps=STEPS)
+    by_hand = pipeline(
+        fitted, pose.moved(how.points), target.moved(how.points), seed=0, steps=STEPS
+    )
     assert torch.equal(result.image, how.undo(by_hand.image))
 
 

@@ -117,7 +117,7 @@ def test_the_result_has_the_size_asked_for_and_its_mask_with_it(
     given = inputs(graph, loaded, target)
     coarse, _, _, mask = sampled(graph, given, height=128, width=96)
     assert coarse.shape == (2, 128, 96, 3)
-    body = graph.host.pack("pcdm_core.images").body_mask
+    body = graph.host.pack("pcdm_core.pose.body_mask").body_mask
     torch.testing.assert_close(mask, body(target, 128, 96)[:, 0])
     plain, _, _, whole = sampled(graph, given)
     assert plain.shape == (2, 64, 48, 3)
@@ -140,13 +140,14 @@ def test_a_squashed_picture_gets_its_aspect_back_by_width_and_height(graph: Grap
     """What the published preset does: 512x512 as trained, 512x352 on request."""
     images, output = graph.host.pack("pcdm_core.images"), graph.host.pack("nodes.sizes")
     preset = replace(graph.host.pack("pcdm_core.presets").PRESETS["published"], name="squashing")
+    body_mask = graph.host.pack("pcdm_core.pose.body_mask").body_mask
     how = images.Fit.of(1101, 750, 512, 512, "squash")
     squashed = torch.rand(1, 3, 512, 512) * 2 - 1
     pose = graph.pose(1, first=5)
     settings = {"width": 352, "height": 512, "restore_size": False}
     made, mask = output.sized(squashed, pose, how, preset, **settings)
     torch.testing.assert_close(made, images.resize(squashed, 512, 352))
-    torch.testing.assert_close(mask, images.body_mask(pose, 512, 352))
+    torch.testing.assert_close(mask, body_mask(pose, 512, 352))
     settings |= {"restore_size": True}
     made, mask = output.sized(squashed, pose, how, preset, **settings)
     assert made.shape[-2:] == mask.shape[-2:] == (1101, 750)
@@ -172,7 +173,7 @@ def test_half_a_size_is_refused_before_anything_runs(
 def test_a_mask_of_any_pose_comes_with_its_drawing(graph: Graph) -> None:
     pose = graph.pose(2)
     _, mask = graph.run("PCDMRenderPose", pose=pose, height=64, width=48, draw_hands=True)
-    body = graph.host.pack("pcdm_core.images").body_mask(pose, 64, 48)
+    body = graph.host.pack("pcdm_core.pose.body_mask").body_mask(pose, 64, 48)
     torch.testing.assert_close(mask, body[:, 0])
 
 

@@ -184,11 +184,9 @@ def conditions(pipeline: PCDMsPipeline, embeds: torch.Tensor | None) -> tuple[An
         pipeline.inpainting,
         features.patch_tokens,
         features.canvas_latents,
-        poses(1),
-        poses(2, 5),
+        features.fitted(poses(1)),
+        features.fitted(poses(2, 5)),
         embeds,
-        height=64,
-        width=48,
     )
     return cond, pipeline.inpainting.unconditional(cond)
 
