@@ -261,12 +261,7 @@ def background_colour(picture: Tensor) -> Tensor:
 # --- what the encoders and the inpainting model see ----------------------------------------------
 
 
-def encoder_pixels(
-    picture: Tensor,
-    size: int = 224,
-    mean: tuple[float, float, float] = CLIP_MEAN,
-    std: tuple[float, float, float] = CLIP_STD,
-) -> Tensor:
+def encoder_pixels(picture: Tensor, size: int = 224) -> Tensor:
     """What `CLIPImageProcessor` with its class defaults makes of a picture, in Pillow and torch.
 
     As published: the shorter side becomes `size` (bicubic, 8 bits), the centre is cropped.
@@ -274,8 +269,6 @@ def encoder_pixels(
     Args:
         picture: `[B, 3, H, W]` in [-1, 1], any aspect.
         size: of the result in pixels.
-        mean: per channel, for values in [0, 1].
-        std: per channel, for values in [0, 1].
 
     Returns:
         float32 `[B, 3, size, size]`, normalised.
@@ -287,8 +280,9 @@ def encoder_pixels(
         height, width = int(size * height / width), size
     top, left = (height - size) // 2, (width - size) // 2
     resized = resize(picture, height, width)[..., top : top + size, left : left + size]
-    centre = resized.new_tensor(mean).reshape(1, 3, 1, 1)
-    spread = resized.new_tensor(std).reshape(1, 3, 1, 1)
+    centre, spread = (
+        resized.new_tensor(values).reshape(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD)
+    )
     return ((resized * 0.5 + 0.5) - centre) / spread
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from .conditioning import Rows
 from .config import Preset
-from .finite import check_finite
 from .images import Fit
 from .pose.keypoints import Keypoints
 from .ranges import check_settings
@@ -18,6 +17,10 @@ from .sampling import draw_noise
 
 Seed = int | Sequence[int]
 """One seed for all rows, or one a row."""
+
+# What is not finite, in the words of an error.
+SEEN_BY_PATCHES = "What the patch encoder sees of the source"
+SEEN_BY_GLOBAL = "The global encoder's embedding of the source"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,18 +60,6 @@ class SourceFeatures(Rows):
     def fitted(self, pose: Keypoints) -> FittedPose:
         """A pose of the source picture, in the frame that the stages work in."""
         return fitted_pose(pose, self.fit)
-
-    def finite(self) -> SourceFeatures:
-        """Itself.
-
-        Raises:
-            FloatingPointError: an encoder gave something that is not finite.
-        """
-        check_finite(self.patch_tokens, "What the patch encoder sees of the source")
-        check_finite(self.canvas_latents, "The source's latent")
-        if self.image_embeds is not None:
-            check_finite(self.image_embeds, "The global encoder's embedding of the source")
-        return self
 
     @classmethod
     def _misfit(cls, rows: int, batch: int) -> str:

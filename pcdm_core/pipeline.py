@@ -6,13 +6,14 @@ what depends on the source alone is computed once and handed on as `SourceFeatur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from . import images, stages
+from . import images, inputs, stages
 from .checkpoints.components import PathLike, load_components
 from .conditioning import Conditioning
 from .config import Preset
@@ -21,19 +22,16 @@ from .inputs import Seed, SourceFeatures, check_poses, draw_rows, note_hands
 from .offload import Keep, Offload
 from .options import DEFAULT_STEPS, SamplingOptions
 from .output import PCDMsOutput
-from .pose.body_mask import body_mask
 from .pose.keypoints import Keypoints
 from .ranges import check_settings
 from .run_stages import Batch, Progress, report, run_stages
-from .speed import SpeedPreset, sampling_options
+from .speed import Fast, sampling_options
 from .torch_compile import Backend, compiled_denoisers
 
 if TYPE_CHECKING:
     from .encoders import GlobalEncoder, PatchImageEncoder
     from .models import InpaintingModel, PosePrior, RefiningModel
     from .vae import Autoencoder
-
-Fast = SpeedPreset | str | None
 
 
 class PCDMsPipeline:
@@ -126,19 +124,20 @@ class PCDMsPipeline:
 
         Pictures of another size than the preset's are fitted as the preset says.
         """
-        preset = self.preset
-        fitted, fit = images.fit(
-            images.as_picture(source).to(self.device), preset.height, preset.width, preset.fit
-        )
-        embeds, using = None, self.offload.using
+        frame = self.preset.height, self.preset.width, self.preset.fit
+        fitted, fit = images.fit(images.as_picture(source).to(self.device), *frame)
+
+        def encode(name: str, encoder: PatchImageEncoder | GlobalEncoder, what: str) -> Tensor:
+            with self.offload.using(name, encoder):
+                return check_finite(encoder(encoder.pixels(fitted).to(self.dtype)), what)
+
+        embeds = None
         if self.global_encoder is not None and self.prior is not None:
-            with using("global_encoder", self.global_encoder):
-                embeds = self.global_encoder(self.global_encoder.pixels(fitted).to(self.dtype))
-        with using("patch_encoder", self.patch_encoder):
-            tokens = self.patch_encoder(self.patch_encoder.pixels(fitted).to(self.dtype))
-        with using("autoencoder", self.autoencoder):
+            embeds = encode("global_encoder", self.global_encoder, inputs.SEEN_BY_GLOBAL)
+        tokens = encode("patch_encoder", self.patch_encoder, inputs.SEEN_BY_PATCHES)
+        with self.offload.using("autoencoder", self.autoencoder):
             canvas = self.autoencoder.encode(images.source_canvas(fitted).to(self.dtype))
-        return SourceFeatures(tokens, embeds, canvas, fit).finite()
+        return SourceFeatures(tokens, embeds, check_finite(canvas, "The source's latent"), fit)
 
     def predict_embedding(
         self,
@@ -146,40 +145,28 @@ class PCDMsPipeline:
         source_pose: Keypoints,
         target_pose: Keypoints,
         *,
-        seed: Seed,
-        steps: int = 20,
-        guidance_scale: float = 0.0,
-        batch_index: Sequence[int] | None = None,
+        steps: int = DEFAULT_STEPS,
         callback: Progress | None = None,
+        **sampling: Any,
     ) -> Tensor | None:
         """Stage 1: the target picture's embedding [B, E] in encoder space, B target poses.
 
-        Args:
-            guidance_scale: As published: 0, which means unguided here, as does 1.
+        Takes `seed`, `batch_index` and `guidance_scale` as `stages.predict_embedding` does.
 
         Returns:
             None for a preset without a prior.
         """
         if self.prior is None:
             return None
-        batch = len(target_pose)
-        embeds = features.expand(batch).image_embeds
+        embeds = features.expand(len(target_pose)).image_embeds
         if embeds is None:
             raise ValueError("These source features were made without the prior's image encoder.")
         check_settings(steps=steps)
+        poses = features.fitted(source_pose), features.fitted(target_pose)
+        sampling["callback"] = report(callback, "prior", max(steps, 2))  # so many does it take
+        sampling["denoiser"] = self.compiled.get("prior")
         with self.offload.using("prior", self.prior):
-            return stages.predict_embedding(
-                self.prior,
-                embeds,
-                features.fitted(source_pose),
-                features.fitted(target_pose),
-                seed=seed,
-                steps=steps,
-                guidance_scale=guidance_scale,
-                batch_index=batch_index,
-                callback=report(callback, "prior", max(steps, 2)),  # so many does the stage take
-                denoiser=self.compiled.get("prior"),
-            )
+            return stages.predict_embedding(self.prior, embeds, *poses, steps=steps, **sampling)
 
     def inpaint(
         self,
@@ -187,20 +174,12 @@ class PCDMsPipeline:
         source_pose: Keypoints,
         target_pose: Keypoints,
         target_embeds: Tensor | None,
-        *,
-        options: SamplingOptions | None = None,
-        fast: Fast = None,
         **sampling: Any,
     ) -> Tensor:
-        """Stage 2: coarse pictures [B, 3, H, W] in [-1, 1] at the preset's size.
-
-        Takes what `inpaint_latents` takes.
-        """
-        sampling |= {"options": options, "fast": fast}
-        latents = self.inpaint_latents(
-            features, source_pose, target_pose, target_embeds, **sampling
-        )
-        return self.decode_target(latents, options=options, fast=fast)
+        """Stage 2, see `inpaint_latents`: coarse pictures [B, 3, H, W] in [-1, 1]."""
+        poses = source_pose, target_pose
+        latents = self.inpaint_latents(features, *poses, target_embeds, **sampling)
+        return self.decode_target(latents, **{k: sampling.get(k) for k in ("options", "fast")})
 
     @torch.no_grad()
     def inpaint_latents(
@@ -209,11 +188,6 @@ class PCDMsPipeline:
         source_pose: Keypoints,
         target_pose: Keypoints,
         target_embeds: Tensor | None,
-        *,
-        seed: Seed,
-        batch_index: Sequence[int] | None = None,
-        callback: Progress | None = None,
-        options: SamplingOptions | None = None,
         **sampling: Any,
     ) -> Tensor:
         """Stage 2: latents of the canvas source|target [B, C, h, 2w].
@@ -221,55 +195,27 @@ class PCDMsPipeline:
         Args:
             target_embeds: [B, E] from `predict_embedding`, or of the true target picture; None for
                 a preset without a prior.
-            options: how to sample, or in its place arguments of `sampling_options`: `steps`,
-                `guidance_scale`, `guidance_rescale`, `fast`.
+            sampling: `seed`, `batch_index` and `callback` as in a call; and `options`, or in their
+                place what `speed.sampling_options` takes.
         """
-        model = self.inpainting
-        batch = len(target_pose)
-        features = features.expand(batch)
-        latents = features.canvas_latents
-        noise = draw_rows(latents.shape[1:], seed, batch, batch_index)[0].to(latents)
+        model, features = self.inpainting, features.expand(len(target_pose))
+        tokens, latents = features.patch_tokens, features.canvas_latents
+        poses = features.fitted(source_pose), features.fitted(target_pose)
         with self.offload.using("inpainting", model):
-            cond = stages.condition_inpainting(
-                model,
-                features.patch_tokens,
-                latents,
-                features.fitted(source_pose),
-                features.fitted(target_pose),
-                target_embeds,
-            )
-            options = options or sampling_options(**sampling)
-            return self._sample("inpainting", model, noise, cond, options, callback)
+            cond = stages.condition_inpainting(model, tokens, latents, *poses, target_embeds)
+            return self._sample("inpainting", model, cond, latents, **sampling)
 
     @torch.no_grad()
     def decode_target(
         self, latents: Tensor, *, options: SamplingOptions | None = None, fast: Fast = None
     ) -> Tensor:
         """Canvas latents [B, C, h, 2w] -> the target's pictures [B, 3, H, W] in [-1, 1]."""
-        options = options or sampling_options(fast)
+        half = (options or sampling_options(fast)).target_half_decode
+        # Else the whole canvas is decoded, because a decoder may look across the seam.
+        latents = images.right_half(latents) if half else latents
         with self.offload.using("autoencoder", self.autoencoder):
-            if options.target_half_decode:
-                return stages.decode(self.autoencoder, images.right_half(latents), "inpainting")
-            # The whole canvas is decoded, because a decoder may look across the seam.
-            return images.right_half(stages.decode(self.autoencoder, latents, "inpainting"))
-
-    def _sample(
-        self,
-        stage: str,
-        model: InpaintingModel | RefiningModel,
-        noise: Tensor,
-        cond: Conditioning,
-        options: SamplingOptions,
-        callback: Progress | None,
-        **start: Any,
-    ) -> Tensor:
-        loop = options.loop(self.preset)
-        steps = report(callback, stage, loop["steps"])
-        denoiser = self.compiled.get(stage)
-        latents = stages.run_latents(
-            model, cond, noise, denoiser=denoiser, callback=steps, **loop, **start
-        )
-        return check_finite(latents, f"The {stage} stage's latent")
+            pictures = stages.decode(self.autoencoder, latents, "inpainting")
+        return pictures if half else images.right_half(pictures)
 
     @torch.no_grad()
     def refine(
@@ -277,12 +223,8 @@ class PCDMsPipeline:
         features: SourceFeatures,
         coarse: Tensor | None = None,
         *,
-        seed: Seed,
         coarse_latents: Tensor | None = None,
         denoise: float | None = None,
-        batch_index: Sequence[int] | None = None,
-        callback: Progress | None = None,
-        options: SamplingOptions | None = None,
         **sampling: Any,
     ) -> Tensor:
         """Stage 3: refined pictures [B, 3, H, W] in [-1, 1] from coarse ones at the preset's size.
@@ -292,7 +234,8 @@ class PCDMsPipeline:
             coarse_latents: [B, C, h, w] in their place.
             denoise: None takes the preset's. Below 1 the coarse pictures are not drawn anew: noise
                 is put over them that only that share of the way takes away.
-            options: how to sample, as `inpaint_latents` takes it.
+            sampling: `seed`, `batch_index` and `callback` as in a call; and `options`, or in their
+                place what `speed.sampling_options` takes.
 
         Raises:
             ValueError: the preset has no refining model, or nothing coarse was given.
@@ -310,16 +253,37 @@ class PCDMsPipeline:
             pixels = coarse.clamp(-1, 1).to(self.device, self.dtype)
             with self.offload.using("autoencoder", self.autoencoder):
                 coarse_latents = self.autoencoder.encode(pixels)
-        batch = len(coarse_latents)
-        noise = draw_rows(coarse_latents.shape[1:], seed, batch, batch_index)[0].to(coarse_latents)
         denoise = self.preset.refining_denoise if denoise is None else denoise
-        options = options or sampling_options(**sampling)
+        loop = {"start": coarse_latents, "denoise": denoise}
         with self.offload.using("refining", model):
-            cond = model.condition(features.expand(batch).patch_tokens, coarse_latents)
-            start: dict[str, Any] = {"start": coarse_latents, "denoise": denoise}
-            latents = self._sample("refining", model, noise, cond, options, callback, **start)
+            tokens = features.expand(len(coarse_latents)).patch_tokens
+            cond = model.condition(tokens, coarse_latents)
+            latents = self._sample("refining", model, cond, coarse_latents, loop, **sampling)
         with self.offload.using("autoencoder", self.autoencoder):
             return stages.decode(self.autoencoder, latents, "refining")
+
+    def _sample(
+        self,
+        stage: str,
+        model: InpaintingModel | RefiningModel,
+        cond: Conditioning,
+        like: Tensor,
+        loop: Mapping[str, Any] | None = None,
+        *,
+        seed: Seed,
+        batch_index: Sequence[int] | None = None,
+        callback: Progress | None = None,
+        options: SamplingOptions | None = None,
+        **sampling: Any,
+    ) -> Tensor:
+        """Latents like `like` [B, C, h, w]."""
+        options = options or sampling_options(**sampling)
+        loop = {**options.loop(self.preset), **(loop or {})}
+        loop |= {"denoiser": self.compiled.get(stage)}
+        loop |= {"callback": report(callback, stage, loop["steps"])}
+        noise = draw_rows(like.shape[1:], seed, len(like), batch_index)[0].to(like)
+        latents = stages.run_latents(model, cond, noise, **loop)
+        return check_finite(latents, f"The {stage} stage's latent")
 
     def __call__(
         self,
@@ -378,10 +342,5 @@ class PCDMsPipeline:
         poses = features.fitted(source_pose), features.fitted(target_pose)
         batch = Batch(features, *poses, seed, batch_index)
         run: dict[str, Any] = {"refining": with_refining, "chunk": chunk, "callback": callback}
-        result = run_stages(self, batch, options, **run)
-        image, coarse, outline = result.image, result.coarse, batch.target_pose
-        if restore:
-            outline, image = target_pose, features.fit.undo(image)
-            coarse = None if coarse is None else features.fit.undo(coarse)
-        mask = body_mask(outline, *image.shape[-2:]).to(image.device)
-        return PCDMsOutput(image, coarse, result.embeds, mask, (note,) if note else ())
+        output = replace(run_stages(self, batch, options, **run), notes=(note,) if note else ())
+        return output.restored(features.fit, target_pose) if restore else output

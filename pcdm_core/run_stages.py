@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor
 from .images import right_half
 from .inputs import FittedPose, Seed, SourceFeatures
 from .options import DEFAULT_STEPS, SamplingOptions
+from .output import PCDMsOutput
+from .pose.body_mask import body_mask
 from .ranges import check_settings
 
 if TYPE_CHECKING:
@@ -62,21 +64,6 @@ class Hooks:
     after: Callable[[str, Tensor], Tensor] = lambda _, result: result
 
 
-@dataclass(frozen=True)
-class StageResults:
-    """What the stages give.
-
-    Attributes:
-        embeds: [B, E] of the prior; None without one.
-        coarse: pictures [B, 3, H, W] in [-1, 1]; None where latents were handed over.
-        image: the refined pictures, or the coarse ones where there is no refining.
-    """
-
-    embeds: Tensor | None
-    coarse: Tensor | None
-    image: Tensor
-
-
 def run_stages(
     pipeline: PCDMsPipeline,
     batch: Batch,
@@ -86,8 +73,8 @@ def run_stages(
     chunk: int = 16,
     callback: Progress | None = None,
     hooks: Hooks | None = None,
-) -> StageResults:
-    """Every stage over all chunks before the next one begins.
+) -> PCDMsOutput:
+    """Every stage over all chunks before the next one begins; pictures of the preset's size.
 
     Args:
         refining: False stops after stage 2, as a preset without stage 3 does.
@@ -108,19 +95,20 @@ def run_stages(
     ]
     poses = [(part.features, part.source_pose, part.target_pose) for part in parts]
 
-    embeds: list[Tensor | None] = [None] * len(parts)
+    embeds: list[Tensor] = []
     if pipeline.prior is not None:
         steps = options.steps or DEFAULT_STEPS
         with hooks.during("prior"):
-            for index, draw in enumerate(draws):
-                predicted = pipeline.predict_embedding(*poses[index], steps=steps, **draw)
-                embeds[index] = None if predicted is None else hooks.after("embeds", predicted)
+            for pose, draw in zip(poses, draws, strict=True):
+                predicted = pipeline.predict_embedding(*pose, steps=steps, **draw)
+                assert predicted is not None  # there is a prior
+                embeds.append(hooks.after("embeds", predicted))
 
     refining = refining and pipeline.refining is not None
     hands_over = refining and options.hand_over_latents
     stage2: list[Tensor] = []  # the coarse pictures, or what stage 3 takes in their place
     with hooks.during("inpainting"):
-        for pose, embed, draw in zip(poses, embeds, draws, strict=True):
+        for pose, embed, draw in zip(poses, embeds or repeat(None), draws, strict=False):
             latents = pipeline.inpaint_latents(*pose, embed, options=options, **draw)
             latents = hooks.after("latents", latents)
             if hands_over:
@@ -128,19 +116,21 @@ def run_stages(
             else:
                 coarse = pipeline.decode_target(latents, options=options)
                 stage2.append(hooks.after("coarse", coarse).to(home))
-    known = [embed for embed in embeds if embed is not None]
-    joined = torch.cat(known) if known else None
-    if not refining:
-        image = torch.cat(stage2)
-        return StageResults(joined, image, image)
-
-    key = "coarse_latents" if hands_over else "coarse"
-    images: list[Tensor] = []
-    with hooks.during("refining"):
-        for part, start, draw in zip(parts, stage2, draws, strict=True):
-            inputs: dict[str, Any] = {key: start.to(device), "options": options, **draw}
-            images.append(hooks.after("image", pipeline.refine(part.features, **inputs)).to(home))
-    return StageResults(joined, None if hands_over else torch.cat(stage2), torch.cat(images))
+    images = stage2
+    if refining:
+        key = "coarse_latents" if hands_over else "coarse"
+        images = []
+        with hooks.during("refining"):
+            for part, start, draw in zip(parts, stage2, draws, strict=True):
+                inputs: dict[str, Any] = {key: start.to(device), "options": options, **draw}
+                image = hooks.after("image", pipeline.refine(part.features, **inputs))
+                images.append(image.to(home))
+    return PCDMsOutput(
+        image=torch.cat(images),
+        coarse=None if hands_over else torch.cat(stage2),
+        target_embeds=torch.cat(embeds) if embeds else None,
+        mask=body_mask(batch.target_pose, *batch.target_pose.frame).to(home),
+    )
 
 
 def chunks_of(count: int, size: int) -> list[slice]:

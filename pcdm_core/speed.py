@@ -77,7 +77,11 @@ def add_fast_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--student", type=Path, help=about)
 
 
-def find_fast(fast: SpeedPreset | str | None) -> SpeedPreset:
+Fast = SpeedPreset | str | None
+"""A preset, or its name."""
+
+
+def find_fast(fast: Fast) -> SpeedPreset:
     """The preset of a name; None is `EXACT`, a preset is itself.
 
     Raises:
@@ -92,7 +96,7 @@ def find_fast(fast: SpeedPreset | str | None) -> SpeedPreset:
     return FAST_PRESETS[fast]
 
 
-def sampling_options(fast: SpeedPreset | str | None = None, **options: Any) -> SamplingOptions:
+def sampling_options(fast: Fast = None, **options: Any) -> SamplingOptions:
     """`SamplingOptions` of these fields, and above them what a preset or its name says.
 
     Raises:
