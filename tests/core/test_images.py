@@ -339,9 +339,9 @@ def test_a_fit_moves_pictures_and_poses_alike_and_is_undone(
     fitted, how = fit(picture, 96, 64, mode)
     moved = pose.moved(how.points)
 
-    def dot(shown: torch.Tensor) -> torch.Tensor:
-        rows, columns = torch.meshgrid(*map(torch.arange, shown.shape[-2:]), indexing="ij")
-        weight = (shown[0, 0] + 1).double()
+    def dot(image: torch.Tensor) -> torch.Tensor:
+        rows, columns = torch.meshgrid(*map(torch.arange, image.shape[-2:]), indexing="ij")
+        weight = (image[0, 0] + 1).double()
         places = torch.stack([columns + 0.5, rows + 0.5], -1).double()
         return (places * weight[..., None]).sum((0, 1)) / weight.sum()
 

@@ -251,12 +251,14 @@ def test_batches_that_do_not_fit_are_refused_with_both_numbers(pipeline: PCDMsPi
 
 
 def test_progress_is_told_stage_by_stage(pipeline: PCDMsPipeline):
-    seen: list[tuple[str, int, int]] = []
-    pipeline(
-        picture(), poses(1, 50), poses(1), seed=0, steps=2, callback=lambda *step: seen.append(step)
-    )
+    progress: list[tuple[str, int, int]] = []
+
+    def note(*step: Any) -> None:
+        progress.append(step)
+
+    pipeline(picture(), poses(1, 50), poses(1), seed=0, steps=2, callback=note)
     stages = ("prior", "inpainting", "refining")
-    assert seen == [(stage, step, 2) for stage in stages for step in (1, 2)]
+    assert progress == [(stage, step, 2) for stage in stages for step in (1, 2)]
 
 
 def test_a_prior_without_its_image_encoder_is_refused():

@@ -147,16 +147,16 @@ def test_a_run_has_as_many_steps_as_were_asked_for() -> None:
     """The library gives a trailing run of 499 or 998 steps one timestep more, before the first."""
     _, cond, noise = tiny("refining", 1)
     for steps in (498, 499, 998):
-        seen: list[int] = []
+        visits: list[int] = []
 
-        def zero(x_t: Any, timesteps: Any, cond: Any, seen: list[int] = seen) -> Any:
-            seen.append(int(timesteps[0]))
+        def zero(x_t: Any, timesteps: Any, cond: Any, visits: list[int] = visits) -> Any:
+            visits.append(int(timesteps[0]))
             return torch.zeros_like(x_t)
 
         scheduler = make_scheduler(ScheduleConfig(sampler="ddim_trailing"))
         sample(zero, scheduler, noise, cond, steps=steps)
-        assert (seen[0], len(seen), len(set(seen))) == (999, steps, steps)
-        assert min(seen) >= 0
+        assert (visits[0], len(visits), len(set(visits))) == (999, steps, steps)
+        assert min(visits) >= 0
 
 
 def test_many_steps_of_a_small_share_give_numbers() -> None:
@@ -164,8 +164,8 @@ def test_many_steps_of_a_small_share_give_numbers() -> None:
     _, cond, noise = tiny("refining", 1)
     scheduler = make_scheduler(ScheduleConfig(prediction_type="sample"))
     start = torch.ones_like(noise)
-    made = sample(lambda *_: start, scheduler, noise, cond, steps=700, denoise=0.05, start=start)
-    torch.testing.assert_close(made, start, rtol=0, atol=0.1)
+    result = sample(lambda *_: start, scheduler, noise, cond, steps=700, denoise=0.05, start=start)
+    torch.testing.assert_close(result, start, rtol=0, atol=0.1)
 
 
 @pytest.mark.parametrize("value", NO_COUNTS)

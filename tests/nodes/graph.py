@@ -51,17 +51,17 @@ class Graph:
 
     def pose(self, count: int = 1, first: int = 0) -> Any:
         """Different poses as the pack's own `Keypoints`."""
-        made = poses(count, first)
-        return self.host.pack("pcdm_core.pose.keypoints").Keypoints(made.xy, made.visible)
+        keypoints = poses(count, first)
+        return self.host.pack("pcdm_core.pose.keypoints").Keypoints(keypoints.xy, keypoints.visible)
 
     def load(self) -> dict[str, Any]:
         """All loaders' outputs by name."""
-        own = self.folder.name
-        inpainting, refining = f"{own}/inpainting.safetensors", f"{own}/refining.safetensors"
-        (prior,) = self.run("PCDMLoadPrior", weights=f"{own}/prior.safetensors")
+        folder = self.folder.name
+        inpainting, refining = f"{folder}/inpainting.safetensors", f"{folder}/refining.safetensors"
+        (prior,) = self.run("PCDMLoadPrior", weights=f"{folder}/prior.safetensors")
         encoders, vae = self.run(
             "PCDMLoadEncoders",
-            weights=f"{own}/patch_encoder.safetensors",
+            weights=f"{folder}/patch_encoder.safetensors",
             global_encoder="of the same set",
         )
         return {
@@ -85,7 +85,7 @@ def make_graph(host: Host) -> Graph:
 def embedding(graph: Graph, loaded: dict[str, Any], target: Any, **settings: Any) -> Any:
     """The prior's output for the standard source."""
     values = {"seed": 11, "steps": 4, "guidance_scale": 0.0, **settings}
-    (found,) = graph.run(
+    (predicted,) = graph.run(
         "PCDMPredictTargetEmbedding",
         prior=loaded["prior"],
         encoders=loaded["encoders"],
@@ -94,7 +94,7 @@ def embedding(graph: Graph, loaded: dict[str, Any], target: Any, **settings: Any
         target_pose=target,
         **values,
     )
-    return found
+    return predicted
 
 
 def inpainting_inputs(graph: Graph, loaded: dict[str, Any], target: Any) -> dict[str, Any]:

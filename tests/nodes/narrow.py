@@ -28,7 +28,7 @@ def facts() -> dict[str, float]:
     config = importlib.import_module(f"{PACK}.pcdm_core.config")
     mode = narrow_device.register()
     noise = torch.randn(2, 4, 6, 8, generator=torch.Generator().manual_seed(1))
-    found: dict[str, float] = {}
+    differences: dict[str, float] = {}
     for name in ("unipc", "ddim"):
         schedule = config.ScheduleConfig(sampler=name)
         sampler, sigmas = samplers.PublishedSampler(schedule), samplers.sigmas_of(schedule, 5)
@@ -36,6 +36,6 @@ def facts() -> dict[str, float]:
         expected = function(Half(), noise, sigmas, disable=True, **options)
         with mode:
             x, there = noise.to(narrow_device.NAME), sigmas.to(narrow_device.NAME)
-            made = function(Half(), x, there, disable=True, **options).cpu()
-        found[name] = float((made - expected).abs().max())
-    return found
+            result = function(Half(), x, there, disable=True, **options).cpu()
+        differences[name] = float((result - expected).abs().max())
+    return differences

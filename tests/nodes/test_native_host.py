@@ -27,8 +27,8 @@ def build_core(host: Host, config: Any, seed: int = 7) -> Any:
 
 def build_host_model(host: Host, core: Any, preset: str = "test") -> Any:
     native = host.pack("nodes.comfy_model")
-    chosen = host.pack("pcdm_core.presets").PRESETS[preset]
-    return native.make_model(core, chosen, dtype=torch.float32)
+    entry = host.pack("pcdm_core.presets").PRESETS[preset]
+    return native.make_model(core, entry, dtype=torch.float32)
 
 
 @torch.no_grad()
@@ -84,9 +84,9 @@ def test_a_preview_is_the_mean_colour_of_every_patch(host: Host) -> None:
     previewer = host.comfy("latent_preview").Latent2RGBPreviewer(
         formats.latent_rgb_factors, formats.latent_rgb_factors_bias
     )
-    shown = host.comfy("numpy").asarray(previewer.decode_latent_to_preview(latents))
+    preview = host.comfy("numpy").asarray(previewer.decode_latent_to_preview(latents))
     pixels = (expected[0].movedim(0, -1).clamp(-1, 1) + 1) * 127.5
-    assert float((torch.tensor(shown).float() - pixels).abs().max()) <= 1.0
+    assert float((torch.tensor(preview).float() - pixels).abs().max()) <= 1.0
     assert formats.latent_channels == 12
 
 
@@ -138,5 +138,5 @@ def test_the_core_keeps_what_conditions_and_gives_its_unet_away(host: Host) -> N
     model = build_host_model(host, core).model
     assert model.conditioner.module is core
     assert not list(core.unet.parameters())
-    kept = {name.split(".")[0] for name, _ in core.named_parameters()}
-    assert kept == {"image_projection", "pose_encoder"}
+    parts = {name.split(".")[0] for name, _ in core.named_parameters()}
+    assert parts == {"image_projection", "pose_encoder"}
