@@ -85,9 +85,10 @@ def run_pack(
     case = noise_case(pipeline.preset, poses)
     with clock.of("source"):
         features = pipeline.encode_source(case.source)
-    pose = case.source_pose, case.targets
-    rows = fit_rows(*pose, features.fit, sources=1, pictures=samples)
-    batch = Batch(features, rows.source_pose, rows.target_pose, SEED, rows.batch_index)
+    source_pose, targets, _, noises = fit_rows(
+        case.source_pose, case.targets, features.fit, sources=1, pictures=samples
+    )
+    batch = Batch(features, source_pose, targets, SEED, noises)
     run: dict[str, Any] = {"chunk": CHUNK, "callback": clock, "hooks": Hooks(during=clock.of)}
     result = run_stages(pipeline, batch, SamplingOptions(steps=steps).under(fast), **run)
     body_mask(batch.target_pose, *batch.target_pose.frame)

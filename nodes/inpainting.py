@@ -10,7 +10,6 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..pcdm_core.config import InpaintingConfig
-from ..pcdm_core.finite import check_finite
 from ..pcdm_core.images import Fit
 from ..pcdm_core.inputs import FittedPose, check_rows, fit_rows, note_hands
 from ..pcdm_core.pose.keypoints import Keypoints
@@ -64,30 +63,31 @@ def prepare(
     check_encoders(preset, encoders)
     check_embedding(preset, target_embedding, pictures)
     person = source_of(encoders, source, preset)
-    fit = person.fit
-    rows = fit_rows(source_pose, target_pose, fit, sources=len(source), pictures=pictures)
-    batch = len(rows.poses)
-    canvas = inner.process_latent_in(every(person.canvas_latents, rows.poses))
+    fitted_source, fitted_target, rows, noises = fit_rows(
+        source_pose, target_pose, person.fit, sources=len(source), pictures=pictures
+    )
+    batch = len(rows)
+    canvas = inner.process_latent_in(every(person.canvas_latents, rows))
     embeds = None if target_embedding is None else target_embedding.embeds
     if embeds is not None:
         check_rows("target embeddings", len(embeds), batch)
     core, device = inner.conditioner.load(), inner.conditioner.device
     cond = condition_inpainting(
         core,
-        every(person.tokens, rows.poses).to(device, torch.float32),
+        every(person.tokens, rows).to(device, torch.float32),
         canvas.to(device, torch.float32),
-        rows.source_pose,
-        rows.target_pose,
+        fitted_source,
+        fitted_target,
         None if embeds is None else embeds.to(device),
     )
     return StageInputs(
         conditioning_of(cond.expand(batch)),
         conditioning_of(core.unconditional(cond).expand(batch)),
-        latent_of(torch.zeros(batch, *canvas.shape[1:]), rows.batch_index),
-        fit,
-        every(person.picture, rows.poses),
-        target_pose.select(rows.poses),
-        rows.target_pose,
+        latent_of(torch.zeros(batch, *canvas.shape[1:]), noises),
+        person.fit,
+        every(person.picture, rows),
+        target_pose.select(rows),
+        fitted_target,
         note_hands(preset, preset.inpainting.draws_hands, source_pose, target_pose),
     )
 
@@ -223,7 +223,7 @@ class PCDMInpaintingSampler(io.ComfyNode):
             latent["samples"] = _start(encoders, inputs, start)
             latent["noise_mask"] = None if start is None else start.get("noise_mask")
         samples = run_sampler(model, inputs.positive, inputs.negative, latent, **sampling)
-        canvas = check_finite(encoders.vae.decode(samples), "The inpainting stage's picture")
+        canvas = encoders.vae.decode(samples)
         picture, area = sized(
             target_of(canvas),
             inputs.target_pose if restore_size else inputs.fitted_pose,

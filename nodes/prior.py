@@ -93,19 +93,20 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
     ) -> io.NodeOutput:
         check_encoders(prior.preset, encoders, latents=False)
         person = source_of(encoders, source, prior.preset)
-        fit = person.fit
-        rows = fit_rows(source_pose, target_pose, fit, sources=len(source), pictures=pictures)
-        embeds = every(person.embeds, rows.poses).expand(len(rows.poses), -1)
+        source_pose, target_pose, rows, noises = fit_rows(
+            source_pose, target_pose, person.fit, sources=len(source), pictures=pictures
+        )
+        embeds = every(person.embeds, rows).expand(len(rows), -1)
         module, device = prior.resident.load(), prior.resident.device
         predicted = predict_embedding(
             module,
             embeds.to(device, next(module.parameters()).dtype),
-            rows.source_pose,
-            rows.target_pose,
+            source_pose,
+            target_pose,
             seed=seed,
             steps=steps,
             guidance_scale=guidance_scale,
-            batch_index=rows.batch_index,
+            batch_index=noises,
             callback=_progress(steps),
         )
         result = predicted.float().to(comfy.model_management.intermediate_device())

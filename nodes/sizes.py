@@ -79,8 +79,7 @@ def sized(
     """Pictures [B, 3, h, w] at the size asked for, and the body's area [B, 1, H, W] in them.
 
     Args:
-        pose: the target poses in the frame of the source, or fitted, unless the size is restored;
-            without them the area is everything.
+        pose: the target poses, fitted unless the size is restored; None takes the whole area.
         how: the source came to the preset's size.
     """
     if restore_size:

@@ -22,12 +22,6 @@ from .finite import check_finite
 from .picture_files import MAX_PIXELS, open_picture
 from .ranges import COUNT, SIDE, check_settings
 
-__all__ = [
-    "CLIP_MEAN", "CLIP_STD", "Fit", "FitMode", "as_picture", "background_colour",
-    "encoder_pixels", "fit", "from_planes", "from_uint8", "known_mask", "load_picture",
-    "resize", "right_half", "save_picture", "source_canvas", "to_pil", "to_uint8",
-]  # fmt: skip
-
 # As published: DINOv2 gets CLIP's statistics too, not ImageNet's.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

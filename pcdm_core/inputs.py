@@ -106,23 +106,17 @@ def repeat_rows(poses: int, pictures: int) -> tuple[list[int], list[int]]:
     return rows, list(range(pictures)) * poses
 
 
-@dataclass(frozen=True)
-class PoseRows:
-    """The rows of a run that draws several pictures of each target pose."""
-
-    source_pose: FittedPose  # 1 or B rows
-    target_pose: FittedPose  # B rows
-    poses: list[int]  # [B], the target pose of each row
-    batch_index: list[int]  # [B]
-
-
 def fit_rows(
     source_pose: Keypoints, target_pose: Keypoints, fit: Fit, *, sources: int, pictures: int
-) -> PoseRows:
+) -> tuple[FittedPose, FittedPose, list[int], list[int]]:
     """Check poses of the source picture, and fit them once for `pictures` rows of each.
 
     Args:
         fit: of the source picture, of which there are `sources`.
+
+    Returns:
+        Source poses (1 or B rows), target poses [B], the target pose that each row shows, and the
+        rows' `batch_index`.
 
     Raises:
         ValueError: batches that do not fit, or a pose without a visible joint in the picture.
@@ -132,7 +126,7 @@ def fit_rows(
     poses, batch_index = repeat_rows(len(target_pose), pictures)
     source, target = fitted_pose(source_pose, fit), fitted_pose(target_pose, fit)
     source = source if len(source) == 1 else source.select(poses)
-    return PoseRows(source, target.select(poses), poses, batch_index)
+    return source, target.select(poses), poses, batch_index
 
 
 def check_rows(what: str, rows: int, poses: int) -> None:

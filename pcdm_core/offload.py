@@ -80,7 +80,7 @@ class Offload:
                 table[key] = tensor
 
 
-Residence = Offload  # the name before 0.1.0
+Residence = Offload  # the old name, for one release
 
 
 def add_memory_options(parser: argparse.ArgumentParser) -> None:

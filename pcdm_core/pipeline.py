@@ -25,6 +25,7 @@ from .output import PCDMsOutput
 from .pose.keypoints import Keypoints
 from .ranges import check_settings
 from .run_stages import Batch, Progress, report, run_stages
+from .schedules import check_steps, make_scheduler
 from .speed import Fast, sampling_options
 from .torch_compile import Backend, compiled_denoisers
 
@@ -335,7 +336,8 @@ class PCDMsPipeline:
             fast, steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale
         )
         models = (self.prior, self.inpainting, self.refining if with_refining else None)
-        stages.check_steps_of(models, options.steps or DEFAULT_STEPS)
+        for schedule in (model.config.schedule for model in models if model is not None):
+            check_steps(make_scheduler(schedule), options.steps or DEFAULT_STEPS)
         check_poses(source_pose, target_pose)
         note = note_hands(self.preset, self.inpainting.config.draws_hands, source_pose, target_pose)
         features = self.encode_source(source) if isinstance(source, Tensor) else source

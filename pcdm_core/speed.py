@@ -105,4 +105,4 @@ def sampling_options(fast: Fast = None, **options: Any) -> SamplingOptions:
     return SamplingOptions(**options).under(find_fast(fast))
 
 
-FastPreset = SpeedPreset  # the name before 0.1.0
+FastPreset = SpeedPreset  # the old name, for one release

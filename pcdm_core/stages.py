@@ -6,7 +6,7 @@ calls them one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -23,19 +23,6 @@ from .torch_compile import CompiledDenoiser
 if TYPE_CHECKING:
     from .models import InpaintingModel, PosePrior, RefiningModel
     from .vae import Autoencoder
-
-
-def check_steps_of(
-    models: Iterable[PosePrior | InpaintingModel | RefiningModel | None], steps: int
-) -> None:
-    """Refuse, before a run begins, more steps than one of its stages can take.
-
-    Raises:
-        ValueError: see `check_steps`.
-    """
-    for model in models:
-        if model is not None:
-            check_steps(make_scheduler(model.config.schedule), steps)
 
 
 def decode(autoencoder: Autoencoder, latents: Tensor, stage: str) -> Tensor:
