@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 
-from pcdm_core.cli import pick_device, run
+from pcdm_core.cli import run
 from pcdm_core.files import write_text
+from pcdm_core.offload import pick_device
 from pcdm_core.ranges import COUNT
 from pcdm_core.speed import FAST_PRESETS, STUDENT
 

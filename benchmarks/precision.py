@@ -24,10 +24,11 @@ import torch
 from torch import Tensor
 
 from pcdm_core import images
-from pcdm_core.cli import pick_device, run
+from pcdm_core.cli import run
 from pcdm_core.config import Preset
 from pcdm_core.demo import EXAMPLES
 from pcdm_core.files import write_text
+from pcdm_core.offload import pick_device
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.keypoints import Keypoints

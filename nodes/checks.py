@@ -15,18 +15,19 @@ def check_encoders(preset: Preset, encoders: LoadedEncoders, latents: bool = Tru
     Args:
         latents: False for a model that sees none.
     """
-    own, other = encoders.preset, preset
-    if own.name != other.name and (
-        own.patch_encoder != other.patch_encoder or own.autoencoder != other.autoencoder
+    encoder_preset = encoders.preset
+    if encoder_preset.name != preset.name and (
+        encoder_preset.patch_encoder != preset.patch_encoder
+        or encoder_preset.autoencoder != preset.autoencoder
     ):
         raise ValueError(
-            f"The model is of the {preset.name} preset, the encoders of the {own.name} preset. "
-            f"Load both of one preset."
+            f"The model is of the {preset.name} preset, the encoders of the "
+            f"{encoder_preset.name} preset. Load both of one preset."
         )
-    if latents and own.autoencoder != other.autoencoder:
+    if latents and encoder_preset.autoencoder != preset.autoencoder:
         codes = [
             f"{code.kind}, {code.latent_channels} channels, 1/{code.downscale} of the size"
-            for code in (other.autoencoder, own.autoencoder)
+            for code in (preset.autoencoder, encoder_preset.autoencoder)
         ]
         raise ValueError(
             f"The model was trained on latents of another autoencoder ({codes[0]}) than that of "
@@ -48,13 +49,13 @@ def check_global_encoder(preset: Preset, config: GlobalEncoderConfig) -> None:
 
 def check_vae(preset: Preset, vae: Any) -> None:
     """Refuse an autoencoder whose latents have another number of channels."""
-    wanted = preset.autoencoder.latent_channels
-    found = getattr(vae, "latent_channels", wanted)
-    if found != wanted:
+    channels = preset.autoencoder.latent_channels
+    vae_channels = getattr(vae, "latent_channels", channels)
+    if vae_channels != channels:
         raise ValueError(
-            f"The VAE has latents of {found} channels, the encoders' {preset.name} preset has "
-            f"{wanted}. Connect a VAE of Stable Diffusion 1 or 2 to the published presets, and "
-            f"none to the shipped set."
+            f"The VAE has latents of {vae_channels} channels, the encoders' {preset.name} preset "
+            f"has {channels}. Connect a VAE of Stable Diffusion 1 or 2 to the published presets, "
+            f"and none to the shipped set."
         )
 
 

@@ -25,15 +25,15 @@ CATEGORY = "PCDM/loaders"
 
 
 def _weights_input(component: Component, tooltip: str) -> io.Combo.Input:
-    told, offered = "", weights.choices(component)
+    advice, offered = "", weights.choices(component)
     if weights.SHIPPED_STUDENT in offered:
-        told = " That for 4 steps is faster: set steps to 4 in its sampler, guidance_scale to 1."
+        advice = " That for 4 steps is faster: set steps to 4 in its sampler, guidance_scale to 1."
     return io.Combo.Input(
         "weights",
         options=offered,
         default=weights.SHIPPED,
         tooltip=f"{tooltip} Files are looked for in models/pcdm; the shipped set needs no download "
-        f"and knows rendered people only.{told}",
+        f"and knows rendered people only.{advice}",
     )
 
 
@@ -202,9 +202,9 @@ class PCDMLoadEncoders(io.ComfyNode):
         general_path = None if clip_vision is not None else _global_path(global_encoder, path)
         patch, preset = _patch_encoder(dinov2, path)
         general = _global_encoder(clip_vision, general_path, preset)
-        own = _own_autoencoder(path, preset)
-        preset = _with_autoencoder(preset, own)
-        vae = _load_vae(path, preset, own) if autoencoder is None else autoencoder
+        code = _own_autoencoder(path, preset)
+        preset = _with_autoencoder(preset, code)
+        vae = _load_vae(path, preset, code) if autoencoder is None else autoencoder
         check_vae(preset, vae)
         return io.NodeOutput(LoadedEncoders(preset, patch, general, vae), vae)
 
@@ -222,11 +222,11 @@ def _load_unet(choice: str, component: Any) -> Any:
     core: Any = load_model(path, stage=component)
     preset = _preset(component, core, path)
     core = weights.as_chosen(core, choice, component)
-    own = _own_autoencoder(path, preset)
+    code = _own_autoencoder(path, preset)
     # Here, because a node's description must not need the host's network classes.
     from .comfy_model import make_model
 
-    preset = _with_autoencoder(preset, own)
+    preset = _with_autoencoder(preset, code)
     channels = core.config.latent_channels
     if channels != preset.autoencoder.latent_channels:
         raise CheckpointError(
@@ -234,7 +234,7 @@ def _load_unet(choice: str, component: Any) -> Any:
             f"folder makes {preset.autoencoder.latent_channels}. Put the autoencoder.safetensors "
             f"of the same set of weights beside it."
         )
-    return make_model(core, preset, own)
+    return make_model(core, preset, code)
 
 
 def _own_autoencoder(path: Path | None, preset: Preset) -> Any:
@@ -246,15 +246,15 @@ def _own_autoencoder(path: Path | None, preset: Preset) -> Any:
     return None if loaded is None or loaded.config.kind == "kl" else loaded
 
 
-def _with_autoencoder(preset: Preset, own: Any) -> Preset:
+def _with_autoencoder(preset: Preset, code: Any) -> Preset:
     """The preset with the autoencoder that its weights were trained with, where that is known."""
-    return preset if own is None else replace(preset, autoencoder=own.config)
+    return preset if code is None else replace(preset, autoencoder=code.config)
 
 
 def _patch_encoder(dinov2: Any, path: Path | None) -> tuple[Encoder, Preset]:
     if path is None:
-        held = host_patch_encoder(dinov2)
-        return held, next(p for p in PRESETS.values() if p.patch_encoder == held.config)
+        encoder = host_patch_encoder(dinov2)
+        return encoder, next(p for p in PRESETS.values() if p.patch_encoder == encoder.config)
     loaded = load_model(path, stage="patch_encoder")
     return OwnEncoder(loaded), _preset("patch_encoder", loaded, path)
 
@@ -267,9 +267,9 @@ def _global_path(choice: str, patch_encoder: Path | None) -> Path | None:
 
 def _global_encoder(clip_vision: Any, path: Path | None, preset: Preset) -> Encoder | None:
     if clip_vision is not None:
-        held = host_global_encoder(clip_vision)
-        check_global_encoder(preset, held.config)
-        return held
+        encoder = host_global_encoder(clip_vision)
+        check_global_encoder(preset, encoder.config)
+        return encoder
     if path is None:
         return None
     loaded = load_model(path, stage="global_encoder")
@@ -277,9 +277,9 @@ def _global_encoder(clip_vision: Any, path: Path | None, preset: Preset) -> Enco
     return OwnEncoder(loaded)
 
 
-def _load_vae(patch_encoder: Path | None, preset: Preset, own: Any = None) -> Any:
-    if own is not None:
-        return PatchVAE(own.float())
+def _load_vae(patch_encoder: Path | None, preset: Preset, code: Any = None) -> Any:
+    if code is not None:
+        return PatchVAE(code.float())
     if patch_encoder is None:
         raise CheckpointError(
             "With dinov2 connected a VAE has to be connected to the input autoencoder too: Load "

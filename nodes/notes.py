@@ -37,14 +37,14 @@ def note_pictures(node: type[io.ComfyNode], pictures: int, batch: int) -> str:
 def _pictures_before(node: type[io.ComfyNode]) -> list[Any]:
     """`pictures` of the nearest inpainting stages along the links before the input `coarse`."""
     prompt = getattr(node.hidden, "prompt", None) or {}
-    own = prompt.get(str(getattr(node.hidden, "unique_id", None)), {})
-    links, seen, values = [own.get("inputs", {}).get("coarse")], set[str](), list[Any]()
+    entry = prompt.get(str(getattr(node.hidden, "unique_id", None)), {})
+    links, visited, values = [entry.get("inputs", {}).get("coarse")], set[str](), list[Any]()
     while links:
         link = links.pop()
         number = link[0] if isinstance(link, list) and len(link) == 2 else None
-        if not isinstance(number, str) or number in seen or number not in prompt:
+        if not isinstance(number, str) or number in visited or number not in prompt:
             continue
-        seen.add(number)
+        visited.add(number)
         inputs = prompt[number].get("inputs", {})
         if prompt[number].get("class_type") in _INPAINTING:
             values.append(inputs.get("pictures"))

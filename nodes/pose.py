@@ -162,11 +162,11 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
 
 
 def _one_source(keypoints: Any, text: str, file: str) -> Any:
-    given = [keypoints is not None, bool(text), file != NO_FILE]
-    if sum(given) != 1:
-        found = "none of them is" if not any(given) else "several are"
+    sources = [keypoints is not None, bool(text), file != NO_FILE]
+    if sum(sources) != 1:
+        fault = "none of them is" if not any(sources) else "several are"
         raise PoseError(
-            f"A pose comes from keypoints, from text or from a file, and {found} given. "
+            f"A pose comes from keypoints, from text or from a file, and {fault} given. "
             f"Connect, paste or choose exactly one."
         )
     if file != NO_FILE:
@@ -222,8 +222,8 @@ class PCDMRenderPose(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, pose: Keypoints, height: int, width: int, draw_hands: bool) -> io.NodeOutput:
-        drawn = image_of(render_pose(pose, height, width, draw_hands))
-        return io.NodeOutput(drawn, mask_of(body_mask(pose, height, width)))
+        skeleton = image_of(render_pose(pose, height, width, draw_hands))
+        return io.NodeOutput(skeleton, mask_of(body_mask(pose, height, width)))
 
 
 class PCDMExamplePerson(io.ComfyNode):

@@ -95,13 +95,13 @@ class PCDMPoseEditor(io.ComfyNode):
             pose = inside(start)
         else:
             pose = read_edited(pose_json, height, width)
-        shown: dict[str, Any] = {"pose": [to_edited(pose, height, width)], "text": [pose_json]}
+        ui: dict[str, Any] = {"pose": [to_edited(pose, height, width)], "text": [pose_json]}
         if start is not None:
-            shown["start_pose"] = [to_edited(start, height, width)]
+            ui["start_pose"] = [to_edited(start, height, width)]
         if underlay is not None:
-            shown["underlay"] = [save_underlay(underlay)]
+            ui["underlay"] = [save_underlay(underlay)]
         skeleton = image_of(render_pose(pose, height, width))
-        return io.NodeOutput(pose, skeleton, ui={f"pcdm_{key}": v for key, v in shown.items()})
+        return io.NodeOutput(pose, skeleton, ui={f"pcdm_{key}": v for key, v in ui.items()})
 
     @classmethod
     def validate_inputs(cls, pose_json: str | None = None) -> bool | str:

@@ -82,28 +82,28 @@ class PCDMPoseFromImage(io.ComfyNode):
     ) -> io.NodeOutput:
         poses, previews, reports = [], [], []
         for number, picture in enumerate(picture_of(image).split(1)):
-            where = f"picture {number + 1}: " if len(image) > 1 else ""
-            chosen, report = _find(picture, DETECTORS[detector], person, where)
-            previews.append(overlay(picture, [chosen]))
-            reports.append(where + report)
+            prefix = f"picture {number + 1}: " if len(image) > 1 else ""
+            pose, report = _find(picture, DETECTORS[detector], person, prefix)
+            previews.append(overlay(picture, [pose]))
+            reports.append(prefix + report)
             size = tuple(picture.shape[-2:])
             frame = size if fit_to is None else tuple(fit_to.shape[1:3])
-            poses.append(fit_pose(chosen, size, frame))
+            poses.append(fit_pose(pose, size, frame))
         report = "\n".join(reports)
         logging.getLogger(__name__).info("PCDM Pose from Image: %s", report)
         pose, preview = Keypoints.cat(poses), image_of(torch.cat(previews))
         return io.NodeOutput(pose, preview, report, ui=show(cls, report))
 
 
-def _find(picture: Tensor, detector: Any, person: int, where: str) -> tuple[Keypoints, str]:
-    """The chosen person of one picture, and who is in it."""
+def _find(picture: Tensor, detector: Any, person: int, prefix: str) -> tuple[Keypoints, str]:
+    """One person of a picture, and who is in it."""
     try:
         people = detect_people(picture, detector)
     except DetectionError as error:
-        raise type(error)(f"{where}{error}") from error
+        raise type(error)(f"{prefix}{error}") from error
     report = describe_people(people)
     if person >= len(people):
-        raise DetectionError(f"{where}person {person} was asked for; there is {report}")
+        raise DetectionError(f"{prefix}person {person} was asked for; there is {report}")
     return people[person], report
 
 
@@ -177,7 +177,7 @@ class PCDMRetargetPose(io.ComfyNode):
         pose, report = target_pose, "The poses are as they were: retargeting is off."
         if enabled:
             size = tuple(picture.shape[-2:])
-            made = retarget(
+            result = retarget(
                 target_pose,
                 source_pose,
                 size,
@@ -185,7 +185,7 @@ class PCDMRetargetPose(io.ComfyNode):
                 one_body=one_body,
                 keep_legs=keep_legs,
             )
-            pose, report = made.pose, made.report
+            pose, report = result.pose, result.report
         ghost = source_pose.select(0)
         preview = image_of(overlays(picture, pose, ghost))
         return io.NodeOutput(pose, preview, report, ui=show(cls, report))

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 FILE = Path(__file__).resolve().parents[1] / "requirements.txt"
-OF_MODELS = {"diffusers", "transformers", "safetensors", "einops", "pillow"}
+OF_MODELS = {"diffusers", "transformers", "safetensors", "pillow"}
 """What every model needs; other packages of the file belong to nodes that name them themselves."""
 
 

@@ -41,8 +41,8 @@ class PatchVAE:
         height, width = (side // ratio * ratio for side in pixels.shape[1:3])
         if not height or not width:
             raise ValueError(f"The picture is smaller than {ratio}x{ratio}; give a larger one.")
-        top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
-        inner = picture_of(pixels)[..., top : top + height, left : left + width]
+        y, x = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
+        inner = picture_of(pixels)[..., y : y + height, x : x + width]
         latents = self.resident.load().encode(inner.to(self.device))
         return (latents / self.config.scaling_factor).cpu()
 

@@ -14,11 +14,10 @@ import comfy.model_management
 import torch
 from torch import Tensor, nn
 
-from ..pcdm_core.checkpoints import CheckpointError
-from ..pcdm_core.checkpoints.detect import facts_of, recognise
+from ..pcdm_core.checkpoints import CheckpointError, Component
+from ..pcdm_core.checkpoints.detect import preset_config, recognise
 from ..pcdm_core.config import GlobalEncoderConfig, PatchEncoderConfig
 from ..pcdm_core.encoder_inputs import resample_positions, square_pixels
-from ..pcdm_core.presets import PRESETS
 from .managed import Resident, resident_dtype
 
 Encoder = Callable[[Tensor], Tensor]
@@ -88,22 +87,20 @@ def host_global_encoder(clip: Any) -> HostGlobalEncoder:
     )
 
 
-def _config_of(clip: Any, component: str, socket: str, wanted: str) -> Any:
+def _config_of(clip: Any, component: Component, socket: str, expected: str) -> Any:
     tensors = clip.model.state_dict()
     try:
         signature, facts = recognise(tensors, f"The CLIP_VISION at {socket}")
     except CheckpointError:
-        found = "another model"
+        content = "another model"
     else:
-        configs = [getattr(preset, component) for preset in PRESETS.values()]
-        if signature.component == component:
-            for config in configs:
-                if config is not None and facts_of(config) == facts:
-                    return config
+        config = preset_config(component, facts) if signature.component == component else None
+        if config is not None:
+            return config
         kind = {"patch_encoder": "a DINOv2", "global_encoder": "a CLIP"}
-        width = f" of width {facts['hidden']}" if "hidden" in facts else ""
-        found = f"{kind.get(signature.component, 'another model')}{width}"
+        width = f" of width {facts['hidden_size']}" if "hidden_size" in facts else ""
+        content = f"{kind.get(signature.component, 'another model')}{width}"
     raise CheckpointError(
-        f"The CLIP_VISION at {socket} holds {found}, but the published presets need {wanted} "
+        f"The CLIP_VISION at {socket} holds {content}, but the published presets need {expected} "
         f"there. Choose that file in Load CLIP Vision."
     )

@@ -30,10 +30,10 @@ _PART = re.compile(r"-\d{5}-of-\d{5}(?=\.safetensors$)")
 
 def register_folder() -> None:
     """Let ComfyUI know `models/pcdm`, beside what the user's own configuration says of it."""
-    known = folder_paths.folder_names_and_paths
-    own = os.path.join(folder_paths.models_dir, FOLDER)
-    paths, extensions = known.get(FOLDER, ([own], set()))
-    known[FOLDER] = (paths, set(extensions) | folder_paths.supported_pt_extensions)
+    folders = folder_paths.folder_names_and_paths
+    default = os.path.join(folder_paths.models_dir, FOLDER)
+    paths, extensions = folders.get(FOLDER, ([default], set()))
+    folders[FOLDER] = (paths, set(extensions) | folder_paths.supported_pt_extensions)
 
 
 def choices(component: Component) -> list[str]:
@@ -81,13 +81,13 @@ def as_chosen(model: Any, choice: str, component: Component) -> Any:
     return model if folder is None else apply_student({component: model}, folder)[component]
 
 
-def check_choices(chosen: Mapping[Component, str | None]) -> str | bool:
+def check_choices(selection: Mapping[Component, str | None]) -> str | bool:
     """For `validate_inputs`: True, or the sentence that says which file is missing.
 
     None is a choice that comes by a link, which is not there yet.
     """
     try:
-        for component, choice in chosen.items():
+        for component, choice in selection.items():
             own_set = component == "global_encoder" and choice == SAME_SET
             if choice is not None and not own_set:
                 path_of(choice, component)
@@ -103,5 +103,5 @@ def exists(path: Path) -> bool:
 
 def sibling(path: Path, component: Component) -> Path | None:
     """The component's file in the same folder, if it is there."""
-    found = path.with_name(f"{component}.safetensors")
-    return found if exists(found) else None
+    file = path.with_name(f"{component}.safetensors")
+    return file if exists(file) else None

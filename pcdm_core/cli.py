@@ -5,25 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .files import check_name, distinct_names, print_any_name
-from .offload import add_memory_options
+from .offload import add_memory_options, pick_device
+from .options import DEFAULT_STEPS
 from .picture_files import add_picture_options
 from .ranges import COUNT, GUIDANCE_SCALE, NUMBER, PICTURES, SEED, STEPS, parse_size
-from .speed import add_fast_options, find_fast
+from .speed import STUDENT, add_fast_options, find_fast
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
-    from torch import Tensor
-
-    from .checkpoints import Summary
     from .pipeline import PCDMsPipeline
-    from .pose.keypoints import Keypoints
+    from .run_stages import Progress
 
-DEFAULT_STEPS = 20
 MOVED = {"evaluate": "measure", "run-benchmark": "run-benchmark"}  # out of this package
 COARSE = "_coarse.png"  # ends the name of stage 2's picture
 DEFAULT_POSE_SIZE = (512, 512)  # height and width, where a pose says neither
@@ -40,20 +37,18 @@ def run(command: Callable[[], None], program: str) -> int:
     from .checkpoints import CheckpointError
 
     print_any_name()
+    status = 2
     try:
         command()
+        return 0
     except (CheckpointError, ValueError, FloatingPointError, OSError, ImportError) as error:
-        return _fail(program, str(error))
+        sentence = str(error)
     except RuntimeError as error:
         if "out of memory" not in str(error).lower():
             raise
-        return _fail(program, "the device ran out of memory. Give fewer poses at once, or cpu.")
+        sentence = "the device ran out of memory. Give fewer poses at once, or cpu."
     except KeyboardInterrupt:
-        return _fail(program, "stopped.", 130)
-    return 0
-
-
-def _fail(program: str, sentence: str, status: int = 2) -> int:
+        status, sentence = 130, "stopped."
     print(f"{program}: {sentence}", file=sys.stderr)
     return status
 
@@ -99,9 +94,9 @@ def build_parser() -> argparse.ArgumentParser:
     generate.set_defaults(command=generate_pictures)
 
     convert = commands.add_parser("convert", help="published weights (.pt) to safetensors")
-    convert.add_argument("input", type=Path)
+    convert.add_argument("file", type=Path, metavar="input")
     convert.add_argument("output", type=Path)
-    convert.set_defaults(command=convert_weights)
+    convert.set_defaults(command=describe_weights)
 
     pose = commands.add_parser("pose", help="read a pose from anything; say and convert it")
     pose.add_argument(
@@ -120,11 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="what the number counts (default: the file's order)",
     )
     pose.add_argument("--frame", type=_frame, help="of several frames this one: number or name")
-    pose.add_argument(
-        "--size",
-        type=parse_size,
-        help="HEIGHTxWIDTH of the picture, for pixels in files without it",
-    )
+    pose.add_argument("--size", type=parse_size, help="HEIGHTxWIDTH, for pixels without a size")
     pose.add_argument(
         "--units",
         choices=("auto", "pixels", "fractions", "signed"),
@@ -146,7 +137,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     inspect = commands.add_parser("inspect", help="say what a weights file is")
     inspect.add_argument("file", type=Path)
-    inspect.set_defaults(command=inspect_weights)
+    inspect.set_defaults(command=describe_weights, output=None)
     return parser
 
 
@@ -185,11 +176,13 @@ def generate_pictures(options: argparse.Namespace) -> None:
     """`pcdm generate`: everything is read and checked before anything is written."""
     from .images import load_picture, save_picture
     from .inputs import repeat_rows
+    from .pose.source_and_targets import read_source_and_targets
 
     if options.save_coarse and not options.no_refining:
         find_fast(options.fast).check_coarse()
     source = load_picture(options.image, max_pixels=options.max_pixels)
-    poses = load_poses(source, options.source_pose, options.pose)
+    poses = read_source_and_targets(options.source_pose, options.pose, *source.shape[-2:])
+    print_notes(poses.notes)
     rows, noises = repeat_rows(len(poses.names), options.pictures)
     names = [
         poses.names[row] + (f"_picture{noise + 1}" if options.pictures > 1 else "")
@@ -197,7 +190,7 @@ def generate_pictures(options: argparse.Namespace) -> None:
     ]
     outputs = output_files(options.output, options.image, names)
     pipeline = load_pipeline(options)
-    with StageBars() as bars:
+    with stage_bars() as bars:
         result = pipeline(
             source,
             poses.source,
@@ -212,13 +205,18 @@ def generate_pictures(options: argparse.Namespace) -> None:
             chunk=options.chunk,
             fast=options.fast,
         )
-    for note in result.notes:
-        print(f"Note: {note}", file=sys.stderr)
+    print_notes(result.notes)
     for row, path in enumerate(outputs):
         print(save_picture(result.image[row], path))
         if result.coarse is not None and options.save_coarse:
             coarse = path.with_name(path.stem + COARSE)
             print(save_picture(result.coarse[row], coarse))
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Sentences that a user should read, on standard error."""
+    for note in notes:
+        print(f"Note: {note}", file=sys.stderr)
 
 
 def convert_pose(options: argparse.Namespace) -> None:
@@ -238,15 +236,15 @@ def convert_pose(options: argparse.Namespace) -> None:
         max_pixels=options.max_pixels,
     )
     print(reading.report)
-    known = next((size for size in reading.sizes if size is not None), None)
-    if known is None:
-        known = DEFAULT_POSE_SIZE
+    size = next((size for size in reading.sizes if size is not None), None)
+    if size is None:
+        size = DEFAULT_POSE_SIZE
         if options.json or options.render:
-            print(f"Guessed: a picture of {known[0]}x{known[1]}; give --size for another.")
+            print(f"Guessed: a picture of {size[0]}x{size[1]}; give --size for another.")
     if options.json:
-        print(write_openpose(reading.keypoints, options.json, *known))
+        print(write_openpose(reading.keypoints, options.json, *size))
     if options.render:
-        pictures = render_pose(reading.keypoints, *known)
+        pictures = render_pose(reading.keypoints, *size)
         for row, picture in enumerate(pictures):
             name = options.render.with_suffix(".png")
             if len(pictures) > 1:
@@ -254,24 +252,12 @@ def convert_pose(options: argparse.Namespace) -> None:
             print(save_picture(picture, name))
 
 
-def convert_weights(options: argparse.Namespace) -> None:
-    """`pcdm convert`."""
-    from .checkpoints import convert
-
-    describe(convert(options.input, options.output))
-
-
-def inspect_weights(options: argparse.Namespace) -> None:
-    """`pcdm inspect`."""
-    from .checkpoints import inspect
-
-    describe(inspect(options.file))
-
-
-def describe(summary: Summary) -> None:
-    """Print what a weights file is, a line a fact."""
+def describe_weights(options: argparse.Namespace) -> None:
+    """`pcdm convert` and `pcdm inspect`: what a weights file is, a line a fact."""
+    from .checkpoints import convert, inspect
     from .config import config_to_dict
 
+    summary = convert(options.file, options.output) if options.output else inspect(options.file)
     config = "unknown" if summary.config is None else json.dumps(config_to_dict(summary.config))
     facts = {
         "file": f"{summary.path} ({summary.container})",
@@ -290,7 +276,6 @@ def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
     """The pipeline of `--weights` on `--device` in `--dtype`."""
     import torch
 
-    from .checkpoints.components import chosen_student
     from .pipeline import PCDMsPipeline
 
     return PCDMsPipeline.from_folder(
@@ -298,73 +283,11 @@ def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
         device=pick_device(options.device),
         dtype=getattr(torch, options.dtype),
         with_refining=not getattr(options, "no_refining", False),
-        student=chosen_student(options.weights, options.student, options.fast),
+        student=options.student or options.fast == STUDENT,
         keep=options.keep,
         tiled=options.tiled,
         compile=options.compile,
     )
-
-
-def pick_device(name: str | None) -> str:
-    """A device that exists; None takes a GPU if there is one.
-
-    Raises:
-        ValueError: torch does not know the device or cannot use it.
-    """
-    import torch
-
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"--device {name}: not usable here ({reason}). Try cpu.") from error
-    return name
-
-
-class Poses(NamedTuple):
-    """What a run's pose files hold, normalised to the source picture."""
-
-    source: Keypoints  # one row
-    targets: Keypoints  # one row a target
-    names: list[str]  # one a target
-
-
-def load_poses(source: Tensor, source_path: Path, target_paths: Sequence[Path]) -> Poses:
-    """Read pose files; one with several frames gives several targets.
-
-    The frame of a pose file is fitted into the source's as a whole, so that bodies keep their
-    proportions where the two have different shapes.
-
-    Raises:
-        ValueError: a file is no pose, or the source's has several frames.
-    """
-    from .images import Fit
-    from .pose.formats import read_pose_with_report
-    from .pose.keypoints import Keypoints
-
-    height, width = source.shape[-2:]
-
-    def rows(path: Path) -> list[Keypoints]:
-        reading = read_pose_with_report(path, size=(height, width))
-        for guess in reading.report.guessed:
-            print(f"Note: {path}: guessed: {guess}", file=sys.stderr)
-        sizes = [size or (height, width) for size in reading.sizes]
-        fits = [Fit.of(*size, height, width, "pad") for size in sizes]
-        return [reading.keypoints.select(row).moved(fit.points) for row, fit in enumerate(fits)]
-
-    source_rows = rows(source_path)
-    if len(source_rows) != 1:
-        raise ValueError(f"{source_path}: holds {len(source_rows)} frames; give the source's one.")
-    targets: list[Keypoints] = []
-    names: list[str] = []
-    for path in target_paths:
-        found = rows(path)
-        targets += found
-        single = len(found) == 1
-        names += [path.stem if single else f"{path.stem}_{row:04d}" for row in range(len(found))]
-    return Poses(source_rows[0], Keypoints.cat(targets), names)
 
 
 def output_files(output: Path, image: Path, poses: Sequence[str]) -> list[Path]:
@@ -376,8 +299,7 @@ def output_files(output: Path, image: Path, poses: Sequence[str]) -> list[Path]:
     if output.suffix.lower() == ".png":
         if len(poses) > 1:
             raise ValueError(
-                f"--output {output} is one file, but there are {len(poses)} pictures. Give a "
-                f"folder."
+                f"--output {output} is one file for {len(poses)} pictures: give a folder."
             )
         if output.is_dir():
             raise ValueError(f"--output {output} is a folder; name a file or another folder.")
@@ -390,37 +312,27 @@ def output_files(output: Path, image: Path, poses: Sequence[str]) -> list[Path]:
     return [output / f"{name}.png" for name in names]
 
 
-class StageBars:
-    """A progress bar a stage, on standard error; pass it to the pipeline as `callback`."""
+@contextmanager
+def stage_bars() -> Generator[Progress]:
+    """A progress bar a stage, on standard error; the pipeline takes it as `callback`."""
+    from tqdm import tqdm
 
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._stage = ""
+    bars: dict[str, Any] = {}
 
-    def __call__(self, stage: str, done: int, steps: int) -> None:
-        from tqdm import tqdm
+    def close() -> None:
+        for bar in bars.values():
+            bar.close()
 
-        if stage != self._stage:
-            self._close()
-            self._stage = stage
-            self._bar = tqdm(total=steps, desc=f"{stage:<10}", unit="step", file=sys.stderr)
-        self._bar.update(done - self._bar.n)
+    def show(stage: str, done: int, steps: int) -> None:
+        if stage not in bars:
+            close()
+            bars[stage] = tqdm(total=steps, desc=f"{stage:<10}", unit="step", file=sys.stderr)
+        bars[stage].update(done - bars[stage].n)
 
-    def __enter__(self) -> StageBars:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+    try:
+        yield show
+    finally:
+        close()
 
 
 def _person(text: str) -> int | str:

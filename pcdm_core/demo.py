@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import Poses, StageBars, add_sampling_options, load_pipeline, load_poses, run
+from .cli import add_sampling_options, load_pipeline, print_notes, run, stage_bars
 from .picture_files import add_picture_options
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .output import PCDMsOutput
     from .pipeline import PCDMsPipeline
     from .pose.keypoints import Keypoints
+    from .pose.source_and_targets import Poses
 
 EXAMPLES = Path(__file__).parent / "weights" / "examples"
 """People of the test split: `<person>/<view>.png` with key points in `<person>/<view>.json`."""
@@ -30,14 +31,12 @@ EXAMPLES = Path(__file__).parent / "weights" / "examples"
 RENDERED_ONLY = (
     "The shipped weights know rendered people only; photographs need the published weights."
 )
-
-
 SKELETON_HEIGHT = 256
 TARGETS_MAX = 4
 
 
 @dataclass(frozen=True)
-class Case:
+class Subject:
     """What the demo draws: files of one source and its targets, and the truth where it is known."""
 
     image: Path
@@ -67,15 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def draw_demo(options: argparse.Namespace) -> None:
     """Choose the person, run the three stages on all poses at once, write the sheet."""
     from .images import as_picture, load_picture, save_picture
+    from .pose.source_and_targets import read_source_and_targets
 
     if options.output.suffix.lower() != ".png":
         raise ValueError(f"--output {options.output}: the sheet is a PNG; end the name in .png.")
-    case = choose_case(options)
-    source = load_picture(case.image, max_pixels=options.max_pixels)
-    poses = load_poses(source, case.source_pose, case.poses)
+    subject = choose_subject(options)
+    source = load_picture(subject.image, max_pixels=options.max_pixels)
+    poses = read_source_and_targets(subject.source_pose, subject.poses, *source.shape[-2:])
+    print_notes(poses.notes)
     pipeline = load_pipeline(options)
-    print(f"{case.title}, all in one batch.")
-    with StageBars() as bars:
+    print(f"{subject.title}, all in one batch.")
+    with stage_bars() as bars:
         result = pipeline(
             source,
             poses.source,
@@ -88,24 +89,24 @@ def draw_demo(options: argparse.Namespace) -> None:
         )
     for note in result.notes:
         print(f"Note: {note}")
-    sheet = draw_sheet(pipeline, case, source, poses, result)
+    sheet = draw_sheet(pipeline, subject, source, poses, result)
     path = save_picture(as_picture(sheet), options.output)
     print(RENDERED_ONLY)
     print(f"Contact sheet: {path.resolve()}")
 
 
-def choose_case(options: argparse.Namespace) -> Case:
+def choose_subject(options: argparse.Namespace) -> Subject:
     """The user's own person, or the example that the seed picks.
 
     Raises:
         ValueError: only some of the three options for an own person are given.
         FileNotFoundError: the examples are missing.
     """
-    own = (options.image, options.source_pose, options.pose)
-    if all(own):
+    files = (options.image, options.source_pose, options.pose)
+    if all(files):
         title = f"{options.image.stem} in {_count(len(options.pose), 'new pose')}"
-        return Case(options.image, options.source_pose, tuple(options.pose), (), title)
-    if any(own):
+        return Subject(options.image, options.source_pose, tuple(options.pose), (), title)
+    if any(files):
         raise ValueError("A person of your own needs --image, --source-pose and --pose together.")
     people = sorted(p for p in EXAMPLES.glob("*") if p.is_dir() and p.name.isdigit())
     if not people:
@@ -118,7 +119,7 @@ def choose_case(options: argparse.Namespace) -> Case:
     # The first round through the people starts from their first view, the next from the second.
     first = options.seed // len(people) % len(views)
     targets = (views[:first] + views[first + 1 :])[:TARGETS_MAX]
-    return Case(
+    return Subject(
         image=views[first],
         source_pose=views[first].with_suffix(".json"),
         poses=tuple(view.with_suffix(".json") for view in targets),
@@ -128,11 +129,7 @@ def choose_case(options: argparse.Namespace) -> Case:
 
 
 def draw_sheet(
-    pipeline: PCDMsPipeline,
-    case: Case,
-    source: Tensor,
-    poses: Poses,
-    result: PCDMsOutput,
+    pipeline: PCDMsPipeline, subject: Subject, source: Tensor, poses: Poses, result: PCDMsOutput
 ) -> Image.Image:
     """The contact sheet, every picture at the size that the models work at."""
     from . import images
@@ -147,18 +144,16 @@ def draw_sheet(
         # Larger than the models see them: lines have one width in pixels at every size.
         factor = -(-SKELETON_HEIGHT // height)
         hands = preset.inpainting.draws_hands
-        drawn = render_pose(
-            pose.moved(fit.points), factor * height, factor * width, draw_hands=hands
-        )
-        return images.to_pil(drawn)
+        pose = pose.moved(fit.points)
+        return images.to_pil(render_pose(pose, factor * height, factor * width, draw_hands=hands))
 
     columns = {"Target pose": skeletons(poses.targets)}
     if result.coarse is not None:
         columns["Coarse"] = images.to_pil(result.coarse)
     if pipeline.refining is not None:
         columns["Refined"] = images.to_pil(result.image)
-    if case.truths:
-        truths = (images.load_picture(path) for path in case.truths)
+    if subject.truths:
+        truths = (images.load_picture(path) for path in subject.truths)
         columns["Truth"] = [
             images.to_pil(images.fit(truth, height, width, preset.fit)[0])[0] for truth in truths
         ]
@@ -166,7 +161,7 @@ def draw_sheet(
         [("Source", images.to_pil(fitted)[0]), ("Source pose", skeletons(poses.source)[0])],
         list(columns),
         list(zip(*columns.values(), strict=True)),
-        title=case.title,
+        title=subject.title,
         note=RENDERED_ONLY,
     )
 

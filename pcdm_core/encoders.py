@@ -117,7 +117,7 @@ class GlobalImageEncoder(nn.Module):
 class LinearImageEncoder(nn.Module):
     """The closed-form encoder of the mini preset: whitened principal components of small pictures.
 
-    Embeddings have zero mean, and unit variance averaged over channels, on the pictures of `fit`.
+    `training.stages.closed_form` computes the two tensors from pictures; a file brings them.
     """
 
     mean: Tensor  # [3 S S]
@@ -131,50 +131,13 @@ class LinearImageEncoder(nn.Module):
         self.register_buffer("projection", torch.zeros(config.embedding_dim, inputs))
 
     def pixels(self, picture: Tensor) -> Tensor:
-        """[B, 3, H, W] in [-1, 1] -> what `forward` and `fit` take."""
+        """[B, 3, H, W] in [-1, 1] -> what `forward` takes."""
         return square_pixels(picture, self.config.picture_size)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[B, 3, S, S] -> [B, E]."""
         check_pixels(pixels, self.config.picture_size)
         return (pixels.flatten(1).to(self.mean) - self.mean) @ self.projection.T
-
-    @torch.no_grad()
-    def fit(self, pixels: Tensor, whiten: float = 1.0) -> None:
-        """Set the projection from normalised pixels [N, 3, S, S] (see `pixels`), N > E.
-
-        Args:
-            whiten: each component is divided by its deviation to this power (1 makes every
-                channel's variance one, 0 keeps the natural spectrum), then all by one common
-                scale that makes the channels' mean variance one.
-
-        Raises:
-            ValueError: another size, or fewer pictures than components.
-        """
-        check_pixels(pixels, self.config.picture_size)
-        count, components = len(pixels), self.config.embedding_dim
-        if count <= components:
-            raise ValueError(
-                f"{components} components need more than {components} pictures, got {count}."
-            )
-        flat = pixels.flatten(1).cpu().double()
-        mean = flat.mean(0)
-        centred = flat - mean
-        if count < flat.shape[1]:
-            # The smaller of the two equivalent eigenproblems: over pictures, not over pixels.
-            values, vectors = torch.linalg.eigh(centred @ centred.T)
-            basis = (vectors.flip(1)[:, :components].T @ centred).T
-            basis = basis / basis.norm(dim=0, keepdim=True).clamp(min=1e-12)
-        else:
-            values, vectors = torch.linalg.eigh(centred.T @ centred)
-            basis = vectors.flip(1)[:, :components]
-        variance = values.flip(0)[:components].clamp(min=1e-12) / count
-        # A component's sign is arbitrary; this choice makes the fit the same everywhere.
-        sign = basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
-        self.mean.copy_(mean)
-        gain = variance.pow(-whiten / 2)
-        gain = gain / (variance * gain.square()).mean().sqrt()
-        self.projection.copy_((basis * sign * gain).T)
 
 
 GlobalEncoder = GlobalImageEncoder | LinearImageEncoder

@@ -135,14 +135,14 @@ def distinct_names(names: Iterable[str], endings: Sequence[str] = ("",)) -> list
     Args:
         endings: what is added to a name for its files; those are distinct too.
     """
-    taken: set[str] = set()
+    names_in_use: set[str] = set()
     distinct: list[str] = []
     for number, name in enumerate(names, start=1):
         safe = candidate = safe_name(name)
-        while not taken.isdisjoint(files := {folded(candidate + end) for end in endings}):
+        while not names_in_use.isdisjoint(files := {folded(candidate + end) for end in endings}):
             candidate = f"{safe}_{number}"
             number += 1
-        taken |= files
+        names_in_use |= files
         distinct.append(candidate)
     return distinct
 

@@ -83,6 +83,24 @@ class Offload:
 Residence = Offload  # the old name, for one release
 
 
+def pick_device(name: str | None) -> str:
+    """A device that exists; None takes a GPU if there is one.
+
+    Raises:
+        ValueError: torch does not know the device or cannot use it.
+    """
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"--device {name}: not usable here ({reason}). Try cpu.") from error
+    return name
+
+
 def add_memory_options(parser: argparse.ArgumentParser) -> None:
     """`--keep` and `--tiled`."""
     parser.add_argument(

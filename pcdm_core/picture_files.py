@@ -85,11 +85,11 @@ def _picture_in(file: BinaryIO, name: str, max_pixels: int) -> Generator[Image.I
     limited = _LimitedFile(file)
     # WebP's reader takes the whole file before it knows the size.
     whole = limited.size if _is_webp(file) and limited.size <= max_pixels else 0
-    limited.left = max(_HEADER_BYTES, whole)
+    limited.allowance = max(_HEADER_BYTES, whole)
     try:
         with _header(limited, max_pixels) as image:
             _check_size(image, max_pixels)
-            limited.left = _HEADER_BYTES + 8 * image.width * image.height
+            limited.allowance = _HEADER_BYTES + 8 * image.width * image.height
             yield image
     except UnidentifiedImageError as error:
         raise ValueError(
@@ -98,9 +98,9 @@ def _picture_in(file: BinaryIO, name: str, max_pixels: int) -> Generator[Image.I
         ) from error
     except (_TooLargeError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         count = re.search(r"\d+", str(error))  # Pillow refuses some before it gives their size
-        found = f"{int(count[0]):,} pixels" if count else "too many pixels"
+        size = f"{int(count[0]):,} pixels" if count else "too many pixels"
         raise ValueError(
-            f"{name}: a picture of {found}, more than the {max_pixels:,} that are read. Make it "
+            f"{name}: a picture of {size}, more than the {max_pixels:,} that are read. Make it "
             "smaller, or allow more: --max-pixels of generate, pose and demo, max_pixels of "
             "load_picture"
         ) from error
@@ -146,12 +146,12 @@ class _TooLargeError(ValueError):
 
 
 class _LimitedFile(io.RawIOBase):
-    """A file that gives `left` bytes and no more: what lies before the pixels has a bound too."""
+    """A file that gives `allowance` bytes and no more, which bounds all before the pixels too."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.size = file.seek(0, os.SEEK_END)
-        self.left = 0
+        self.allowance = 0
         file.seek(0)
 
     def readable(self) -> bool:
@@ -170,9 +170,9 @@ class _LimitedFile(io.RawIOBase):
         return self._file.fileno()
 
     def read(self, size: int | None = -1, /) -> bytes:
-        wanted = self.size if size is None or size < 0 else size
-        data = self._file.read(min(wanted, self.left + 1))
-        self.left -= len(data)
-        if self.left < 0:
+        count = self.size if size is None or size < 0 else size
+        data = self._file.read(min(count, self.allowance + 1))
+        self.allowance -= len(data)
+        if self.allowance < 0:
             raise ValueError("more profiles, texts or data than a picture of its size has")
         return data

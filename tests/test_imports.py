@@ -14,9 +14,9 @@ LINES_MAX = 450
 
 
 def files_of(*folders: str) -> list[Path]:
-    found = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
-    assert found, f"no Python file below {folders}: the check would check nothing"
-    return found
+    files = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    assert files, f"no Python file below {folders}: the check would check nothing"
+    return files
 
 
 def own_files() -> list[Path]:
@@ -59,23 +59,23 @@ def test_the_layers_of_the_core_and_the_wings_know_only_what_the_contracts_allow
 
 def test_the_nodes_reach_the_pack_relatively_and_nothing_but_the_core() -> None:
     # In ComfyUI `nodes` is the host's own module, and the pack's folder has any name.
-    found = []
+    places = []
     for path in files_of("nodes"):
         for node in ast.walk(parse(path)):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [str(node.module)]
             inside = {"nodes", "pcdm_core", "training", "tests"}
-            found += [place(path, node.lineno) for n in names if n.split(".")[0] in inside]
+            places += [place(path, node.lineno) for n in names if n.split(".")[0] in inside]
             if isinstance(node, ast.ImportFrom) and node.level > 1:
                 core = node.level == 2 and str(node.module).split(".")[0] == "pcdm_core"
-                found += [] if core else [place(path, node.lineno)]
-    assert not found
+                places += [] if core else [place(path, node.lineno)]
+    assert not places
 
 
 def test_the_core_imports_itself_relatively() -> None:
     # In ComfyUI the package has another full name; an absolute import would make a second copy.
-    found = [
+    places = [
         place(path, node.lineno)
         for path in files_of("pcdm_core")
         for node in ast.walk(parse(path))
@@ -84,34 +84,34 @@ def test_the_core_imports_itself_relatively() -> None:
         )
         or (isinstance(node, ast.ImportFrom) and not node.level and "pcdm_core" in str(node.module))
     ]
-    assert not found
+    assert not places
 
 
 def test_pickles_are_read_as_weights_only() -> None:
-    found = []
+    places = []
     for path in own_files():
         for node in ast.walk(parse(path)):
             if isinstance(node, ast.ImportFrom) and node.module == "torch":
-                found += [place(path, node.lineno) for a in node.names if a.name == "load"]
+                places += [place(path, node.lineno) for a in node.names if a.name == "load"]
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
-                given = {k.arg: ast.unparse(k.value) for k in node.keywords}
-                if given.get("weights_only") != "True":
-                    found.append(place(path, node.lineno))
-    assert not found
+                arguments = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                if arguments.get("weights_only") != "True":
+                    places.append(place(path, node.lineno))
+    assert not places
 
 
 def test_pictures_are_opened_in_one_place_with_a_list_of_formats() -> None:
     # Without the list Pillow opens PostScript too, whatever the file is called, by Ghostscript.
-    found = []
+    places = []
     for path in [path for path in own_files() if path.relative_to(ROOT).parts[0] != "tests"]:
         for node in ast.walk(parse(path)):
             if isinstance(node, ast.Call):
                 formats = [k for k in node.keywords if k.arg == "formats"]
                 if ast.unparse(node.func).endswith(("Image.open", "imread", "ImageFile.Parser")):
-                    found.append((path.relative_to(ROOT).as_posix(), len(formats)))
+                    places.append((path.relative_to(ROOT).as_posix(), len(formats)))
             if isinstance(node, ast.ImportFrom) and node.module == "PIL.Image":
-                found += [(place(path, node.lineno), 0) for a in node.names if a.name == "open"]
-    assert found == [("pcdm_core/picture_files.py", 1)]
+                places += [(place(path, node.lineno), 0) for a in node.names if a.name == "open"]
+    assert places == [("pcdm_core/picture_files.py", 1)]
 
 
 def test_files_stay_short() -> None:
@@ -185,7 +185,7 @@ STARTS = {
 
 @pytest.mark.parametrize("start", STARTS)
 def test_importing_brings_no_library_that_takes_long(start: str) -> None:
-    first, imports, own = STARTS[start]
+    first, imports, libraries = STARTS[start]
     script = (
         f"import sys; {first}; before = set(sys.modules); {imports}\n"
         "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
@@ -194,8 +194,8 @@ def test_importing_brings_no_library_that_takes_long(start: str) -> None:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     brought = set(result.stdout.split()) - set(sys.stdlib_module_names)
-    assert own & brought
-    assert brought <= own | LIGHT
+    assert libraries & brought
+    assert brought <= libraries | LIGHT
 
 
 WATCH_THE_FIRST_MODEL = """

@@ -37,13 +37,13 @@ def requirement_lines(name: str) -> list[Requirement]:
 
 def pins() -> dict[str, str]:
     """Name to version of the development environment, for this interpreter."""
-    found = {}
+    versions = {}
     for requirement in requirement_lines("requirements-dev.txt"):
         (specifier,) = requirement.specifier
         assert specifier.operator == "==", requirement
         if requirement.marker is None or requirement.marker.evaluate():
-            found[canonicalize_name(requirement.name)] = specifier.version
-    return found
+            versions[canonicalize_name(requirement.name)] = specifier.version
+    return versions
 
 
 # Import names that differ from the distribution's name.
@@ -78,11 +78,11 @@ def declared(*extras: str) -> set[str]:
 
 def test_every_package_that_is_imported_is_declared() -> None:
     # The host brings torch; numpy, tqdm and huggingface_hub come with diffusers and transformers.
-    given = {"torch", "numpy", "tqdm"}
+    brought = {"torch", "numpy", "tqdm"}
     # controlnet_aux is used where people have it; scikit-image, of the extra `eval`, for colours.
     optional = {"huggingface-hub", "controlnet-aux", "scikit-image"}
-    assert imported("pcdm_core") - given - optional == declared()
-    assert imported("training") - given <= declared("train", "eval")
+    assert imported("pcdm_core") - brought - optional == declared()
+    assert imported("training") - brought <= declared("train", "eval")
     # packaging comes with pytest, tomli too on Python 3.10.
     assert imported("tests") - {"torch", "packaging", "tomli"} <= declared("train", "eval", "dev")
 
@@ -94,12 +94,12 @@ def test_an_installer_of_either_kind_gets_the_same_dependencies() -> None:
 
 def test_a_users_install_touches_neither_torch_nor_numpy_nor_opencv() -> None:
     names = {canonicalize_name(Requirement(line).name) for line in project()["dependencies"]}
-    own = {"diffusers", "transformers", "safetensors", "einops", "pillow", "ai-edge-litert"}
-    assert names == own
+    expected = {"diffusers", "transformers", "safetensors", "pillow", "ai-edge-litert"}
+    assert names == expected
 
 
 @pytest.mark.parametrize(
-    ("system", "machine", "version", "wanted"),
+    ("system", "machine", "version", "expected"),
     [
         ("linux", "x86_64", "3.10", True),
         ("linux", "aarch64", "3.14", True),
@@ -111,13 +111,13 @@ def test_a_users_install_touches_neither_torch_nor_numpy_nor_opencv() -> None:
     ],
 )
 def test_the_detectors_runtime_is_asked_for_where_it_has_wheels(
-    system: str, machine: str, version: str, wanted: bool
+    system: str, machine: str, version: str, expected: bool
 ) -> None:
-    where = {"sys_platform": system, "platform_machine": machine, "python_version": version}
+    environment = {"sys_platform": system, "platform_machine": machine, "python_version": version}
     for name in ("requirements.txt", "requirements-dev.txt"):
         (line,) = [line for line in requirement_lines(name) if line.name == "ai-edge-litert"]
         assert line.marker is not None
-        assert line.marker.evaluate(where) == wanted
+        assert line.marker.evaluate(environment) == expected
     # Whoever has a build of it elsewhere may ask for it.
     (pose,) = project()["optional-dependencies"]["pose"]
     assert Requirement(pose).marker is None
@@ -163,9 +163,9 @@ def test_the_pins_are_complete_so_that_nothing_unpinned_is_needed() -> None:
             needed = Requirement(line)
             if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
                 continue
-            found = pinned.get(canonicalize_name(needed.name))
-            if needed.name != "torch" and (found is None or found not in needed.specifier):
-                missing.append(f"{name} needs {line}, pinned: {found}")
+            pin = pinned.get(canonicalize_name(needed.name))
+            if needed.name != "torch" and (pin is None or pin not in needed.specifier):
+                missing.append(f"{name} needs {line}, pinned: {pin}")
     assert checked > 10
     assert not missing
 
@@ -180,8 +180,8 @@ def test_the_built_distribution_is_the_core_alone(tmp_path: Path) -> None:
     assert {name.split("/")[0].split("-")[0] for name in names} == {"pcdm_core", "pcdm"}
     ours = [path for path in (ROOT / "pcdm_core").rglob("*") if path.is_file()]
     assert ours
-    wanted = {p.relative_to(ROOT).as_posix() for p in ours if "__pycache__" not in p.parts}
-    assert wanted <= set(names)
+    expected = {p.relative_to(ROOT).as_posix() for p in ours if "__pycache__" not in p.parts}
+    assert expected <= set(names)
 
 
 def test_the_folder_offers_no_nodes_where_comfyui_is_absent() -> None:

@@ -40,7 +40,7 @@ def own_name(path: Path) -> str:
 
 def test_text_is_read_and_written_with_an_encoding() -> None:
     # ruff's rule knows only calls whose object it recognises; Windows has cp1252 by default.
-    found: list[str] = []
+    places: list[str] = []
     for path in shipped():
         for node, function, keywords in calls(path):
             last = function.rpartition(".")[2]
@@ -52,8 +52,8 @@ def test_text_is_read_and_written_with_an_encoding() -> None:
             is_text |= last == "open" and any(str(mode)[:1] in "rwax" for mode in modes) > binary
             is_text |= {"text", "universal_newlines"} & keywords.keys() != set()
             if is_text and "encoding" not in keywords:
-                found.append(place(path, node.lineno))
-    assert not found
+                places.append(place(path, node.lineno))
+    assert not places
 
 
 def test_one_place_replaces_files_and_nothing_needs_links_or_permissions() -> None:
@@ -65,18 +65,18 @@ def test_one_place_replaces_files_and_nothing_needs_links_or_permissions() -> No
     # The front door stands alone; a benchmark's host copies where it may not link.
     allowed = {WRITER: {"os.replace"}, "run.py": {"os.replace"}}
     allowed["benchmarks/server.py"] = {"symlink_to"}
-    found = [
+    places = [
         f"{place(path, node.lineno)} calls {function}"
         for path in shipped()
         for node, function, _ in calls(path)
         if ({function} & banned or {function.rpartition(".")[2]} & methods)
         and not {function, function.rpartition(".")[2]} & allowed.get(own_name(path), set())
     ]
-    assert not found
+    assert not places
 
 
 def test_nothing_asks_for_what_posix_alone_has() -> None:
-    found: list[str] = []
+    places: list[str] = []
     for path in shipped():
         for node in ast.walk(parse(path)):
             names: list[str] = []
@@ -87,8 +87,8 @@ def test_nothing_asks_for_what_posix_alone_has() -> None:
             elif isinstance(node, ast.ImportFrom):
                 names = [str(node.module)]
             bad = [n for n in names if n in ONLY_POSIX or n.split(".")[0] in ONLY_POSIX_MODULES]
-            found += [f"{place(path, getattr(node, 'lineno', 0))} uses {name}" for name in bad]
-    assert not found
+            places += [f"{place(path, getattr(node, 'lineno', 0))} uses {name}" for name in bad]
+    assert not places
 
 
 def test_worker_processes_are_spawned() -> None:

@@ -1,9 +1,9 @@
 """Weights on disk: what a file is, and components from it.
 
-`files` reads and writes safetensors and reads upstream's pickles, `signatures` holds every
-published key name as data, `detect` recognises a component by keys and shapes, `load` builds, saves
-and converts, `components` puts the parts of one folder together, `difference` keeps a student
-small.
+Reading, writing and every error about a missing or damaged file are in `files`; published key names
+are data in `signatures`, and `detect` recognises a component by keys and shapes. `load` builds,
+loads, saves and converts one component, `components` the set in one folder; `lora` adds a few-step
+student's difference. Nothing here computes a picture.
 """
 
 from .files import CheckpointError, read_state_dict

@@ -12,13 +12,11 @@ import torch
 from ..config import Preset
 from ..images import FitMode
 from ..presets import PRESETS
-from ..speed import STUDENT
-from .difference import SUFFIX, apply_difference
-from .files import read_metadata
-from .load import CheckpointError, inspect, load_component, shipped_weights
+from .files import CheckpointError, PathLike, read_metadata
+from .load import inspect, load_component, shipped_weights
+from .lora import SUFFIX, apply_lora
 from .signatures import Component
 
-PathLike = str | os.PathLike[str]
 FITS: tuple[str, ...] = get_args(FitMode)
 SIDE_LIMIT = 4096  # pixels, of the pictures that weights were trained on
 STUDENT_FOLDER = "student"  # beside the weights that its differences are on
@@ -43,7 +41,7 @@ def load_components(
         dtype: of the weights; None keeps each file's.
         with_refining: False leaves the refining model on disk.
         student: a folder of differences on these weights (`<component>.difference.safetensors`, see
-            `difference`); True is the one that comes with them, see `find_student`.
+            `lora`); True is the one that comes with them, see `find_student`.
 
     Returns:
         The preset, with the configurations of the files, and the components by name.
@@ -92,17 +90,6 @@ def find_student(folder: PathLike | None = None) -> Path | None:
     )
 
 
-def chosen_student(
-    folder: PathLike | None, student: PathLike | None, fast: str | None
-) -> PathLike | None:
-    """`student`, or with the preset for one alone, that of the weights in `folder`.
-
-    Raises:
-        CheckpointError: as `find_student`.
-    """
-    return find_student(folder) if student is None and fast == STUDENT else student
-
-
 def apply_student(components: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Turn components, as their files have them, into a student's, in place.
 
@@ -110,14 +97,14 @@ def apply_student(components: dict[str, Any], folder: Path) -> dict[str, Any]:
         CheckpointError: the folder holds a difference on none of them, or on other weights.
     """
     paths = {name: folder / f"{name}{SUFFIX}" for name in components}
-    found = {name: path for name, path in paths.items() if path.is_file()}
-    if not found:
+    paths = {name: path for name, path in paths.items() if path.is_file()}
+    if not paths:
         raise CheckpointError(
             f"{folder}: no difference of a student in it. Its files are named "
             f"inpainting{SUFFIX} and refining{SUFFIX}."
         )
-    for name, path in found.items():
-        apply_difference(components[name], path)
+    for name, path in paths.items():
+        apply_lora(components[name], path)
     return components
 
 
@@ -131,8 +118,8 @@ def preset_of(component: Component, config: Any, path: PathLike) -> Preset:
         CheckpointError: neither its configuration nor its file tells, or the size is none.
     """
     metadata = read_metadata(path)
-    known = (p for p in PRESETS.values() if getattr(p, component) == config)
-    preset = next(known, PRESETS.get(metadata.get("preset", "")))
+    presets = (p for p in PRESETS.values() if getattr(p, component) == config)
+    preset = next(presets, PRESETS.get(metadata.get("preset", "")))
     if preset is None:
         raise CheckpointError(
             f"{path}: its configuration is that of no preset ({', '.join(PRESETS)}) and its "

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
 
-from ..config import (
-    AutoencoderConfig,
-    GlobalEncoderConfig,
-    InpaintingConfig,
-    PatchEncoderConfig,
-    PriorConfig,
-    RefiningConfig,
-)
+from ..presets import PRESETS
 from .files import CheckpointError
-from .signatures import SIGNATURES, Facts, Signature
+from .signatures import SIGNATURES, Component, Facts, Signature
 
 # Files that people mix up with ours: the start of some key, and what such a file is.
 FOREIGN: tuple[tuple[str, str], ...] = (
@@ -72,58 +65,34 @@ def some(names: list[str], count: int = 5) -> str:
     return ", ".join(names[:count]) + (f", and {rest} more" if rest > 0 else "")
 
 
-def _unet_facts(config: InpaintingConfig | RefiningConfig) -> Facts:
-    unet = config.unet
+def _widths(config: Any) -> tuple[int, ...]:
+    return getattr(config, "unet", config).block_out_channels
+
+
+# The words of `Signature.shapes` that are no field of a configuration.
+_DERIVED: Mapping[str, Callable[[Any], int]] = {
+    "width": lambda config: _widths(config)[0],
+    "top_width": lambda config: _widths(config)[-1],
+    "time": lambda config: 4 * _widths(config)[0],
+    "context": lambda config: config.unet.cross_attention_dim,
+    "pose": lambda config: config.pose_channels[0],
+    "token_width": lambda config: config.num_heads * config.head_dim,
+    "positions": lambda config: (
+        1 + (getattr(config, "table_size", config.picture_size) // config.patch_size) ** 2
+    ),
+    "inputs": lambda config: 3 * config.picture_size**2,
+}
+
+
+def facts_of(config: Any, words: Iterable[str]) -> Facts:
+    """What `Signature.match` finds under these words in a file of this configuration."""
     return {
-        "width": unet.block_out_channels[0],
-        "in": config.in_channels,
-        "latent": config.latent_channels,
-        "context": unet.cross_attention_dim,
-        "patch": config.patch_dim,
-        "patch_hidden": config.patch_hidden_dim,
+        word: _DERIVED[word](config) if word in _DERIVED else getattr(config, word)
+        for word in words
     }
 
 
-def facts_of(config: Any) -> Facts:
-    """What `Signature.bind` finds in a file of this configuration."""
-    if isinstance(config, PriorConfig):
-        return {
-            "width": config.num_heads * config.head_dim,
-            "embedding": config.embedding_dim,
-            "pose": config.pose_dim,
-            "pose_hidden": config.pose_hidden_dim,
-        }
-    if isinstance(config, InpaintingConfig):
-        facts = _unet_facts(config) | {"pose": config.pose_channels[0]}
-        if config.embedding_dim is None:
-            return facts
-        time = 4 * config.unet.block_out_channels[0]
-        return facts | {"embedding": config.embedding_dim, "time": time}
-    if isinstance(config, RefiningConfig):
-        return _unet_facts(config)
-    if isinstance(config, AutoencoderConfig):
-        facts = {"kind": config.kind, "latent": config.latent_channels}
-        if config.kind != "kl":
-            facts |= {"downscale": config.downscale}
-        if config.kind == "patch":
-            return facts
-        widths = config.block_out_channels
-        return facts | {"width": widths[0], "top": widths[-1]}
-    if isinstance(config, PatchEncoderConfig):
-        side = config.table_size // config.patch_size
-        return {
-            "hidden": config.hidden_size,
-            "positions": 1 + side**2,
-            "patch": config.patch_size,
-        }
-    if isinstance(config, GlobalEncoderConfig):
-        facts = {"kind": config.kind, "embedding": config.embedding_dim}
-        if config.kind == "linear":
-            return facts | {"inputs": 3 * config.picture_size**2}
-        positions = 1 + (config.picture_size // config.patch_size) ** 2
-        return facts | {
-            "positions": positions,
-            "hidden": config.hidden_size,
-            "patch": config.patch_size,
-        }
-    raise TypeError(f"{type(config).__name__} is not the configuration of a component.")
+def preset_config(component: Component, facts: Facts) -> Any | None:
+    """The configuration of the first preset whose files have these facts."""
+    configs = (getattr(preset, component) for preset in PRESETS.values())
+    return next((c for c in configs if c is not None and facts_of(c, facts) == facts), None)

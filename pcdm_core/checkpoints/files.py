@@ -1,6 +1,6 @@
 """Weight files on disk: safetensors (one file or parts with an index) and pickles of upstream.
 
-Nothing here knows what the tensors mean; see `checkpoints`.
+Nothing here knows what the tensors mean; errors about missing and damaged files are here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,17 @@ from ..file_names import is_plain
 from ..files import BLOCK, atomic_file, check_name, part_of, replace_file, write_text
 from ..quoting import short
 
+PathLike = str | os.PathLike[str]
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 PART_SUFFIX = ".safetensors"
 INDEX = ".index.json"
 DEEPSPEED = "mp_rank_00_model_states.pt"
 _PART = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}\.safetensors")
 # What a browser or git leaves in place of a file.
-_NOT_WEIGHTS: tuple[tuple[bytes, str], ...] = (
-    (b"version https://git-lfs", "a Git LFS pointer: run `git lfs pull` in its folder"),
-    (b"<!doctype html", "a web page, not weights: download the file itself"),
-    (b"<html", "a web page, not weights: download the file itself"),
-)
+_NOT_WEIGHTS: Mapping[tuple[bytes, ...], str] = {
+    (b"version https://git-lfs",): "a Git LFS pointer: run `git lfs pull` in its folder",
+    (b"<!doctype html", b"<html"): "a web page, not weights: download the file itself",
+}
 
 
 class CheckpointError(RuntimeError):
@@ -67,7 +68,7 @@ def _is_index(path: Path) -> bool:
     return path.name.endswith(INDEX)
 
 
-def find_weights(path: str | os.PathLike[str]) -> Path:
+def find_weights(path: PathLike) -> Path:
     """The file to read for a path that a person gave.
 
     `x.safetensors` stands for its parts where only `x.safetensors.index.json` exists, so does one
@@ -106,11 +107,11 @@ def _listing(folder: Path) -> str:
     names = sorted(p.name for p in folder.iterdir() if p.suffix in SUFFIXES or _is_index(p))
     if not names:
         return f"{folder} has no weights files."
-    shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    return f"{folder} has: {shown}."
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return f"{folder} has: {', '.join(names[:12])}{more}."
 
 
-def read_state_dict(path: str | os.PathLike[str]) -> WeightsFile:
+def read_state_dict(path: PathLike) -> WeightsFile:
     """Read tensors and metadata, whatever the container; tensors stay on the CPU as stored.
 
     A pickle is read without running code; of a DeepSpeed checkpoint the entry `module` counts,
@@ -119,39 +120,39 @@ def read_state_dict(path: str | os.PathLike[str]) -> WeightsFile:
     Raises:
         CheckpointError: missing, damaged, truncated, or a pickle with more than plain tensors.
     """
-    found = find_weights(path)
-    if _is_index(found):
-        return _read_parts(found)
-    with found.open("rb") as file:
+    path = find_weights(path)
+    if _is_index(path):
+        return _read_parts(path)
+    with path.open("rb") as file:
         head = file.read(64)
     if head[8:9] == b"{":
-        tensors, metadata = _read_safetensors(found)
-        return WeightsFile(found, tensors, metadata, "safetensors")
-    if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
-        return _read_pickle(found)
-    size = found.stat().st_size
-    for start, what in _NOT_WEIGHTS:
-        if head.lower().startswith(start):
-            raise CheckpointError(f"{found} ({size} bytes) is {what}.")
+        return WeightsFile(path, *_read_safetensors(path), "safetensors")
+    is_zip = head[:4] == b"PK\x03\x04"
+    if is_zip or head[:1] == b"\x80":
+        return _read_pickle(path, is_zip)
+    size = path.stat().st_size
+    for starts, what in _NOT_WEIGHTS.items():
+        if head.lower().startswith(starts):
+            raise CheckpointError(f"{path} ({size} bytes) is {what}.")
     raise CheckpointError(
-        f"{found} ({size} bytes) is neither safetensors nor a PyTorch file. "
+        f"{path} ({size} bytes) is neither safetensors nor a PyTorch file. "
         f"Download it again, or choose another file."
     )
 
 
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+def read_metadata(path: PathLike) -> dict[str, str]:
     """What a safetensors file (or the index of its parts) says of itself; of a pickle nothing.
 
     Raises:
         CheckpointError: missing or damaged.
     """
-    found = find_weights(path)
-    if _is_index(found):
-        return _index_map(found)[1]
-    with found.open("rb") as file:
+    path = find_weights(path)
+    if _is_index(path):
+        return _index_map(path)[1]
+    with path.open("rb") as file:
         if file.read(9)[8:] != b"{":
             return {}
-    return _read_safetensors(found, with_tensors=False)[1]
+    return _read_safetensors(path, with_tensors=False)[1]
 
 
 def _read_safetensors(
@@ -172,18 +173,18 @@ def _read_safetensors(
 def _index_map(index: Path) -> tuple[dict[str, str], dict[str, str]]:
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
-        where = {str(k): str(v) for k, v in content["weight_map"].items()}
+        weight_map = {str(k): str(v) for k, v in content["weight_map"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{index} is no index of a model in parts ({error}). Copy or download it again."
         ) from error
-    for name in where.values():
+    for name in weight_map.values():
         if not (is_plain(name) and name.endswith(PART_SUFFIX)):
             raise CheckpointError(
                 f"{index} names a part that is no {PART_SUFFIX} file beside it ({short(name)}). "
                 f"Copy or download the model again, all parts into one folder."
             )
-    return where, {str(k): str(v) for k, v in content.get("metadata", {}).items()}
+    return weight_map, {str(k): str(v) for k, v in content.get("metadata", {}).items()}
 
 
 def _parts(index: Path) -> list[Path]:
@@ -191,7 +192,7 @@ def _parts(index: Path) -> list[Path]:
 
 
 def _read_parts(index: Path) -> WeightsFile:
-    where, metadata = _index_map(index)
+    weight_map, metadata = _index_map(index)
     parts = _parts(index)
     missing = [part.name for part in parts if not part.is_file()]
     if missing:
@@ -201,13 +202,13 @@ def _read_parts(index: Path) -> WeightsFile:
         )
     tensors: dict[str, Tensor] = {}
     for part in parts:
-        found, its = _read_safetensors(part)
-        if its.get("weights_sha256") != metadata.get("weights_sha256"):
+        stored, part_metadata = _read_safetensors(part)
+        if part_metadata.get("weights_sha256") != metadata.get("weights_sha256"):
             raise CheckpointError(
                 f"{part} belongs to another save than {index.name}. Copy all parts again."
             )
-        tensors.update({k: v for k, v in found.items() if where.get(k) == part.name})
-    lost = sorted(set(where) - set(tensors))
+        tensors.update({k: v for k, v in stored.items() if weight_map.get(k) == part.name})
+    lost = sorted(set(weight_map) - set(tensors))
     if lost:
         raise CheckpointError(
             f"{index} promises {len(lost)} tensors that its parts lack ({lost[0]}, ...). "
@@ -216,10 +217,8 @@ def _read_parts(index: Path) -> WeightsFile:
     return WeightsFile(index, tensors, metadata, f"safetensors in {len(parts)} parts")
 
 
-def _read_pickle(path: Path) -> WeightsFile:
+def _read_pickle(path: Path, is_zip: bool) -> WeightsFile:
     size = path.stat().st_size
-    with path.open("rb") as file:
-        is_zip = file.read(4) == b"PK\x03\x04"
     if is_zip and not _ends(path):
         raise CheckpointError(
             f"{path} ({size} bytes) is a truncated PyTorch file: its end is missing. "
@@ -255,10 +254,9 @@ def _read_pickle(path: Path) -> WeightsFile:
 
 def _ends(path: Path) -> bool:
     """Whether the directory at the end of a zip file is there."""
-    try:
+    with suppress(zipfile.BadZipFile):  # one is there, and damaged
         return zipfile.is_zipfile(path)
-    except zipfile.BadZipFile:  # one is there, and damaged
-        return False
+    return False
 
 
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -274,7 +272,7 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
 
 def write_state_dict(
     tensors: Mapping[str, Tensor],
-    path: str | os.PathLike[str],
+    path: PathLike,
     metadata: Mapping[str, str],
     max_shard_bytes: int | None = None,
 ) -> Path:
@@ -293,56 +291,47 @@ def write_state_dict(
     index = path.with_name(path.name + INDEX)
     stale = {path, index, *path.parent.glob(f"{path.stem}-?????-of-?????.safetensors")}
     check_name(path)
-    temporary: dict[Path, Path] = {}
+    count = len(groups)
+    endings = [
+        f"-{number:05d}-of-{count:05d}" if count > 1 else "" for number in range(1, count + 1)
+    ]
+    names = [path.with_name(f"{path.stem}{end}{path.suffix}") for end in endings]
+    temporary: dict[Path, Path] = {}  # by the name that the file will have
     try:
-        if len(groups) == 1:
-            _save(ready, _temporary(path, temporary), described)
-        else:
-            where: dict[str, str] = {}
-            for number, names in enumerate(groups, start=1):
-                part = path.with_name(f"{path.stem}-{number:05d}-of-{len(groups):05d}.safetensors")
-                chosen = {name: ready[name] for name in names}
-                _save(chosen, _temporary(part, temporary), described)
-                where |= dict.fromkeys(names, part.name)
-            content = json.dumps({"metadata": described, "weight_map": where}, indent=1)
-            write_text(_temporary(index, temporary), content + "\n")
-        for final, written in temporary.items():
-            replace_file(written, final)
+        for name, group in zip(names, groups, strict=True):
+            temporary[name] = part_of(name)
+            _save({key: ready[key] for key in group}, temporary[name], described)
+        if count > 1:
+            grouped = zip(names, groups, strict=True)
+            weight_map = {key: name.name for name, group in grouped for key in group}
+            content = json.dumps({"metadata": described, "weight_map": weight_map}, indent=1)
+            temporary[index] = part_of(index)
+            write_text(temporary[index], content + "\n")
+        for name, part in temporary.items():
+            replace_file(part, name)
     finally:
-        for written in temporary.values():
-            written.unlink(missing_ok=True)
+        for part in temporary.values():
+            part.unlink(missing_ok=True)
     for old in stale - set(temporary):
         old.unlink(missing_ok=True)
-    return path if len(groups) == 1 else index
-
-
-def _sort_metadata(path: Path) -> None:
-    """Order a file's metadata, so that equal saves are equal files; the library's order is random.
-
-    A file starts with the length of its header in 8 bytes; a header may end in spaces.
-    """
-    with path.open("r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        if len(text) <= length:
-            file.seek(8)
-            file.write(text.ljust(length))
-
-
-def _temporary(path: Path, table: dict[Path, Path]) -> Path:
-    table[path] = part_of(path)
-    return table[path]
+    return path if count == 1 else index
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """safetensors with the permissions of any new file: the library's are for their owner alone."""
+    """safetensors with the metadata in order, so that equal saves are equal files.
+
+    The library's order is random, and its files can be read by their owner alone.
+    """
     private = part_of(path)
     try:
         save_file(dict(tensors), private, dict(metadata))
-        _sort_metadata(private)
         with private.open("rb") as source, atomic_file(path) as target:
+            length = int.from_bytes(source.read(8), "little")
+            header = json.loads(source.read(length))
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+            text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+            text = text.ljust(max(length, -(-len(text) // 8) * 8))  # spaces, to a multiple of 8
+            target.write(len(text).to_bytes(8, "little") + text)
             shutil.copyfileobj(source, target, BLOCK)
     finally:
         private.unlink(missing_ok=True)

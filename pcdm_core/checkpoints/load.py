@@ -1,19 +1,18 @@
 """Weights of every component: recognise, load, save, convert.
 
-Files are recognised by their keys and shapes (see `checkpoint_keys`), never by their name and
-never by a channel count alone. A configuration comes from the caller, else from the file's
+Files are recognised by their keys and shapes (see `signatures`), never by their name and never
+by a channel count alone. A configuration comes from the caller, else from the file's
 metadata, else from the preset whose dimensions the file shows.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,27 +20,19 @@ from torch import Tensor, nn
 from ..config import config_from_dict, config_to_dict
 from ..files import file_hash
 from ..presets import PRESETS
-from .detect import detect, facts_of, recognise, some
-from .files import CheckpointError, WeightsFile, find_weights, read_state_dict, write_state_dict
-from .signatures import (
-    CONFIGS,
-    TITLES,
-    Component,
-    Facts,
-    Signature,
-    dinov2_current,
-    dinov2_published,
+from .detect import detect, facts_of, preset_config, recognise, some
+from .files import (
+    CheckpointError,
+    PathLike,
+    WeightsFile,
+    find_weights,
+    read_state_dict,
+    write_state_dict,
 )
+from .signatures import CONFIGS, TITLES, Component, Facts, dinov2_current, dinov2_published
 
-if TYPE_CHECKING:
-    from ..encoders import GlobalEncoder, PatchImageEncoder
-    from ..models import InpaintingModel, PosePrior, RefiningModel
-    from ..vae import Autoencoder
-
-__all__ = [
-    "CheckpointError", "Component", "Summary", "build", "convert", "detect", "inspect",
-    "load_component", "load_model", "read_state_dict", "save_model", "shipped_weights",
-]  # fmt: skip
+Device = torch.device | str
+DType = torch.dtype | None
 
 FORMAT = 1  # of our metadata; a larger number is a newer pack's
 SHARD_BYTES = 24_000_000
@@ -80,11 +71,10 @@ def _config_of(file: WeightsFile, component: Component, facts: Facts) -> Any | N
                 f"{file.path}: its metadata holds no usable configuration ({error}). "
                 f"Convert the original file again, or update the pack."
             ) from error
-    candidates = (getattr(preset, component) for preset in PRESETS.values())
-    return next((c for c in candidates if c is not None and facts_of(c) == facts), None)
+    return preset_config(component, facts)
 
 
-def inspect(path: str | os.PathLike[str]) -> Summary:
+def inspect(path: PathLike) -> Summary:
     """Say what a weights file is, without building a model.
 
     Raises:
@@ -92,11 +82,8 @@ def inspect(path: str | os.PathLike[str]) -> Summary:
     """
     file = read_state_dict(path)
     signature, facts = recognise(file.tensors, file.name)
-    return _summary(file, signature, _config_of(file, signature.component, facts))
-
-
-def _summary(file: WeightsFile, signature: Signature, config: Any | None) -> Summary:
     component = signature.component
+    config = _config_of(file, component, facts)
     presets = (p.name for p in PRESETS.values() if getattr(p, component) == config)
     return Summary(
         path=file.path,
@@ -113,34 +100,7 @@ def _summary(file: WeightsFile, signature: Signature, config: Any | None) -> Sum
 
 # --- loading -------------------------------------------------------------------------------------
 
-PathLike = str | os.PathLike[str]
-Device = torch.device | str
-DType = torch.dtype | None
 
-
-# fmt: off
-@overload
-def load_model(path: PathLike, *, stage: Literal["prior"], config: Any = ...,
-               device: Device = ..., dtype: DType = ...) -> PosePrior: ...
-@overload
-def load_model(path: PathLike, *, stage: Literal["inpainting"], config: Any = ...,
-               device: Device = ..., dtype: DType = ...) -> InpaintingModel: ...
-@overload
-def load_model(path: PathLike, *, stage: Literal["refining"], config: Any = ...,
-               device: Device = ..., dtype: DType = ...) -> RefiningModel: ...
-@overload
-def load_model(path: PathLike, *, stage: Literal["autoencoder"], config: Any = ...,
-               device: Device = ..., dtype: DType = ...) -> Autoencoder: ...
-@overload
-def load_model(path: PathLike, *, stage: Literal["patch_encoder"], config: Any = ...,
-               device: Device = ..., dtype: DType = ...) -> PatchImageEncoder: ...
-@overload
-def load_model(path: PathLike, *, stage: Literal["global_encoder"], config: Any = ...,
-               device: Device = ..., dtype: DType = ...) -> GlobalEncoder: ...
-@overload
-def load_model(path: PathLike, *, stage: Component | None = ..., config: Any = ...,
-               device: Device = ..., dtype: DType = ...) -> nn.Module: ...
-# fmt: on
 def load_model(
     path: PathLike,
     *,
@@ -148,7 +108,7 @@ def load_model(
     config: Any = None,
     device: Device = "cpu",
     dtype: DType = None,
-) -> nn.Module:
+) -> Any:
     """Load a component in evaluation mode; every tensor of the file must have its place.
 
     Args:
@@ -175,9 +135,9 @@ def load_model(
             f"{name} is {signature.title}, with the dimensions of no preset "
             f"({_words(facts)}) and without a configuration in its metadata. Give `config`."
         )
-    expected = facts_of(config)
-    if expected != facts:
-        wrong = [w for w in sorted(expected.keys() | facts) if expected.get(w) != facts.get(w)]
+    expected = facts_of(config, facts)
+    wrong = [word for word in facts if expected[word] != facts[word]]
+    if wrong:
         raise CheckpointError(
             f"{name} is {signature.title} that does not fit the configuration: "
             f"{_words(facts, wrong)}; expected {_words(expected, wrong)}. "
@@ -193,12 +153,12 @@ def load_model(
             f"{error}). Convert the original file again, or give another configuration."
         ) from error
     tensors = signature.to_ours(file.tensors)
-    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     if component == "patch_encoder":
-        current = any(".q_proj." in key for key in wanted)
-        published = dinov2_published(tensors)
-        tensors = dinov2_current(published) if current else published
-    _check_fit(f"{name} ({signature.title})", tensors, wanted)
+        tensors = dinov2_published(tensors)
+        if any(".q_proj." in key for key in shapes):
+            tensors = dinov2_current(tensors)
+    _check_fit(f"{name} ({signature.title})", tensors, shapes)
     try:
         model.load_state_dict(tensors, strict=True, assign=True)
     except RuntimeError as error:
@@ -231,37 +191,35 @@ def build(component: Component, config: Any, device: Device | None = None) -> An
 
 
 def _words(facts: Facts, only: list[str] | None = None) -> str:
-    return ", ".join(f"{word} {facts.get(word, 'none')}" for word in only or sorted(facts))
+    return ", ".join(f"{word} {facts[word]}" for word in sorted(only or facts))
 
 
-def _wrong_stage(name: str, found: Component, wanted: Component) -> str:
-    hint = f"Choose a file with {TITLES[wanted]}."
-    if (found, wanted) == ("prior", "inpainting"):
+def _wrong_stage(name: str, component: Component, expected: Component) -> str:
+    hint = f"Choose a file with {TITLES[expected]}."
+    if (component, expected) == ("prior", "inpainting"):
         hint = (
             "Upstream's own s2_256.pt holds a stage-1 model by mistake, and no other 256 file of "
             "stage 2 was published: use s2_512.pt, or the single-stage release."
         )
-    return f"{name} is {TITLES[found]}, but {TITLES[wanted]} was asked for. {hint}"
+    return f"{name} is {TITLES[component]}, but {TITLES[expected]} was asked for. {hint}"
 
 
 def _check_fit(
-    name: str, tensors: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]
+    name: str, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
-    missing = sorted(set(wanted) - set(tensors))
-    unexpected = sorted(set(tensors) - set(wanted))
-    shapes = [
-        f"{key} {list(tensors[key].shape)} instead of {list(shape)}"
-        for key, shape in wanted.items()
-        if key in tensors and tuple(tensors[key].shape) != shape
-    ]
-    found = [
-        f"{len(keys)} {what}: {some(keys)}"
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("misshapen", shapes))
-        if keys
-    ]
-    if found:
+    faults = {
+        "missing": sorted(set(shapes) - set(tensors)),
+        "unexpected": sorted(set(tensors) - set(shapes)),
+        "misshapen": [
+            f"{key} {list(tensors[key].shape)} instead of {list(shape)}"
+            for key, shape in shapes.items()
+            if key in tensors and tuple(tensors[key].shape) != shape
+        ],
+    }
+    text = "; ".join(f"{len(keys)} {what}: {some(keys)}" for what, keys in faults.items() if keys)
+    if text:
         raise CheckpointError(
-            f"{name} does not fit its configuration. {'; '.join(found)}. "
+            f"{name} does not fit its configuration. {text}. "
             f"The file is incomplete, or of another size than its configuration says."
         )
 
@@ -323,18 +281,14 @@ def save_model(
         tensors = dinov2_published(dict(tensors))
     if dtype is not None:
         tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
-    chosen = model.config if config is None else config
-    described = {**(metadata or {}), **_metadata(stage, chosen)}
-    return write_state_dict(tensors, path, described, max_shard_bytes)
-
-
-def _metadata(stage: Component, config: Any) -> dict[str, str]:
-    return {
+    described = {
+        **(metadata or {}),
         "format": "pt",
         "pcdm_format": str(FORMAT),
         "stage": stage,
-        "config": json.dumps(config_to_dict(config)),
+        "config": json.dumps(config_to_dict(model.config if config is None else config)),
     }
+    return write_state_dict(tensors, path, described, max_shard_bytes)
 
 
 def convert(
@@ -348,13 +302,10 @@ def convert(
     source = find_weights(path_in)
     model = load_model(source, config=config)
     file = read_state_dict(source)
-    signature = detect(file.tensors, file.name)
+    component = detect(file.tensors, file.name).component
     origin = {"source": source.name, "source_sha256": file_hash(*file.files)}
-    written = save_model(
-        model,
-        path_out,
-        stage=signature.component,
-        metadata=origin,
-        max_shard_bytes=max_shard_bytes,
+    return inspect(
+        save_model(
+            model, path_out, stage=component, metadata=origin, max_shard_bytes=max_shard_bytes
+        )
     )
-    return inspect(written)

@@ -26,7 +26,7 @@ Component = Literal[
     "prior", "inpainting", "refining", "autoencoder", "patch_encoder", "global_encoder"
 ]
 Shape = tuple[int | str, ...]
-Facts = dict[str, int | str]
+Facts = dict[str, int | str | None]
 StateDict = dict[str, Tensor]
 
 TITLES: Mapping[Component, str] = {
@@ -54,7 +54,8 @@ class Signature:
 
     Attributes:
         shapes: keys that must exist, with their shapes; a word stands for any number, the same
-            number wherever the word occurs, and names a fact of `facts_of`.
+            number wherever the word occurs, and names what `detect.facts_of` finds in a
+            configuration.
         absent: no key may start with these.
         renames: key prefixes there and here; the first that fits is replaced.
         inner: parts of keys there and here, replaced wherever they occur.
@@ -69,7 +70,7 @@ class Signature:
     renames: tuple[tuple[str, str], ...] = ()
     inner: tuple[tuple[str, str], ...] = ()
     dropped: tuple[str, ...] = ()
-    constants: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -87,24 +88,25 @@ class Signature:
             return f"it lacks {', '.join(missing)}"
         facts: Facts = dict(self.constants)
         for key, expected in self.shapes.items():
-            found = shapes[key]
-            agrees = len(found) == len(expected) and all(
-                (facts.setdefault(e, f) if isinstance(e, str) else e) == f
-                for e, f in zip(expected, found, strict=True)
+            shape = shapes[key]
+            agrees = len(shape) == len(expected) and all(
+                (facts.setdefault(e, side) if isinstance(e, str) else e) == side
+                for e, side in zip(expected, shape, strict=True)
             )
             if not agrees:
-                return f"{key} is {list(found)}, expected {list(expected)}"
+                return f"{key} is {list(shape)}, expected {list(expected)}"
         return facts
 
     def to_ours(self, tensors: StateDict) -> StateDict:
         """The same tensors under the names of our modules."""
         return {
-            self._renamed(key): tensor
+            self.our_name(key): tensor
             for key, tensor in tensors.items()
             if not key.startswith(self.dropped)
         }
 
-    def _renamed(self, key: str) -> str:
+    def our_name(self, key: str) -> str:
+        """The name that our module has for a tensor of this layout."""
         for theirs, ours in self.inner:
             key = key.replace(theirs, ours)
         for theirs, ours in self.renames:
@@ -112,141 +114,147 @@ class Signature:
                 return ours + key.removeprefix(theirs)
         return key
 
+    def ours(self, layout: str = "pack's") -> Signature:
+        """The row of the files that the pack writes: the same tensors under our names."""
+        shapes = {self.our_name(key): shape for key, shape in self.shapes.items()}
+        return Signature(
+            self.component, layout, shapes, absent=self.absent, constants=self.constants
+        )
+
 
 # --- the rows ------------------------------------------------------------------------------------
 
-_UNET: Mapping[str, Shape] = {
-    "unet.conv_in.weight": ("width", "in", 3, 3),
-    "unet.conv_out.weight": ("latent", "width", 3, 3),
-}
-_CLASS = {"unet.class_embedding.linear_1.weight": ("time", "embedding")}
-
-
-def _projection(prefix: str) -> dict[str, Shape]:
-    return {
-        f"{prefix}.net.0.weight": ("patch_hidden", "patch"),
-        f"{prefix}.net.4.weight": ("context", "patch_hidden"),
-    }
-
-
-def _pose(prefix: str) -> dict[str, Shape]:
-    return {f"{prefix}.conv_in.weight": ("pose", 3, 3, 3)}
-
-
-def _prior(source: str, target: str, projection: str, transformer: str) -> dict[str, Shape]:
-    return {
-        f"{source}.net.0.weight": ("pose_hidden", 36),
-        f"{target}.net.4.weight": ("pose", "pose_hidden"),
-        f"{projection}.weight": ("width", "pose"),
-        f"{transformer}prd_embedding": (1, 1, "width"),
-        f"{transformer}proj_in.weight": ("width", "embedding"),
-    }
-
-
-_OLD_VAE_ATTENTION = (
-    (".query.", ".to_q."),
-    (".key.", ".to_k."),
-    (".value.", ".to_v."),
-    (".proj_attn.", ".to_out.0."),
+_PRIOR = Signature(
+    "prior",
+    "upstream",
+    {
+        "pose_encoder.net.0.weight": ("pose_hidden_dim", 36),
+        "pose_encoder1.net.4.weight": ("pose_dim", "pose_hidden_dim"),
+        "encoder_hidden_states_proj1.weight": ("token_width", "pose_dim"),
+        "prd_embedding": (1, 1, "token_width"),
+        "proj_in.weight": ("token_width", "embedding_dim"),
+    },
+    renames=(
+        ("pose_encoder.", "source_pose_encoder."),
+        ("pose_encoder1.", "target_pose_encoder."),
+        ("encoder_hidden_states_proj.", "source_pose_projection."),
+        ("encoder_hidden_states_proj1.", "target_pose_projection."),
+        ("", "transformer."),
+    ),
 )
 
 
-def _kl(prefix: str) -> dict[str, Shape]:
+def _unet(projection: str, **more: Shape) -> dict[str, Shape]:
     return {
-        f"{prefix}encoder.conv_in.weight": ("width", 3, 3, 3),
-        f"{prefix}decoder.conv_in.weight": ("top", "latent", 3, 3),
+        "unet.conv_in.weight": ("width", "in_channels", 3, 3),
+        "unet.conv_out.weight": ("latent_channels", "width", 3, 3),
+        f"{projection}.net.0.weight": ("patch_hidden_dim", "patch_dim"),
+        f"{projection}.net.4.weight": ("context", "patch_hidden_dim"),
+        **more,
     }
 
 
+_POSE: dict[str, Shape] = {"pose_proj.conv_in.weight": ("pose", 3, 3, 3)}
+_CLASS: dict[str, Shape] = {"unet.class_embedding.linear_1.weight": ("time", "embedding_dim")}
+_THREE_STAGE = Signature(
+    "inpainting",
+    "upstream three-stage",
+    _unet("image_proj_model_p", **_POSE, **_CLASS),
+    renames=(("pose_proj.", "pose_encoder."), ("image_proj_model_p.", "image_projection.")),
+)
+_SINGLE_STAGE = Signature(
+    "inpainting",
+    "upstream single-stage",
+    _unet("image_proj_model", **_POSE),
+    absent=("unet.class_embedding.",),
+    renames=(("pose_proj.", "pose_encoder."), ("image_proj_model.", "image_projection.")),
+    constants={"embedding_dim": None},
+)
+_REFINING = Signature(
+    "refining",
+    "upstream",
+    _unet("image_proj_model_p"),
+    absent=("unet.class_embedding.", "pose_proj.", "pose_encoder."),
+    renames=(("image_proj_model_p.", "image_projection."),),
+)
+_KL = Signature(
+    "autoencoder",
+    "diffusers AutoencoderKL",
+    {
+        "encoder.conv_in.weight": ("width", 3, 3, 3),
+        "decoder.conv_in.weight": ("top_width", "latent_channels", 3, 3),
+    },
+    renames=(("", "vae."),),
+    inner=(  # names of old files
+        (".query.", ".to_q."),
+        (".key.", ".to_k."),
+        (".value.", ".to_v."),
+        (".proj_attn.", ".to_out.0."),
+    ),
+    constants={"kind": "kl"},
+)
 _PATCH_CODE: Mapping[str, Shape] = {
-    "encoder.weight": ("latent", 3, "downscale", "downscale"),
-    "decoder.weight": ("latent", 3, "downscale", "downscale"),
+    "encoder.weight": ("latent_channels", 3, "downscale", "downscale"),
+    "decoder.weight": ("latent_channels", 3, "downscale", "downscale"),
 }
 
 
 def _dinov2(prefix: str) -> dict[str, Shape]:
+    table = f"{prefix}embeddings."
     return {
-        f"{prefix}embeddings.cls_token": (1, 1, "hidden"),
-        f"{prefix}embeddings.position_embeddings": (1, "positions", "hidden"),
-        f"{prefix}embeddings.patch_embeddings.projection.weight": ("hidden", 3, "patch", "patch"),
-        f"{prefix}layernorm.weight": ("hidden",),
+        f"{table}cls_token": (1, 1, "hidden_size"),
+        f"{table}position_embeddings": (1, "positions", "hidden_size"),
+        f"{table}patch_embeddings.projection.weight": (
+            "hidden_size",
+            3,
+            "patch_size",
+            "patch_size",
+        ),
+        f"{prefix}layernorm.weight": ("hidden_size",),
     }
 
 
-def _clip(prefix: str) -> dict[str, Shape]:
-    return {
-        f"{prefix}vision_model.embeddings.position_embedding.weight": ("positions", "hidden"),
-        f"{prefix}vision_model.embeddings.patch_embedding.weight": ("hidden", 3, "patch", "patch"),
-        f"{prefix}visual_projection.weight": ("embedding", "hidden"),
-    }
-
+_DINOV2 = Signature(
+    "patch_encoder",
+    "transformers",
+    _dinov2(""),
+    renames=(("", "model."),),
+    dropped=("embeddings.mask_token",),
+)
+_CLIP = Signature(
+    "global_encoder",
+    "transformers CLIP",
+    {
+        "vision_model.embeddings.position_embedding.weight": ("positions", "hidden_size"),
+        "vision_model.embeddings.patch_embedding.weight": (
+            "hidden_size",
+            3,
+            "patch_size",
+            "patch_size",
+        ),
+        "visual_projection.weight": ("embedding_dim", "hidden_size"),
+    },
+    renames=(("", "model."),),
+    dropped=(
+        "text_model.",
+        "text_projection.",
+        "logit_scale",
+        "vision_model.embeddings.position_ids",
+    ),
+    constants={"kind": "clip"},
+)
 
 SIGNATURES: tuple[Signature, ...] = (
-    Signature(
-        "prior",
-        "upstream",
-        _prior("pose_encoder", "pose_encoder1", "encoder_hidden_states_proj1", ""),
-        renames=(
-            ("pose_encoder.", "source_pose_encoder."),
-            ("pose_encoder1.", "target_pose_encoder."),
-            ("encoder_hidden_states_proj.", "source_pose_projection."),
-            ("encoder_hidden_states_proj1.", "target_pose_projection."),
-            ("", "transformer."),
-        ),
-    ),
-    Signature(
-        "prior",
-        "pack's",
-        _prior(
-            "source_pose_encoder", "target_pose_encoder", "target_pose_projection", "transformer."
-        ),
-    ),
-    Signature(
-        "inpainting",
-        "upstream three-stage",
-        {**_UNET, **_CLASS, **_pose("pose_proj"), **_projection("image_proj_model_p")},
-        renames=(("pose_proj.", "pose_encoder."), ("image_proj_model_p.", "image_projection.")),
-    ),
-    Signature(
-        "inpainting",
-        "upstream single-stage",
-        {**_UNET, **_pose("pose_proj"), **_projection("image_proj_model")},
-        absent=("unet.class_embedding.",),
-        renames=(("pose_proj.", "pose_encoder."), ("image_proj_model.", "image_projection.")),
-    ),
-    Signature(
-        "inpainting",
-        "pack's",
-        {**_UNET, **_CLASS, **_pose("pose_encoder"), **_projection("image_projection")},
-    ),
-    Signature(
-        "inpainting",
-        "pack's single-stage",
-        {**_UNET, **_pose("pose_encoder"), **_projection("image_projection")},
-        absent=("unet.class_embedding.",),
-    ),
-    Signature(
-        "refining",
-        "upstream",
-        {**_UNET, **_projection("image_proj_model_p")},
-        absent=("unet.class_embedding.", "pose_proj."),
-        renames=(("image_proj_model_p.", "image_projection."),),
-    ),
-    Signature(
-        "refining",
-        "pack's",
-        {**_UNET, **_projection("image_projection")},
-        absent=("unet.class_embedding.", "pose_encoder."),
-    ),
-    Signature(
-        "autoencoder",
-        "diffusers AutoencoderKL",
-        _kl(""),
-        renames=(("", "vae."),),
-        inner=_OLD_VAE_ATTENTION,
-        constants={"kind": "kl"},
-    ),
-    Signature("autoencoder", "pack's AutoencoderKL", _kl("vae."), constants={"kind": "kl"}),
+    _PRIOR,
+    _PRIOR.ours(),
+    _THREE_STAGE,
+    _SINGLE_STAGE,
+    _THREE_STAGE.ours(),
+    _SINGLE_STAGE.ours("pack's single-stage"),
+    _REFINING,
+    _REFINING.ours(),
+    _KL,
+    _KL.ours("pack's AutoencoderKL"),
     Signature(
         "autoencoder",
         "pack's patch code",
@@ -260,18 +268,12 @@ SIGNATURES: tuple[Signature, ...] = (
         {
             **_PATCH_CODE,
             "encoder_path.conv_in.weight": ("width", 12, 3, 3),
-            "encoder_path.conv_out.weight": ("latent", "top", 1, 1),
-            "decoder_path.conv_in.weight": ("top", "latent", 3, 3),
+            "encoder_path.conv_out.weight": ("latent_channels", "top_width", 1, 1),
+            "decoder_path.conv_in.weight": ("top_width", "latent_channels", 3, 3),
         },
         constants={"kind": "conv"},
     ),
-    Signature(
-        "patch_encoder",
-        "transformers",
-        _dinov2(""),
-        renames=(("", "model."),),
-        dropped=("embeddings.mask_token",),
-    ),
+    _DINOV2,
     Signature(
         "patch_encoder",
         "transformers classifier",
@@ -279,25 +281,13 @@ SIGNATURES: tuple[Signature, ...] = (
         renames=(("dinov2.", "model."),),
         dropped=("dinov2.embeddings.mask_token", "classifier."),
     ),
-    Signature("patch_encoder", "pack's", _dinov2("model.")),
-    Signature(
-        "global_encoder",
-        "transformers CLIP",
-        _clip(""),
-        renames=(("", "model."),),
-        dropped=(
-            "text_model.",
-            "text_projection.",
-            "logit_scale",
-            "vision_model.embeddings.position_ids",
-        ),
-        constants={"kind": "clip"},
-    ),
-    Signature("global_encoder", "pack's CLIP", _clip("model."), constants={"kind": "clip"}),
+    _DINOV2.ours(),
+    _CLIP,
+    _CLIP.ours("pack's CLIP"),
     Signature(
         "global_encoder",
         "pack's linear",
-        {"mean": ("inputs",), "projection": ("embedding", "inputs")},
+        {"mean": ("inputs",), "projection": ("embedding_dim", "inputs")},
         constants={"kind": "linear"},
     ),
 )

@@ -101,9 +101,9 @@ class Page:
     # --- mouse and keys ---
 
     def mouse(self, kind: str, x: float, y: float, button: str = "none", **more: Any) -> None:
-        held = BUTTONS.get(button, 0) if kind != "mouseReleased" else 0
+        buttons = BUTTONS.get(button, 0) if kind != "mouseReleased" else 0
         self.call(
-            "Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, buttons=held, **more
+            "Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, buttons=buttons, **more
         )
 
     def drag(
@@ -146,8 +146,8 @@ class Page:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             text = self.log.read_text(encoding="utf-8", errors="replace")
-            if found := re.search(r"DevTools listening on ws://([^/]+)/", text):
-                return f"http://{found.group(1)}"
+            if match := re.search(r"DevTools listening on ws://([^/]+)/", text):
+                return f"http://{match.group(1)}"
             assert self.process.poll() is None, f"Chromium ended at once:\n{text[-3000:]}"
             await asyncio.sleep(0.1)
         raise AssertionError("Chromium did not start")

@@ -62,11 +62,11 @@ def server(
 @pytest.fixture(scope="session")
 def chromium(comfyui_path: object) -> str:
     """The browser that CHROMIUM names, or one that is installed."""
-    given = os.environ.get("CHROMIUM")
-    found = given or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
+    setting = os.environ.get("CHROMIUM")
+    executable = setting or next(filter(None, map(shutil.which, NAMES)), None)
+    if executable is None:
         pytest.skip("no Chromium: install one, or set CHROMIUM to its program")
-    return found
+    return executable
 
 
 @pytest.fixture(scope="module")

@@ -141,11 +141,11 @@ class Editor:
 
     def settle(self) -> None:
         """Waits until the editor lies still on the screen."""
-        where = "JSON.stringify(pcdm.editor().canvas.getBoundingClientRect())"
+        script = "JSON.stringify(pcdm.editor().canvas.getBoundingClientRect())"
         before = None
         for _ in range(100):
             self.page.run("new Promise((done) => setTimeout(done, 150))")
-            now = self.page.run(where)
+            now = self.page.run(script)
             if now == before and json.loads(now)["width"] > 0:
                 return
             before = now
@@ -173,8 +173,8 @@ class Editor:
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Where a point of the frame is on the screen."""
-        left, top = self.page.run(f"pcdm.at({x}, {y})")
-        return left, top
+        x_on_screen, y_on_screen = self.page.run(f"pcdm.at({x}, {y})")
+        return x_on_screen, y_on_screen
 
     def wrong_on_screen(self) -> str:
         """What the screen shows that the node does not hold; empty where they agree.
@@ -182,9 +182,9 @@ class Editor:
         The ends of the limbs are looked for in a picture of the screen.
         """
         foreign = self.page.run("pcdm.shown().filter((e) => e !== pcdm.editor().element).length")
-        own = self.page.run("pcdm.shown().includes(pcdm.editor().element)")
-        if foreign or not own:
-            return f"{foreign} editors of other nodes, its own is {'' if own else 'not '}shown"
+        visible = self.page.run("pcdm.shown().includes(pcdm.editor().element)")
+        if foreign or not visible:
+            return f"{foreign} editors of other nodes, its own is {'' if visible else 'not '}shown"
         points = [self.point(joint)[:2] for joint in ENDS] if self.text else STANDING[ENDS].tolist()
         places = [self.at(x, y) for x, y in points]
         pixels = np.asarray(Image.open(io.BytesIO(self.page.picture())).convert("RGB"), int)
@@ -243,4 +243,4 @@ class Editor:
         self.run()
         history = self.server.call("/history?max_items=1")
         (entry,) = history.values()
-        return next(told for told in entry["outputs"].values() if "pcdm_pose" in told)
+        return next(output for output in entry["outputs"].values() if "pcdm_pose" in output)

@@ -134,7 +134,7 @@ def test_a_new_run_takes_the_old_sentence_away(page_of_errors: Editor) -> None:
 def test_an_error_that_our_code_raises_in_another_node_is_shown(page_of_errors: Editor) -> None:
     """A sampler of the host that draws with our model, for one; not one of others' code."""
     editor = page_of_errors
-    shown = {}
+    counts = {}
     for folder in ("a-pack-of-any-name", "second-copy", "pack-of-others"):
         sentence = f"This sampler cannot do that in {folder}."
         frames = ("/host/execution.py", f"/host/custom_nodes/{folder}/nodes/network.py")
@@ -145,9 +145,9 @@ def test_an_error_that_our_code_raises_in_another_node_is_shown(page_of_errors: 
         }  # fmt: skip
         editor.page.run(f"app.api.dispatchCustomEvent('execution_error', {json.dumps(detail)})")
         editor.page.run("new Promise((done) => setTimeout(done, 1500))")
-        shown[folder] = times(editor, sentence)
+        counts[folder] = times(editor, sentence)
         keep(editor, f"other_{folder}")
         editor.close_dialogs()
-    by_the_host = shown.pop("pack-of-others")
+    by_the_host = counts.pop("pack-of-others")
     # Of two copies of the pack the one that came first listens.
-    assert (min(shown.values()), max(shown.values())) == (by_the_host, 1)
+    assert (min(counts.values()), max(counts.values())) == (by_the_host, 1)

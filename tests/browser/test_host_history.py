@@ -140,13 +140,13 @@ def test_the_hosts_undo_keeps_what_the_last_run_has_shown(editor: Editor) -> Non
     )
     editor.execute()
     editor.page.wait("pcdm.editor().notice.hidden")
-    shown = editor.page.run("JSON.stringify(pcdm.editor().figure)")
+    figure = editor.page.run("JSON.stringify(pcdm.editor().figure)")
     editor.drag(RIGHT_WRIST, 60, 120)
-    assert editor.page.run("JSON.stringify(pcdm.editor().figure)") != shown
+    assert editor.page.run("JSON.stringify(pcdm.editor().figure)") != figure
     editor.undo_in_host()
     editor.page.wait("pcdm.text() === ''", 10)
     editor.settle()
-    assert editor.page.run("JSON.stringify(pcdm.editor().figure)") == shown
+    assert editor.page.run("JSON.stringify(pcdm.editor().figure)") == figure
     assert editor.page.run("pcdm.editor().notice.hidden")
 
 

@@ -174,5 +174,5 @@ def test_a_joint_is_dragged_to_the_border_and_no_further(editor: Editor) -> None
     editor.settle()
     editor.drag(4, -30, 800)
     assert editor.point(4) == [1, 767, 1]
-    told = editor.execute()["pcdm_pose"][0]["people"][0]["pose_keypoints_2d"]
-    assert told[12:15] == pytest.approx([1, 767, 1], abs=0.5)
+    points = editor.execute()["pcdm_pose"][0]["people"][0]["pose_keypoints_2d"]
+    assert points[12:15] == pytest.approx([1, 767, 1], abs=0.5)

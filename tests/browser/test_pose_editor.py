@@ -17,19 +17,19 @@ NECK, RIGHT_WRIST, LEFT_ELBOW, LEFT_WRIST = 1, 4, 6, 7
 STANDING = library()[0].keypoints.to_pixels(768, 512)[0]
 
 
-def told_points(told: dict[str, Any]) -> np.ndarray:
+def points_of_output(output: dict[str, Any]) -> np.ndarray:
     """x, y, confidence of the pose that the node gave, [18, 3]."""
-    return np.array(told["pcdm_pose"][0]["people"][0]["pose_keypoints_2d"]).reshape(18, 3)
+    return np.array(output["pcdm_pose"][0]["people"][0]["pose_keypoints_2d"]).reshape(18, 3)
 
 
-def assert_near(found: list[float], expected: tuple[float, float], pixels: float = 3) -> None:
-    assert np.abs(np.array(found[:2]) - expected).max() <= pixels, (found, expected)
+def assert_near(point: list[float], expected: tuple[float, float], pixels: float = 3) -> None:
+    assert np.abs(np.array(point[:2]) - expected).max() <= pixels, (point, expected)
 
 
 def test_a_new_editor_shows_a_standing_person_and_hides_the_text(editor: Editor) -> None:
     assert editor.text == ""
-    shown = editor.page.run("pcdm.editor().figure.points.map((p) => [p.x, p.y])")
-    assert np.abs(np.array(shown) - STANDING.numpy()).max() < 1
+    points = editor.page.run("pcdm.editor().figure.points.map((p) => [p.x, p.y])")
+    assert np.abs(np.array(points) - STANDING.numpy()).max() < 1
     assert editor.page.run("pcdm.widget('pose_json').hidden")
     assert editor.page.errors == []
     x, y, right, bottom = editor.page.run(
@@ -44,7 +44,7 @@ def test_a_dragged_joint_is_what_the_graph_gives(editor: Editor) -> None:
     editor.drag(RIGHT_WRIST, 60, 120)
     assert_near(editor.point(RIGHT_WRIST), (60, 120))
     assert_near(editor.point(LEFT_WRIST), tuple(STANDING[LEFT_WRIST].tolist()), 1)
-    points = told_points(editor.execute())
+    points = points_of_output(editor.execute())
     assert_near(list(points[RIGHT_WRIST]), (60, 120))
     assert points[:, 2].all()
 
@@ -109,7 +109,7 @@ def test_dragging_a_line_moves_the_whole_figure(editor: Editor) -> None:
 def test_a_joint_is_hidden_and_shown_by_double_click_and_right_click(editor: Editor) -> None:
     editor.page.click(*editor.place(RIGHT_WRIST), count=2)
     assert editor.point(RIGHT_WRIST)[2] == 0
-    points = told_points(editor.execute())
+    points = points_of_output(editor.execute())
     assert points[RIGHT_WRIST].tolist() == [0, 0, 0]
     assert points[:, 2].sum() == 17
     editor.page.click(*editor.place(RIGHT_WRIST), button="right")
@@ -209,7 +209,7 @@ def test_the_pose_survives_a_reload_of_the_page(editor: Editor, style: str) -> N
     assert_near([figure[RIGHT_WRIST]["x"], figure[RIGHT_WRIST]["y"]], (60, 120))
     assert not figure[LEFT_WRIST]["shown"]
     assert editor.page.run("pcdm.editor().past.length") == 0
-    points = told_points(editor.execute())
+    points = points_of_output(editor.execute())
     assert points[:, 2].sum() == 17
 
 
@@ -225,7 +225,7 @@ def test_the_pose_of_a_subgraph_is_what_the_graph_gives(editor: Editor) -> None:
     page.run("pcdm.look(1, 140 - pcdm.node().pos[0], 90 - pcdm.node().pos[1])")
     editor.settle()
     editor.drag(LEFT_WRIST, 450, 120)
-    points = told_points(editor.execute())
+    points = points_of_output(editor.execute())
     assert_near(list(points[RIGHT_WRIST]), (60, 120))
     assert_near(list(points[LEFT_WRIST]), (450, 120))
     page.run("app.canvas.setGraph(app.rootGraph ?? app.graph), null")
@@ -252,9 +252,9 @@ def test_the_picture_of_a_connected_file_lies_under_the_figure(
     editor.page.wait("pcdm.editor().picture?.naturalWidth === 300")
     editor.press("crop")
     editor.page.wait("pcdm.widget('height').value === pcdm.widget('width').value")
-    told = editor.execute()
-    assert told["pcdm_underlay"][0]["type"] == "temp"
-    canvas = told["pcdm_pose"][0]
+    output = editor.execute()
+    assert output["pcdm_underlay"][0]["type"] == "temp"
+    canvas = output["pcdm_pose"][0]
     assert canvas["canvas_height"] == canvas["canvas_width"]
 
 
@@ -262,20 +262,20 @@ def test_a_connected_pose_is_shown_after_a_run_and_edited_from_there(editor: Edi
     person = {"person": "000000", "source_view": "0", "target_view": "3"}
     connect(editor, "PCDMExamplePerson", 2, "start_pose", person)
     editor.page.wait("/Run once/.test(pcdm.editor().notice.textContent)")
-    told = editor.execute()
+    output = editor.execute()
     editor.page.wait("pcdm.editor().notice.hidden")
     assert editor.text == ""
-    points = told_points(told)
-    seen = int(np.flatnonzero(points[:, 2])[-1])
-    shown = editor.page.run("pcdm.editor().figure.points.map((p) => [p.x, p.y])")
-    assert_near(shown[seen], tuple(points[seen, :2]), 0.5)
+    points = points_of_output(output)
+    joint = int(np.flatnonzero(points[:, 2])[-1])
+    on_screen = editor.page.run("pcdm.editor().figure.points.map((p) => [p.x, p.y])")
+    assert_near(on_screen[joint], tuple(points[joint, :2]), 0.5)
     editor.drag(NECK, 256, 80)
-    again = told_points(editor.execute())
+    again = points_of_output(editor.execute())
     assert_near(list(again[NECK]), (256, 80))
-    assert_near(list(again[seen]), tuple(points[seen, :2]), 0.5)
+    assert_near(list(again[joint]), tuple(points[joint, :2]), 0.5)
     editor.press("restart")
     assert editor.text == ""
-    assert_near(told_points(editor.execute())[NECK].tolist(), tuple(points[NECK, :2]), 0.5)
+    assert_near(points_of_output(editor.execute())[NECK].tolist(), tuple(points[NECK, :2]), 0.5)
 
 
 def test_the_text_can_be_shown_and_pasted_into(editor: Editor) -> None:
@@ -288,7 +288,7 @@ def test_the_text_can_be_shown_and_pasted_into(editor: Editor) -> None:
     assert editor.text == pasted
     x, y = editor.page.run(f"(({{x, y}}) => [x, y])(pcdm.editor().figure.points[{NECK}])")
     assert_near([x, y], tuple((STANDING[NECK] / 2).tolist()), 1)
-    assert_near(list(told_points(editor.execute())[NECK]), (x, y), 1)
+    assert_near(list(points_of_output(editor.execute())[NECK]), (x, y), 1)
     editor.press("undo")
     assert editor.text == ""
 
@@ -307,6 +307,6 @@ def test_a_frame_of_another_shape_keeps_the_figures_proportions(editor: Editor) 
     editor.drag(RIGHT_WRIST, 60, 120)
     editor.page.run("pcdm.widget('width').value = 768")
     editor.page.wait("pcdm.editor().frame.width === 768")
-    points = told_points(editor.execute())
+    points = points_of_output(editor.execute())
     assert_near(list(points[RIGHT_WRIST]), (60 + 128, 120))
     assert_near(list(points[NECK]), (float(STANDING[NECK, 0]) + 128, float(STANDING[NECK, 1])), 1)

@@ -71,8 +71,8 @@ def test_a_sharp_screen_gets_a_sharp_drawing_and_the_pointer_hits(
     sharp.settle()
     assert pixels_per_screen_pixel(sharp) == pytest.approx(1, abs=0.01)
     sharp.drag(LEFT_ELBOW, 400, 250)
-    x, y, seen = sharp.point(LEFT_ELBOW)
-    assert seen == 1
+    x, y, confidence = sharp.point(LEFT_ELBOW)
+    assert confidence == 1
     assert abs(x - 400) <= 3
     assert abs(y - 250) <= 3
 
@@ -111,11 +111,11 @@ def test_everything_can_be_read_in_every_theme(editor: Editor, palette: str) -> 
         editor.settle()
         editor.drag(RIGHT_WRIST, 60, 120)
         editor.press("keys")  # a pressed button is one of the things to read
-        found: dict[str, Any] = page.run(COLOURS)
-        assert {"hint", "button undo", "button keys", "what"} <= found.keys()
+        colours_by_part: dict[str, Any] = page.run(COLOURS)
+        assert {"hint", "button undo", "button keys", "what"} <= colours_by_part.keys()
         faint = {
             name: f"{contrast(colours):.1f} {colours}"
-            for name, colours in found.items()
+            for name, colours in colours_by_part.items()
             if contrast(colours) < LEAST_CONTRAST
         }
         assert not faint
@@ -130,11 +130,11 @@ def test_modules_are_those_that_the_host_loads_and_do_nothing_alone(editor: Edit
     """The host loads each file of the folder as if it were an extension."""
     page = editor.page
     served = page.run("fetch('/extensions').then((reply) => reply.json())")
-    own = [path for path in served if "/pose_editor/" in path]
-    assert len(own) >= 2 * 7  # the pack lies there twice
+    modules = [path for path in served if "/pose_editor/" in path]
+    assert len(modules) >= 2 * 7  # the pack lies there twice
     before = page.run("app.extensions.map((extension) => extension.name)")
     assert before.count("PCDM.PoseEditor") == 1
-    for path in own:
+    for path in modules:
         names = page.run(f"import({json.dumps(path)}).then((module) => Object.keys(module))")
         assert names, f"{path} gives nothing to whoever imports it"
         assert "default" not in names

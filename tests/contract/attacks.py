@@ -86,27 +86,27 @@ def hostile_files(folder: Path) -> dict[str, Path]:
 
 def attacks(item: Any, files: dict[str, Path], folder: Path) -> dict[str, Any]:
     """Values by name that the input must not take."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     if getattr(item, "options", None) is not None or item.id == "keypoints":
         for file in files.values():
             relative = os.path.relpath(file, folder)
-            found[f"absolute {file.name}"] = str(file)
-            found[f"relative {file.name}"] = relative
-            found[f"by a folder and back {file.name}"] = f"x/../{relative}"
-            found[f"annotated {file.name}"] = f"../{SECRET}/{file.name} [input]"
+            values[f"absolute {file.name}"] = str(file)
+            values[f"relative {file.name}"] = relative
+            values[f"by a folder and back {file.name}"] = f"x/../{relative}"
+            values[f"annotated {file.name}"] = f"../{SECRET}/{file.name} [input]"
         path = str(files["pose.txt"])
-        found |= {"NUL": f"{path}\0.json", "line end": f"{path}\n", "long": "../" * 3000 + path}
-        found |= {"backslash": f"..\\{SECRET}\\pose.txt", "drive": f"C:\\{SECRET}\\pose.txt"}
-        found |= {"share": f"\\\\{SECRET}\\x", "a list": [path], "an object": {"path": path}}
+        values |= {"NUL": f"{path}\0.json", "line end": f"{path}\n", "long": "../" * 3000 + path}
+        values |= {"backslash": f"..\\{SECRET}\\pose.txt", "drive": f"C:\\{SECRET}\\pose.txt"}
+        values |= {"share": f"\\\\{SECRET}\\x", "a list": [path], "an object": {"path": path}}
     if getattr(item, "options", None) is not None:
-        found |= {"empty": "", "point": ".", "number": 7, "None": None}
+        values |= {"empty": "", "point": ".", "number": 7, "None": None}
     if item.get_io_type() == "STRING":
-        found |= {"number": 7, "None": None, "a list": ["x"]}
+        values |= {"number": 7, "None": None, "a list": ["x"]}
     if bounds(item)[0]:
         low, high = item.min, item.max
-        found |= {"below": low - 1, "above": high + 1, "far above": 10**30, "NaN": float("nan")}
-        found |= {"infinity": float("inf"), "text": "64", "None": None, "a list": [64]}
-    return found
+        values |= {"below": low - 1, "above": high + 1, "far above": 10**30, "NaN": float("nan")}
+        values |= {"infinity": float("inf"), "text": "64", "None": None, "a list": [64]}
+    return values
 
 
 def default_of(item: Any) -> Any:
@@ -119,12 +119,14 @@ def calls(
     node: Any, name: str, value: Any, defaults: dict[str, Any]
 ) -> dict[str, Callable[[], Any]]:
     """The ways into a node: as it runs, and what the host asks of it before."""
-    own = {key for kind in node.__mro__ if kind.__module__.startswith(PACK) for key in vars(kind)}
+    functions = {
+        key for kind in node.__mro__ if kind.__module__.startswith(PACK) for key in vars(kind)
+    }
     ways = {"execute": lambda: node.execute(**{**defaults, name: value})}
     for function in ("validate_inputs", "fingerprint_inputs"):
-        if function in own:
-            known = getattr(node, function).__func__.__code__.co_varnames
-            if name in known or function == "fingerprint_inputs":
+        if function in functions:
+            names = getattr(node, function).__func__.__code__.co_varnames
+            if name in names or function == "fingerprint_inputs":
                 ways[function] = lambda f=function: getattr(node, f)(**{name: value})
     return ways
 

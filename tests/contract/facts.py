@@ -37,7 +37,9 @@ def describe(node: Any) -> dict[str, Any]:
     """A node's sockets and functions; `GET_SCHEMA` validates the schema by the host's rules."""
     schema, info = node.GET_SCHEMA(), node.GET_NODE_INFO_V1()
     functions = ("execute", "validate_inputs", "fingerprint_inputs", "check_lazy_status")
-    own = {name for kind in node.__mro__ if kind.__module__.startswith(PACK) for name in vars(kind)}
+    methods = {
+        name for kind in node.__mro__ if kind.__module__.startswith(PACK) for name in vars(kind)
+    }
     return {
         "class": node.__name__,
         "id": schema.node_id,
@@ -54,31 +56,33 @@ def describe(node: Any) -> dict[str, Any]:
             },
             "outputs": list(zip(info["output_name"], info["output"], strict=True)),
         },
-        "functions": {name: parameters(getattr(node, name)) for name in functions if name in own},
+        "functions": {
+            name: parameters(getattr(node, name)) for name in functions if name in methods
+        },
     }
 
 
 def socket(item: Any) -> dict[str, Any]:
-    found = {name: getattr(item, name, None) for name in ("id", "tooltip", "optional", "default")}
+    values = {name: getattr(item, name, None) for name in ("id", "tooltip", "optional", "default")}
     options = getattr(item, "options", None)
-    return found | {"options": None if options is None else list(options)}
+    return values | {"options": None if options is None else list(options)}
 
 
 def parameters(function: Any) -> dict[str, Any]:
     """Names of a function's parameters; whether a default is there; whether it takes others too."""
-    found = inspect.signature(function).parameters.values()
-    named = [p for p in found if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    signature = inspect.signature(function).parameters.values()
+    explicit = [p for p in signature if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     return {
-        "names": {p.name: p.default is not p.empty for p in named},
-        "others": any(p.kind is p.VAR_KEYWORD for p in found),
+        "names": {p.name: p.default is not p.empty for p in explicit},
+        "others": any(p.kind is p.VAR_KEYWORD for p in signature),
     }
 
 
 def sampling_parameters() -> list[str]:
     """What the sampler nodes hand on to their sampler, by name."""
     run_sampler = importlib.import_module(f"{PACK}.nodes.samplers").run_sampler
-    found = inspect.signature(run_sampler).parameters.values()
-    return [p.name for p in found if p.kind is p.KEYWORD_ONLY]
+    signature = inspect.signature(run_sampler).parameters.values()
+    return [p.name for p in signature if p.kind is p.KEYWORD_ONLY]
 
 
 @torch.inference_mode()
@@ -87,15 +91,15 @@ def results(nodes: dict[str, Any]) -> dict[str, list[str]]:
 
     They run as in a new graph: an input has the value of its widget unless another is given.
     """
-    given: dict[str, tuple[Any, ...]] = {}
+    outputs: dict[str, tuple[Any, ...]] = {}
 
     def run(name: str, **inputs: Any) -> tuple[Any, ...]:
         widgets = {
             item.id: getattr(item, "default", None) for item in nodes[name].GET_SCHEMA().inputs
         }
         values = {key: value for key, value in widgets.items() if value is not None}
-        given[name] = nodes[name].EXECUTE_NORMALIZED(**values | inputs).result
-        return given[name]
+        outputs[name] = nodes[name].EXECUTE_NORMALIZED(**values | inputs).result
+        return outputs[name]
 
     image, _, targets, *_ = run("PCDMExamplePerson", person="000000", target_view="all others")
     run("PCDMPoseFromKeypoints", text=json.dumps(DOCUMENT))
@@ -104,7 +108,7 @@ def results(nodes: dict[str, Any]) -> dict[str, list[str]]:
     run("PCDMPoseFromSkeleton", image=skeletons)
     run("PCDMPoseEditor")
     run("PCDMCropTarget", canvas=torch.cat([image, image], dim=2))
-    return {name: [kind(value) for value in values] for name, values in given.items()}
+    return {name: [kind(value) for value in values] for name, values in outputs.items()}
 
 
 def kind(value: Any) -> str:

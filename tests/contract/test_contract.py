@@ -46,19 +46,17 @@ def calls(name: str) -> Iterator[ast.Call]:
 
 
 def test_ids_and_sockets_are_the_frozen_ones(nodes: list[dict[str, Any]]) -> None:
-    found = {node["id"]: node["info"] for node in nodes}
-    assert found == json.loads(GOLDEN.read_text(encoding="utf-8"))
+    schemas = {node["id"]: node["info"] for node in nodes}
+    assert schemas == json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 
 def test_ids_are_literal_unique_and_the_names_of_their_classes(nodes: list[dict[str, Any]]) -> None:
     schemas = [{k.arg: k.value for k in call.keywords} for call in calls("io.Schema")]
-    written = [schema["node_id"] for schema in schemas]
-    assert all(isinstance(value, ast.Constant) for value in written)
+    values = [schema["node_id"] for schema in schemas]
+    assert all(isinstance(value, ast.Constant) for value in values)
     ids = [node["id"] for node in nodes]
     assert len(set(ids)) == len(ids)
-    assert sorted(ids) == sorted(
-        value.value for value in written if isinstance(value, ast.Constant)
-    )
+    assert sorted(ids) == sorted(value.value for value in values if isinstance(value, ast.Constant))
     assert ids == [node["class"] for node in nodes]
 
 

@@ -16,7 +16,7 @@ from pcdm_core.checkpoints.files import write_state_dict
 from pcdm_core.config import config_to_dict
 from pcdm_core.presets import PRESETS
 from tests.core.tiny_pipeline import TEST, randomise
-from tests.core.weights_files import message, own, same, upstream_state
+from tests.core.weights_files import message, same, tiny_component, upstream_state
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "parity" / "loader"
 
@@ -34,7 +34,7 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     words = message(load_model, GOLDEN / "truncated.pt")
     assert "truncated.pt (20000 bytes) is a truncated PyTorch file" in words
     assert "download it again" in words
-    path = save_model(own("prior"), tmp_path / "x.safetensors", stage="prior")
+    path = save_model(tiny_component("prior"), tmp_path / "x.safetensors", stage="prior")
     path.write_bytes(path.read_bytes()[:-100])
     words = message(load_model, path)
     assert str(path) in words
@@ -80,7 +80,7 @@ def test_safetensors_of_another_model_are_named(tmp_path: Path) -> None:
 
 def test_a_missing_file_lists_what_is_there(tmp_path: Path) -> None:
     assert "has no weights files" in message(load_component, tmp_path, "prior")
-    save_model(own("refining"), tmp_path / "refining.safetensors", stage="refining")
+    save_model(tiny_component("refining"), tmp_path / "refining.safetensors", stage="refining")
     words = message(load_component, tmp_path, "prior")
     assert f"{tmp_path / 'prior.safetensors'} does not exist" in words
     assert "refining.safetensors" in words
@@ -88,9 +88,9 @@ def test_a_missing_file_lists_what_is_there(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_one_file_stands_for_it_and_of_several_is_refused(tmp_path: Path) -> None:
-    save_model(own("refining"), tmp_path / "a.safetensors", stage="refining")
-    assert same(load_model(tmp_path), own("refining"))
-    save_model(own("prior"), tmp_path / "b.safetensors", stage="prior")
+    save_model(tiny_component("refining"), tmp_path / "a.safetensors", stage="refining")
+    assert same(load_model(tmp_path), tiny_component("refining"))
+    save_model(tiny_component("prior"), tmp_path / "b.safetensors", stage="prior")
     words = message(load_model, tmp_path)
     assert "choose one weights file" in words
     assert "a.safetensors, b.safetensors" in words
@@ -151,8 +151,10 @@ def test_an_index_names_files_beside_it_alone(
     (tmp_path / PART).write_bytes((tmp_path / "one" / PART).read_bytes())
     index = tmp_path / "one" / "x.safetensors.index.json"
     content = json.loads(index.read_text(encoding="utf-8"))
-    where = content["weight_map"]
-    content["weight_map"] = {key: name if part == PART else part for key, part in where.items()}
+    parts_by_key = content["weight_map"]
+    content["weight_map"] = {
+        key: name if part == PART else part for key, part in parts_by_key.items()
+    }
     index.write_text(json.dumps(content), encoding="utf-8")
     looked_at: list[str] = []
     real = Path.stat
@@ -182,13 +184,13 @@ def test_an_index_names_files_beside_it_alone(
 def test_what_is_no_weights_file_is_named(content: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / "s2_512.pt"
     path.write_bytes(content)
-    found = message(load_model, path)
-    assert words in found
-    assert str(path) in found
+    sentence = message(load_model, path)
+    assert words in sentence
+    assert str(path) in sentence
 
 
 def test_a_configuration_that_does_not_fit_is_refused_with_both_numbers(tmp_path: Path) -> None:
-    path = save_model(own("refining"), tmp_path / "x.safetensors", stage="refining")
+    path = save_model(tiny_component("refining"), tmp_path / "x.safetensors", stage="refining")
     words = message(load_model, path, config=PRESETS["mini"].refining)
     assert "width 32" in words
     assert "expected" in words
@@ -196,7 +198,7 @@ def test_a_configuration_that_does_not_fit_is_refused_with_both_numbers(tmp_path
 
 
 def test_missing_and_unexpected_tensors_are_listed(tmp_path: Path) -> None:
-    state = own("prior").state_dict()
+    state = tiny_component("prior").state_dict()
     state["transformer.extra.weight"] = state.pop("transformer.norm_out.weight")
     state["transformer.norm_out.bias"] = torch.zeros(3)
     save_file(state, tmp_path / "x.safetensors")
@@ -207,7 +209,7 @@ def test_missing_and_unexpected_tensors_are_listed(tmp_path: Path) -> None:
 
 
 def test_files_of_other_versions_say_so(tmp_path: Path) -> None:
-    state = own("prior").state_dict()
+    state = tiny_component("prior").state_dict()
     config = {**config_to_dict(TEST.prior), "colour": 3}
     metadata = {"pcdm_format": "1", "stage": "prior", "config": json.dumps(config)}
     path = write_state_dict(state, tmp_path / "x.safetensors", metadata)
@@ -217,7 +219,7 @@ def test_files_of_other_versions_say_so(tmp_path: Path) -> None:
 
 
 def test_weights_are_written_as_safetensors_only(tmp_path: Path) -> None:
-    words = message(save_model, own("prior"), tmp_path / "x.pt", stage="prior")
+    words = message(save_model, tiny_component("prior"), tmp_path / "x.pt", stage="prior")
     assert "written as safetensors" in words
 
 

@@ -30,7 +30,15 @@ from pcdm_core.checkpoints.signatures import CONFIGS, Component
 from pcdm_core.config import Preset
 from tests.core.tiny_pipeline import TEST
 from tests.core.tiny_stages import CASES, x_t
-from tests.core.weights_files import CLIP, KL, UPSTREAM, message, own, same, upstream_state
+from tests.core.weights_files import (
+    CLIP,
+    KL,
+    UPSTREAM,
+    message,
+    same,
+    tiny_component,
+    upstream_state,
+)
 
 UPSTREAM_FILES = pytest.mark.parametrize("kind", UPSTREAM)
 COMPONENTS = pytest.mark.parametrize("component", CONFIGS)
@@ -48,7 +56,7 @@ def test_each_published_layout_is_recognised(kind: str) -> None:
 
 @COMPONENTS
 def test_each_component_of_the_pack_is_recognised(component: Component) -> None:
-    signature = detect(own(component).state_dict())
+    signature = detect(tiny_component(component).state_dict())
     assert signature.component == component
     assert signature.layout.startswith("pack's")
 
@@ -63,7 +71,10 @@ def test_channel_counts_alone_do_not_decide_the_stage() -> None:
 
 def test_a_summary_says_what_a_file_is_and_whose_size(tmp_path: Path) -> None:
     path = save_model(
-        own("refining"), tmp_path / "x.safetensors", stage="refining", metadata={"note": "soft"}
+        tiny_component("refining"),
+        tmp_path / "x.safetensors",
+        stage="refining",
+        metadata={"note": "soft"},
     )
     summary = inspect(path)
     assert (summary.component, summary.preset, summary.config) == (
@@ -73,7 +84,9 @@ def test_a_summary_says_what_a_file_is_and_whose_size(tmp_path: Path) -> None:
     )
     assert summary.metadata["note"] == "soft"
     assert summary.dtypes == ("float32",)
-    assert summary.parameters == sum(t.numel() for t in own("refining").state_dict().values())
+    assert summary.parameters == sum(
+        t.numel() for t in tiny_component("refining").state_dict().values()
+    )
 
 
 # --- saving and loading --------------------------------------------------------------------------
@@ -83,7 +96,7 @@ def test_a_summary_says_what_a_file_is_and_whose_size(tmp_path: Path) -> None:
 def test_what_is_saved_loads_bit_for_bit_with_its_configuration(
     component: Component, tmp_path: Path
 ) -> None:
-    model = own(component)
+    model = tiny_component(component)
     save_model(model, tmp_path / f"{component}.safetensors", stage=component)
     loaded = load_component(tmp_path, component)
     assert same(model, loaded)
@@ -97,7 +110,7 @@ def test_what_is_saved_loads_bit_for_bit_with_its_configuration(
 def test_a_loaded_component_computes_what_the_saved_one_did(
     component: Component, tmp_path: Path
 ) -> None:
-    model = own(component).eval()
+    model = tiny_component(component).eval()
     loaded = load_model(save_model(model, tmp_path / "x.safetensors", stage=component))
     if component in CASES:
         cond = model.condition(**CASES[component][1](1))  # type: ignore[operator]
@@ -112,20 +125,22 @@ def test_a_loaded_component_computes_what_the_saved_one_did(
 
 
 def test_the_type_of_the_weights_can_be_chosen_twice(tmp_path: Path) -> None:
-    path = save_model(own("prior"), tmp_path / "x.safetensors", stage="prior", dtype=torch.float16)
+    path = save_model(
+        tiny_component("prior"), tmp_path / "x.safetensors", stage="prior", dtype=torch.float16
+    )
     assert {p.dtype for p in load_model(path).parameters()} == {torch.float16}
     loaded = load_model(path, dtype=torch.float32)
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
-    assert same(loaded, own("prior").half().float())
+    assert same(loaded, tiny_component("prior").half().float())
 
 
 def test_loaded_weights_can_be_trained_on(tmp_path: Path) -> None:
-    path = save_model(own("prior"), tmp_path / "x.safetensors", stage="prior")
+    path = save_model(tiny_component("prior"), tmp_path / "x.safetensors", stage="prior")
     assert all(parameter.requires_grad for parameter in load_model(path).parameters())
 
 
 def test_a_large_model_comes_in_parts_and_loads_from_any_name(tmp_path: Path) -> None:
-    model = own("inpainting")
+    model = tiny_component("inpainting")
     path = tmp_path / "inpainting.safetensors"
     limit = 150_000
     index = save_model(model, path, stage="inpainting", max_shard_bytes=limit)
@@ -141,20 +156,20 @@ def test_a_large_model_comes_in_parts_and_loads_from_any_name(tmp_path: Path) ->
 
 def test_saving_again_leaves_nothing_of_the_previous_save(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    save_model(own("prior"), path, stage="prior", max_shard_bytes=40_000)
+    save_model(tiny_component("prior"), path, stage="prior", max_shard_bytes=40_000)
     assert len(list(tmp_path.iterdir())) > 2
-    save_model(own("prior"), path, stage="prior")
+    save_model(tiny_component("prior"), path, stage="prior")
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
-    save_model(own("prior"), path, stage="prior", max_shard_bytes=30_000)
+    save_model(tiny_component("prior"), path, stage="prior", max_shard_bytes=30_000)
     assert not path.exists()
-    assert same(load_model(path), own("prior"))
+    assert same(load_model(path), tiny_component("prior"))
 
 
 def test_a_failed_save_keeps_the_previous_file_and_leaves_no_rest(tmp_path: Path) -> None:
-    path = save_model(own("prior"), tmp_path / "x.safetensors", stage="prior")
+    path = save_model(tiny_component("prior"), tmp_path / "x.safetensors", stage="prior")
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        write_state_dict(own("prior").state_dict(), path, {"a": 1})  # type: ignore[dict-item]
+        write_state_dict(tiny_component("prior").state_dict(), path, {"a": 1})  # type: ignore[dict-item]
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 
@@ -182,24 +197,26 @@ def test_weights_know_the_size_that_they_were_trained_at(tmp_path: Path) -> None
     note = {"preset": "test", "height": "96", "width": "72", "fit": "squash"}
 
     def preset(**change: str) -> Preset:
-        save_model(own("inpainting"), path, stage="inpainting", metadata={**note, **change})
+        save_model(
+            tiny_component("inpainting"), path, stage="inpainting", metadata={**note, **change}
+        )
         return preset_of("inpainting", config, path)
 
     assert preset() == replace(TEST, height=96, width=72, fit="squash")
     for change in ({"height": "98"}, {"width": "-4"}, {"height": "40000"}, {"fit": "stretch"}):
         with pytest.raises(CheckpointError, match="as picture size and fit"):
             preset(**change)
-    save_model(own("inpainting"), path, stage="inpainting", metadata={"preset": "test"})
+    save_model(tiny_component("inpainting"), path, stage="inpainting", metadata={"preset": "test"})
     assert preset_of("inpainting", config, path) == TEST
     other = replace(config, draws_hands=True)
     assert preset_of("inpainting", other, path) == replace(TEST, inpainting=other)
-    save_model(own("inpainting"), path, stage="inpainting")
+    save_model(tiny_component("inpainting"), path, stage="inpainting")
     with pytest.raises(CheckpointError, match="that of no preset"):
         preset_of("inpainting", other, path)
 
 
 def test_a_hash_of_the_weights_is_kept_and_follows_the_values(tmp_path: Path) -> None:
-    model = own("prior")
+    model = tiny_component("prior")
     first = inspect(save_model(model, tmp_path / "a.safetensors", stage="prior"))
     parts = inspect(
         save_model(model, tmp_path / "b.safetensors", stage="prior", max_shard_bytes=40_000)
@@ -211,7 +228,9 @@ def test_a_hash_of_the_weights_is_kept_and_follows_the_values(tmp_path: Path) ->
 
 
 def test_files_keep_the_published_names_of_the_patch_encoder(tmp_path: Path) -> None:
-    path = save_model(own("patch_encoder"), tmp_path / "x.safetensors", stage="patch_encoder")
+    path = save_model(
+        tiny_component("patch_encoder"), tmp_path / "x.safetensors", stage="patch_encoder"
+    )
     assert any(key.endswith("attention.attention.query.weight") for key in load_file(path))
 
 
@@ -234,9 +253,9 @@ def test_converting_keeps_every_value_and_its_type(kind: str, tmp_path: Path) ->
     assert same(load_model(tmp_path / "x.safetensors"), direct)
     # The values, whatever their names: no tensor was lost, doubled or changed.
     values = sorted(t.double().sum().item() for t in direct.state_dict().values())
-    given = {k: t for k, t in state.items() if "mask_token" not in k}
+    weights = {k: t for k, t in state.items() if "mask_token" not in k}
     if component != "patch_encoder":  # whose gate and up projections may be stored as one
-        assert values == sorted(t.double().sum().item() for t in given.values())
+        assert values == sorted(t.double().sum().item() for t in weights.values())
 
 
 def test_a_published_file_of_a_presets_size_needs_no_configuration(tmp_path: Path) -> None:

@@ -60,11 +60,11 @@ def test_several_pictures_of_a_pose_differ_and_the_first_is_that_of_one(
     assert generate(person, weights, three, "--pictures", "3") == 0
     names = [f"00_to_{pose}_picture{n}.png" for pose in ("01", "02") for n in (1, 2, 3)]
     assert sorted(p.name for p in three.iterdir()) == names
-    made = {name: to_uint8(load_picture(three / name)).astype(int) for name in names}
+    pixels = {name: to_uint8(load_picture(three / name)).astype(int) for name in names}
     for pose in ("01", "02"):
         alone = to_uint8(load_picture(one / f"00_to_{pose}.png")).astype(int)
-        assert np.abs(made[f"00_to_{pose}_picture1.png"] - alone).max() <= 1
-        assert np.abs(made[f"00_to_{pose}_picture2.png"] - alone).max() > 5
+        assert np.abs(pixels[f"00_to_{pose}_picture1.png"] - alone).max() <= 1
+        assert np.abs(pixels[f"00_to_{pose}_picture2.png"] - alone).max() > 5
 
 
 def test_the_command_writes_what_the_pipeline_returns(person: Path, weights: Path, tmp_path: Path):
@@ -74,9 +74,9 @@ def test_the_command_writes_what_the_pipeline_returns(person: Path, weights: Pat
     target = read_pose(person / "01.json")
     result = pipeline(source, read_pose(person / "00.json"), target, seed=5, steps=2)
     with Image.open(tmp_path / "00_to_01.png") as image:
-        written = np.asarray(image).astype(int)
+        pixels = np.asarray(image).astype(int)
     # Alone here, one of two there: equal up to the last bit of a rounding.
-    assert np.abs(written - to_uint8(result.image)[0]).max() <= 1
+    assert np.abs(pixels - to_uint8(result.image)[0]).max() <= 1
 
 
 def test_without_refining_the_refining_weights_need_not_be_there(

@@ -49,15 +49,15 @@ def test_a_file_of_any_dialect_is_converted_and_drawn(
     source = source_of(DIALECTS[name])
     file = tmp_path / "pose.anything"
     file.write_text(source if isinstance(source, str) else json.dumps(source), encoding="utf-8")
-    converted, drawn = tmp_path / "new" / "pose.json", tmp_path / "pose.png"
+    converted, skeleton = tmp_path / "new" / "pose.json", tmp_path / "pose.png"
     arguments = ["pose", str(file), "--size", f"{HEIGHT}x{WIDTH}"]
-    assert main([*arguments, "--json", str(converted), "--render", str(drawn)]) == 0
+    assert main([*arguments, "--json", str(converted), "--render", str(skeleton)]) == 0
     printed = capsys.readouterr().out
     assert DIALECTS[name].says in printed
-    assert printed.splitlines()[-2:] == [str(converted), str(drawn)]
+    assert printed.splitlines()[-2:] == [str(converted), str(skeleton)]
     pose = read_pose(converted)
     assert pose.visible[0].tolist() == [joint != MISSING for joint in range(18)]
-    with Image.open(drawn) as image:
+    with Image.open(skeleton) as image:
         assert np.asarray(image).max() == 255
         size = json.loads(converted.read_text(encoding="utf-8"))
         assert image.size == (size["canvas_width"], size["canvas_height"])
@@ -123,9 +123,9 @@ def test_a_size_that_is_none_is_named(size: str, capsys: pytest.CaptureFixture[s
 
 
 def test_the_report_warns_of_a_skeleton_of_another_convention() -> None:
-    drawn = render_pose(STANDING, 512, 384)
-    white = torch.where(drawn.amax(dim=1, keepdim=True) > -1, drawn, torch.ones(()))
-    reading = read_skeletons(torch.cat([drawn, white]))
+    skeleton = render_pose(STANDING, 512, 384)
+    white = torch.where(skeleton.amax(dim=1, keepdim=True) > -1, skeleton, torch.ones(()))
+    reading = read_skeletons(torch.cat([skeleton, white]))
     assert len(reading.keypoints) == 2
     assert "Unlike the models' skeletons: the background is white, not black." in str(
         reading.report

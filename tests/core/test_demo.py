@@ -70,9 +70,9 @@ def test_the_demo_draws_four_of_many_views(
 def test_an_own_person_has_no_truth_column(
     weights: Path, examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    own = save_person(tmp_path / "own", views=3, height=50, width=90)
-    arguments = ["--image", str(own / "00.png"), "--source-pose", str(own / "00.json")]
-    arguments += ["--pose", str(own / "01.json"), str(own / "02.json")]
+    person = save_person(tmp_path / "own", views=3, height=50, width=90)
+    arguments = ["--image", str(person / "00.png"), "--source-pose", str(person / "00.json")]
+    arguments += ["--pose", str(person / "01.json"), str(person / "02.json")]
     assert run_demo(weights, tmp_path / "own.png", *arguments) == 0
     assert run_demo(weights, tmp_path / "example.png") == 0
     assert "rendered people only" in capsys.readouterr().out

@@ -16,6 +16,7 @@ from pcdm_core.images import CLIP_MEAN, CLIP_STD
 from pcdm_core.presets import PRESETS
 from tests.core.tiny_pipeline import randomise
 from tests.core.tiny_stages import draw
+from training.stages.closed_form import fit_encoder
 
 DINO = PatchEncoderConfig(hidden_size=24, num_layers=2, num_heads=2, table_size=70, picture_size=56)
 CLIP = GlobalEncoderConfig(
@@ -84,8 +85,8 @@ def test_the_position_table_is_resampled_off_centre_as_published() -> None:
     ramp = torch.arange(5.0).view(5, 1, 1).expand(5, 5, 24).reshape(1, 25, 24)
     with torch.no_grad():
         embeddings.position_embeddings[:, 1:] = ramp
-        found = embeddings.interpolate_pos_encoding(torch.empty(1, 17, 24), 56, 56)
-    rows = found[0, 1:, 0].view(4, 4)[:, 0]
+        table = embeddings.interpolate_pos_encoding(torch.empty(1, 17, 24), 56, 56)
+    rows = table[0, 1:, 0].view(4, 4)[:, 0]
     assert torch.all(rows[1:] > rows[:-1])
     assert torch.all(rows + rows.flip(0) < 3.95)
 
@@ -143,7 +144,7 @@ def test_the_clip_encoder_projects_and_does_not_normalise() -> None:
 def test_the_linear_encoder_whitens_the_pictures_it_was_fitted_on() -> None:
     encoder = LinearImageEncoder(LINEAR)
     pixels = encoder.pixels(pictures(200))
-    encoder.fit(pixels)
+    fit_encoder(encoder, pixels)
     embeds = encoder(pixels).double()
     assert embeds.mean(0).abs().max() < 1e-4
     torch.testing.assert_close(
@@ -155,9 +156,9 @@ def test_both_ways_of_fitting_find_the_same_components() -> None:
     # 4 x 4 x 3 = 48 inputs: fewer pictures than inputs take the other eigenproblem.
     few = LinearImageEncoder(LINEAR)
     pixels = few.pixels(pictures(40))
-    few.fit(pixels)
+    fit_encoder(few, pixels)
     many = LinearImageEncoder(LINEAR)
-    many.fit(pixels.repeat(2, 1, 1, 1))
+    fit_encoder(many, pixels.repeat(2, 1, 1, 1))
     torch.testing.assert_close(few.mean, many.mean)
     torch.testing.assert_close(few.projection, many.projection, rtol=1e-3, atol=1e-3)
 
@@ -165,7 +166,7 @@ def test_both_ways_of_fitting_find_the_same_components() -> None:
 def test_the_first_component_carries_the_most_variance() -> None:
     encoder = LinearImageEncoder(LINEAR)
     pixels = encoder.pixels(pictures(100))
-    encoder.fit(pixels)
+    fit_encoder(encoder, pixels)
     # Whitened by its deviation, a component of more variance has a shorter row.
     lengths = encoder.projection.norm(dim=1)
     assert torch.all(lengths[1:] > lengths[:-1])
@@ -174,8 +175,8 @@ def test_the_first_component_carries_the_most_variance() -> None:
 def test_too_few_pictures_and_other_sizes_are_refused() -> None:
     encoder = LinearImageEncoder(LINEAR)
     with pytest.raises(ValueError, match="more than 6 pictures, got 6"):
-        encoder.fit(torch.zeros(6, 3, 4, 4))
+        fit_encoder(encoder, torch.zeros(6, 3, 4, 4))
     with pytest.raises(ValueError, match="with the encoder's `pixels`"):
-        encoder.fit(pictures(20))
+        fit_encoder(encoder, pictures(20))
     with pytest.raises(ValueError, match="with the encoder's `pixels`"):
         build_global_encoder(CLIP)(torch.zeros(1, 3, 30, 30))

@@ -73,11 +73,11 @@ class Held:
 def test_a_file_that_is_open_for_a_moment_is_replaced_when_it_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = Held(4)
-    monkeypatch.setattr(os, "replace", held)
+    replace = Held(4)
+    monkeypatch.setattr(os, "replace", replace)
     files.write_bytes(tmp_path / "a.bin", NEW)
     assert (tmp_path / "a.bin").read_bytes() == NEW
-    assert held.refusals < 0
+    assert replace.refusals < 0
 
 
 def test_a_file_that_stays_open_is_named_and_is_as_it_was(
@@ -225,14 +225,16 @@ def test_no_two_names_are_one_file_where_case_is_ignored() -> None:
     names = ["b_3", "b", "B", "b", "b_coarse", "é", "e\u0301", "aux", "_aux"]
     for endings in (("",), (".png", "_coarse.png")):
         distinct = distinct_names(names, endings)
-        made = [name + end for name in distinct for end in endings]
-        assert len({files.folded(name) for name in made}) == len(made), made
+        files_of_names = [name + end for name in distinct for end in endings]
+        assert len({files.folded(name) for name in files_of_names}) == len(files_of_names), (
+            files_of_names
+        )
         assert distinct[:2] == ["b_3", "b"]
 
 
 def test_the_pictures_of_pcdm_generate_never_take_each_others_place(tmp_path: Path) -> None:
     paths = output_files(tmp_path, Path("aux:.png"), ["Walk", "walk", "walk_coarse", "nul"])
-    made = [path.name for path in paths] + [f"{path.stem}_coarse.png" for path in paths]
-    assert len({name.lower() for name in made}) == 8
+    names = [path.name for path in paths] + [f"{path.stem}_coarse.png" for path in paths]
+    assert len({name.lower() for name in names}) == 8
     assert paths[0].name == "aux__to_Walk.png"
     assert all(not PureWindowsPath(path.name).drive for path in paths)

@@ -18,7 +18,7 @@ from pcdm_core.checkpoints.signatures import CONFIGS, Component
 from pcdm_core.config import config_from_dict, config_to_dict
 from pcdm_core.presets import PRESETS
 from tests.bounds import USED, bounded
-from tests.core.weights_files import own
+from tests.core.weights_files import tiny_component
 
 Cases = Callable[[int, int], int]
 
@@ -73,7 +73,7 @@ def damaged_json(document: Any, rng: random.Random) -> Any:
 def weights_bytes(component: Component, folder: Path) -> bytes:
     """A component of the test preset, as the pack writes it."""
     path = folder / f"{component}.safetensors"
-    return save_model(own(component), path, stage=component).read_bytes()
+    return save_model(tiny_component(component), path, stage=component).read_bytes()
 
 
 def with_header(content: bytes, header: bytes, length: int | None = None) -> bytes:
@@ -180,6 +180,6 @@ def test_the_configurations_of_all_presets_are_read_back(preset: str) -> None:
     for component, kind in CONFIGS.items():
         config = getattr(PRESETS[preset], component)
         if config is not None:
-            written = config_to_dict(config)
-            assert config_from_dict(kind, written) == config
-            assert config_from_dict(kind, json.loads(json.dumps(written))) == config
+            values = config_to_dict(config)
+            assert config_from_dict(kind, values) == config
+            assert config_from_dict(kind, json.loads(json.dumps(values))) == config

@@ -72,11 +72,11 @@ def test_every_condition_changes_the_prediction(stage: str) -> None:
     model = randomise(build(), 0).eval()
     x, timesteps = x_t(model, 1), torch.tensor([500])
     with torch.no_grad():
-        given = inputs(1)
-        reference = model(x, timesteps, model.condition(**given))
-        for name, value in given.items():
+        arguments = inputs(1)
+        reference = model(x, timesteps, model.condition(**arguments))
+        for name, value in arguments.items():
             other = poses(1, 77) if not isinstance(value, Tensor) else value.flip(-1)
-            changed = model(x, timesteps, model.condition(**{**given, name: other}))
+            changed = model(x, timesteps, model.condition(**{**arguments, name: other}))
             assert (changed - reference).abs().max() > 1e-3 * reference.std(), name
 
 
@@ -115,9 +115,9 @@ def test_the_target_embedding_joins_the_context_as_it_is() -> None:
 def test_a_missing_joint_reaches_the_prior_as_its_code() -> None:
     assert TEST.prior is not None
     model = PosePrior(replace(TEST.prior, missing_joint=-7.0))
-    seen = poses(1)
-    seen.visible[0, 4] = False
-    cond = model.condition(prior_inputs(1)["image_embeds"], seen, poses(1))
+    pose = poses(1)
+    pose.visible[0, 4] = False
+    cond = model.condition(prior_inputs(1)["image_embeds"], pose, poses(1))
     assert cond.source_pose[0, 0, 8:10].tolist() == [-7.0, -7.0]
     assert not cond.target_pose.eq(-7.0).any()
 
@@ -183,12 +183,12 @@ def test_sizes_that_halve_unevenly_keep_their_size(size: tuple[int, int]) -> Non
 def test_attention_in_the_prior_sees_all_tokens() -> None:
     # With a causal mask the first token, the source pose, could not see the target pose.
     model = randomise(PosePrior(TEST.prior), 0).eval()  # type: ignore[arg-type]
-    seen: list[Tensor] = []
+    outputs: list[Tensor] = []
     block = model.transformer.transformer_blocks[0]
-    block.register_forward_hook(lambda _, __, output: seen.append(output))
+    block.register_forward_hook(lambda _, __, output: outputs.append(output))
     embeds = prior_inputs(1)["image_embeds"]
     with torch.no_grad():
         for first in (0, 40):
             cond: PriorConditioning = model.condition(embeds, poses(1), poses(1, first))
             model(draw(1, embeds.shape[1]), torch.tensor([5]), cond)
-    assert (seen[0][:, 0] - seen[1][:, 0]).abs().max() > 1e-4
+    assert (outputs[0][:, 0] - outputs[1][:, 0]).abs().max() > 1e-4

@@ -118,9 +118,9 @@ def test_a_postscript_file_runs_no_other_program_whatever_it_is_called(tmp_path:
 def test_other_formats_are_no_pictures_here(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "person.png"
     Image.new("RGB", (16, 16)).save(path, format=kind)
-    for read in (load_picture, read_pixels, picture_size):
+    for reader in (load_picture, read_pixels, picture_size):
         with pytest.raises(ValueError, match=r"person\.png: not a picture that can be read"):
-            read(path)
+            reader(path)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -176,13 +176,13 @@ def test_the_commands_take_the_limit(
 ) -> None:
     path, pose = tmp_path / "person.png", tmp_path / "pose.json"
     path.write_bytes(small("PNG"))
-    named = {
+    inputs = {
         "pose": [str(path)],
         "generate": ["--image", str(path), "--source-pose", str(pose), "--pose", str(pose)],
     }
     limits: dict[str, Any] = {"--max-pixels=63": "64 pixels", "--max-pixels=64": ""}
     for option, expected in limits.items():
-        assert main([command, *named[command], option]) == 2
+        assert main([command, *inputs[command], option]) == 2
         said = capsys.readouterr().err
         assert ("person.png: a picture of" in said) == bool(expected)
         assert expected in said
@@ -196,11 +196,11 @@ def test_a_data_set_leaves_such_pictures_out(tmp_path: Path) -> None:
     for name, content in contents.items():
         (people / f"{name}.png").write_bytes(content)
         (people / f"{name}.txt").write_text(pose, encoding="utf-8")
-    found = open_pictures(tmp_path / "people", "folder")
-    assert found.names == ("one/a.png", "one/b.png")
-    assert [Path(problem.path).name for problem in found.problems] == ["c.png", "d.png"]
-    assert "not a picture" in found.problems[0].what
-    assert "3,600,000,000 pixels" in found.problems[1].what
+    pictures = open_pictures(tmp_path / "people", "folder")
+    assert pictures.names == ("one/a.png", "one/b.png")
+    assert [Path(problem.path).name for problem in pictures.problems] == ["c.png", "d.png"]
+    assert "not a picture" in pictures.problems[0].what
+    assert "3,600,000,000 pixels" in pictures.problems[1].what
 
 
 @pytest.mark.filterwarnings("ignore")

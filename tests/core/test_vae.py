@@ -13,6 +13,7 @@ from pcdm_core.presets import PRESETS
 from pcdm_core.vae import ConvAutoencoder, KLAutoencoder, PatchAutoencoder, build_autoencoder
 from tests.core.tiny_pipeline import randomise
 from tests.core.tiny_stages import draw
+from training.stages.closed_form import fit_code, normalise_code
 
 KL = AutoencoderConfig(
     block_out_channels=(8, 8), downscale=2, layers_per_block=1, norm_num_groups=4
@@ -43,7 +44,7 @@ def pictures(count: int = 16) -> torch.Tensor:
 def test_a_fitted_patch_code_reconstructs_smooth_pictures(scaling_factor: float) -> None:
     code = patch_code(12, scaling_factor)
     pixels = pictures()
-    code.fit(pixels)
+    fit_code(code, pixels)
     latents = code.encode(pixels)
     assert latents.shape == (16, 12, 8, 6)
     error = (code.decode(latents) - pixels).square().mean() / pixels.var()
@@ -56,7 +57,7 @@ def test_more_channels_reconstruct_better() -> None:
     errors = []
     for channels in (1, 3, 12):
         code = patch_code(channels)
-        code.fit(pixels)
+        fit_code(code, pixels)
         errors.append((code.decode(code.encode(pixels)) - pixels).square().mean().item())
     assert errors[0] > errors[1] > errors[2]
 
@@ -66,7 +67,7 @@ def test_full_whitening_makes_every_channel_equally_strong() -> None:
     spreads = {}
     for whiten in (0.0, 1.0):
         code = patch_code()
-        code.fit(pixels, whiten=whiten)
+        fit_code(code, pixels, whiten=whiten)
         deviation = code.encode(pixels).std(dim=(0, 2, 3))
         spreads[whiten] = (deviation.max() / deviation.min()).item()
     assert spreads[1.0] == pytest.approx(1.0, abs=0.05)
@@ -78,7 +79,7 @@ def test_whitening_does_not_change_the_reconstruction() -> None:
     decoded = []
     for whiten in (0.0, 1.0):
         code = patch_code()
-        code.fit(pixels, whiten=whiten)
+        fit_code(code, pixels, whiten=whiten)
         decoded.append(code.decode(code.encode(pixels)))
     torch.testing.assert_close(decoded[0], decoded[1], rtol=1e-3, atol=1e-3)
 
@@ -86,8 +87,8 @@ def test_whitening_does_not_change_the_reconstruction() -> None:
 def test_a_wider_code_keeps_the_channels_of_an_earlier_one_and_reconstructs_better() -> None:
     pixels = pictures()
     narrow, wide = patch_code(3), patch_code(12)
-    narrow.fit(pixels)
-    wide.fit(pixels, keep=narrow)
+    fit_code(narrow, pixels)
+    fit_code(wide, pixels, earlier=narrow)
     latents = wide.encode(pixels)
     assert torch.equal(latents[:, :3], narrow.encode(pixels))
     errors = [(c.decode(c.encode(pixels)) - pixels).square().mean() for c in (narrow, wide)]
@@ -100,9 +101,9 @@ def test_a_wider_code_keeps_the_channels_of_an_earlier_one_and_reconstructs_bett
 def test_a_code_of_more_channels_or_other_patches_cannot_be_kept() -> None:
     pixels = pictures()
     wide = patch_code(12)
-    wide.fit(pixels)
+    fit_code(wide, pixels)
     with pytest.raises(ValueError, match=r"12 channels .* cannot be kept in one of 6"):
-        patch_code(6).fit(pixels, keep=wide)
+        fit_code(patch_code(6), pixels, earlier=wide)
 
 
 def test_a_patch_code_sees_no_neighbouring_patch() -> None:
@@ -134,13 +135,13 @@ def conv_code(trained: bool = False) -> ConvAutoencoder:
     if trained:
         for path in (code.encoder_path, code.decoder_path):
             randomise(path, 1)
-    code.fit(pictures())
+    fit_code(code, pictures())
     return code
 
 
 def test_a_fitted_code_with_convolutions_is_the_linear_code_until_it_is_trained() -> None:
     linear, code, pixels = patch_code(6, 0.5), conv_code(), pictures()
-    linear.fit(pixels)
+    fit_code(linear, pixels)
     latents = code.encode(pixels)
     assert latents.shape == (16, 6, 8, 6)
     assert torch.equal(latents, linear.encode(pixels))
@@ -168,7 +169,7 @@ def test_normalised_channels_are_uncorrelated_and_the_pictures_stay() -> None:
     code, pixels = conv_code(trained=True), pictures()
     before = code.decode(code.encode(pixels))
     for whiten in (1.0, 0.5):
-        code.normalise(pixels, whiten)
+        normalise_code(code, pixels, whiten)
         latents = code.encode(pixels)
         torch.testing.assert_close(code.decode(latents), before, rtol=1e-3, atol=1e-3)
         rows = latents.movedim(1, -1).flatten(0, 2)
@@ -188,24 +189,24 @@ def test_flat_fields_tell_the_colours_of_patches() -> None:
     pixels = pictures()
     means = nn.functional.avg_pool2d(pixels, 4)
     linear, learned = patch_code(12, 0.5), conv_code()
-    linear.fit(pixels)
+    fit_code(linear, pixels)
     for number, path in enumerate((learned.encoder_path, learned.decoder_path)):
         torch.manual_seed(number)
         nn.init.normal_(path.conv_out.weight, std=0.02)  # type: ignore[arg-type]
     for code, bound in ((linear, 1e-3), (learned, 0.02)):
         latents = code.encode(pixels)
         factors, bias = code.patch_colours()
-        shown = torch.einsum("nchw,cr->nrhw", latents, factors) + bias[:, None, None]
+        colours = torch.einsum("nchw,cr->nrhw", latents, factors) + bias[:, None, None]
         exact = nn.functional.avg_pool2d(code.decode(latents), 4)
-        assert (shown - exact).square().mean().sqrt() < bound
-        assert (shown - means).square().mean().sqrt() < 0.1 * means.std()
+        assert (colours - exact).square().mean().sqrt() < bound
+        assert (colours - means).square().mean().sqrt() < 0.1 * means.std()
 
 
 @torch.no_grad()
 def test_normalising_leaves_the_linear_code_as_it_was_fitted() -> None:
     code, pixels = conv_code(), pictures()
     before = code.encode(pixels)
-    code.normalise(pixels)
+    normalise_code(code, pixels)
     after = code.encode(pixels)
     torch.testing.assert_close(after.std((0, 2, 3)), before.std((0, 2, 3)), rtol=0.02, atol=0)
     # The first channels are the same but for their sign; behind, worths lie close together.
@@ -224,7 +225,7 @@ def test_a_channel_is_worth_what_it_changes_in_pictures_not_its_own_size() -> No
     code.encoder.bias.mul_(scale)  # type: ignore[union-attr]
     code.decoder.weight.div_(scale.view(-1, 1, 1, 1))
     assert code.encode(pixels).std((0, 2, 3))[-1] > 5 * before.std((0, 2, 3))[-1]
-    code.normalise(pixels)
+    normalise_code(code, pixels)
     after = code.encode(pixels)
     torch.testing.assert_close(after.std((0, 2, 3)), before.std((0, 2, 3)), rtol=0.02, atol=0)
 

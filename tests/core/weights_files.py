@@ -51,7 +51,7 @@ def upstream_state(kind: str) -> dict[str, Tensor]:
     return drawn_state(blank, component, layout, dict.fromkeys(modules, 1))
 
 
-def own(component: Component) -> nn.Module:
+def tiny_component(component: Component) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         return randomise(build(component, getattr(TEST, component)), 3)

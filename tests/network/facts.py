@@ -46,22 +46,24 @@ class Host:
     def __init__(self) -> None:
         self.network = importlib.import_module(f"{PACK}.nodes.network")
         self.operations = importlib.import_module("comfy.ops").disable_weight_init
-        known = inspect.signature(self.network.UNetModel).parameters
+        parameters = inspect.signature(self.network.UNetModel).parameters
         keywords = self.keywords(PRESETS["mini"].inpainting)
-        self.left_out = sorted(set(keywords) - set(known))
+        self.left_out = sorted(set(keywords) - set(parameters))
 
     def keywords(self, config: Config) -> dict[str, Any]:
         """What the pack gives to `UNetModel`; the configuration as the pack's own class."""
-        own = importlib.import_module(f"{PACK}.pcdm_core.config")
+        config_module = importlib.import_module(f"{PACK}.pcdm_core.config")
         values = json.loads(json.dumps(config_to_dict(config)))
-        copied = own.config_from_dict(getattr(own, type(config).__name__), values)
+        copied = config_module.config_from_dict(
+            getattr(config_module, type(config).__name__), values
+        )
         return self.network.unet_config(copied)
 
     def build(self, config: Config, device: str) -> Any:
         """A network without weights, less the keywords that an older `UNetModel` does not know."""
         keywords = self.keywords(config)
-        kept = {key: value for key, value in keywords.items() if key not in self.left_out}
-        return self.network.PoseUNet(**kept, device=device, operations=self.operations)
+        accepted = {key: value for key, value in keywords.items() if key not in self.left_out}
+        return self.network.PoseUNet(**accepted, device=device, operations=self.operations)
 
     def load(self, core: Any) -> Any:
         """A network with the weights of the core's UNet."""
@@ -73,8 +75,8 @@ class Host:
     def compare(self, case: Any) -> float:
         core = build_core(case.config)
         x_t, timesteps, cond = random_inputs(case.config, case.height, case.width)
-        made = run(self.load(core), torch.cat([x_t, cond.concat], 1), timesteps, cond)
-        return difference(made, core(x_t, timesteps, cond))
+        prediction = run(self.load(core), torch.cat([x_t, cond.concat], 1), timesteps, cond)
+        return difference(prediction, core(x_t, timesteps, cond))
 
     def compare_published(self, stage: str) -> dict[str, float]:
         """Against passes of the published implementation; small UNets with its key layout."""
@@ -83,22 +85,24 @@ class Host:
         component, layout, config, modules = stage_of(fixture, stage, stated["config"])
         blank = build(component, config, "meta")
         seeds = dict.fromkeys(("unet", *modules), stated["seed"])
-        drawn = drawn_state(blank, component, layout, seeds)
-        network = self.load(load_drawn(component, drawn, config))
-        found = {"tolerance": fixture.tolerance("native_host")}
+        state = drawn_state(blank, component, layout, seeds)
+        network = self.load(load_drawn(component, state, config))
+        report = {"tolerance": fixture.tolerance("native_host")}
         for case in stated["cases"]:
-            given = {
+            inputs = {
                 name.removeprefix(f"{stage}.{case}."): tensor
                 for name, tensor in tensors.items()
                 if name.startswith(f"{stage}.{case}.")
             }
-            cond = Conditioning(given["encoder_hidden_states"], given["sample"])
+            cond = Conditioning(inputs["encoder_hidden_states"], inputs["sample"])
             if stage == "inpainting":
-                cond = replace(cond, pose=given["pose_features"], embed=given["class_labels"][:, 0])
-            timesteps = given["timestep"].expand(len(given["sample"]))
-            made = run(network, given["sample"], timesteps, cond)
-            found[case] = difference(made, given["out"])
-        return found
+                cond = replace(
+                    cond, pose=inputs["pose_features"], embed=inputs["class_labels"][:, 0]
+                )
+            timesteps = inputs["timestep"].expand(len(inputs["sample"]))
+            prediction = run(network, inputs["sample"], timesteps, cond)
+            report[case] = difference(prediction, inputs["out"])
+        return report
 
     def map_keys(self, stage: str) -> dict[str, Any]:
         """How many tensors of the published size have a place; whether all places are filled."""
@@ -109,13 +113,13 @@ class Host:
                 config.unet, config.in_channels, config.latent_channels, class_dim=class_dim
             ).state_dict()
         mapped = self.network.native_state_dict(state, self.keywords(config))
-        wanted = {
+        shapes = {
             key: tensor.shape for key, tensor in self.build(config, "meta").state_dict().items()
         }
         return {
             "given": len(state),
             "mapped": len(mapped),
-            "fits": {key: tensor.shape for key, tensor in mapped.items()} == wanted,
+            "fits": {key: tensor.shape for key, tensor in mapped.items()} == shapes,
         }
 
     def pose(self) -> dict[str, Any]:
@@ -123,10 +127,10 @@ class Host:
         config = PRESETS["test"].inpainting
         x_t, timesteps, cond = random_inputs(config, 8, 12)
         network, canvas = self.load(build_core(config)), torch.cat([x_t, cond.concat], 1)
-        seen: list[Any] = []
+        blocks: list[Any] = []
 
         def patch(h: Tensor, now: dict[str, Any]) -> Tensor:
-            seen.append(now["block"])
+            blocks.append(now["block"])
             return h
 
         options = {"patches": {"input_block_patch": [patch]}}
@@ -134,7 +138,7 @@ class Host:
         plain = run(network, canvas, timesteps, replace(cond, pose=None))
         return {
             "difference": difference(posed, plain),
-            "callers_patch_saw_the_first_block": ("input", 0) in seen,
+            "callers_patch_saw_the_first_block": ("input", 0) in blocks,
             "callers_patches": len(options["patches"]["input_block_patch"]),
         }
 

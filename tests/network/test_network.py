@@ -43,19 +43,19 @@ def test_the_native_network_equals_the_core(facts: dict[str, Any], case: str) ->
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_published_implementations_passes_are_met(facts: dict[str, Any], stage: str) -> None:
     """The golden tensors of small UNets with the published key layout, even and odd sizes."""
-    found = dict(facts["published"][stage])
-    assert found.pop("tolerance") <= TOLERANCE
-    assert len(found) >= 2
-    assert max(found.values()) <= TOLERANCE, found
+    differences = dict(facts["published"][stage])
+    assert differences.pop("tolerance") <= TOLERANCE
+    assert len(differences) >= 2
+    assert max(differences.values()) <= TOLERANCE, differences
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_tensor_of_the_published_size_has_its_place(
     facts: dict[str, Any], stage: str
 ) -> None:
-    found = facts["keys"][stage]
-    assert (found["given"], found["mapped"]) == (KEYS[stage], KEYS[stage])
-    assert found["fits"]
+    keys = facts["keys"][stage]
+    assert (keys["given"], keys["mapped"]) == (KEYS[stage], KEYS[stage])
+    assert keys["fits"]
 
 
 def test_the_pose_counts_and_leaves_the_callers_patches_alone(facts: dict[str, Any]) -> None:

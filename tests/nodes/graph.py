@@ -85,7 +85,7 @@ def make_graph(host: Host) -> Graph:
 def embedding(graph: Graph, loaded: dict[str, Any], target: Any, **settings: Any) -> Any:
     """The prior's output for the standard source."""
     values = {"seed": 11, "steps": 4, "guidance_scale": 0.0, **settings}
-    (predicted,) = graph.run(
+    (embeds,) = graph.run(
         "PCDMPredictTargetEmbedding",
         prior=loaded["prior"],
         encoders=loaded["encoders"],
@@ -94,7 +94,7 @@ def embedding(graph: Graph, loaded: dict[str, Any], target: Any, **settings: Any
         target_pose=target,
         **values,
     )
-    return predicted
+    return embeds
 
 
 def inpainting_inputs(graph: Graph, loaded: dict[str, Any], target: Any) -> dict[str, Any]:

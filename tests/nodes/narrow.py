@@ -36,6 +36,6 @@ def facts() -> dict[str, float]:
         expected = function(Half(), noise, sigmas, disable=True, **options)
         with mode:
             x, there = noise.to(narrow_device.NAME), sigmas.to(narrow_device.NAME)
-            result = function(Half(), x, there, disable=True, **options).cpu()
-        differences[name] = float((result - expected).abs().max())
+            samples = function(Half(), x, there, disable=True, **options).cpu()
+        differences[name] = float((samples - expected).abs().max())
     return differences

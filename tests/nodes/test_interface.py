@@ -40,7 +40,7 @@ def pose_document(visible: int = 18) -> dict[str, Any]:
     return {"people": [{"pose_keypoints_2d": points}], "canvas_height": 100, "canvas_width": 200}
 
 
-def read(graph: Graph, **inputs: Any) -> Any:
+def read_pose(graph: Graph, **inputs: Any) -> Any:
     blank = {"text": "", "file": "none", "person": -1, "picture_height": 0, "picture_width": 0}
     return graph.run("PCDMPoseFromKeypoints", **{**blank, **inputs})[0]
 
@@ -50,21 +50,21 @@ def test_a_pose_comes_from_a_socket_from_text_or_from_a_file(graph: Graph) -> No
     folder = graph.host.base / "input"
     folder.mkdir(exist_ok=True)
     (folder / "pose.json").write_text(json.dumps(document), encoding="utf-8")
-    for given in (
+    for inputs in (
         {"keypoints": [document]},
         {"text": json.dumps(document)},
         {"file": "pose.json"},
     ):
-        pose = read(graph, **given)
+        pose = read_pose(graph, **inputs)
         assert pose.visible.sum() == 12
         expected = torch.tensor(STANDING, dtype=torch.float64)[:12]
         torch.testing.assert_close(pose.xy[0, :12], expected)
     assert "pose.json" in graph.host.pack("nodes.pose").pose_files()
-    assert len(read(graph, keypoints=[document, pose_document()])) == 2
+    assert len(read_pose(graph, keypoints=[document, pose_document()])) == 2
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("inputs", "message"),
     [
         ({}, "none of them is given"),
         ({"text": "{", "file": "pose.json"}, "several are given"),
@@ -76,18 +76,18 @@ def test_a_pose_comes_from_a_socket_from_text_or_from_a_file(graph: Graph) -> No
     ],
 )
 def test_a_pose_that_cannot_be_used_gives_a_sentence(
-    graph: Graph, given: dict[str, Any], message: str
+    graph: Graph, inputs: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        read(graph, **given)
+        read_pose(graph, **inputs)
 
 
 def test_a_rendered_pose_is_the_cores_skeleton(graph: Graph) -> None:
-    pose = read(graph, text=json.dumps(pose_document()))
+    pose = read_pose(graph, text=json.dumps(pose_document()))
     image, _ = graph.run("PCDMRenderPose", pose=pose, height=64, width=48, draw_hands=True)
-    drawn = graph.host.pack("pcdm_core.pose.render").render_pose(pose, 64, 48)
+    skeleton = graph.host.pack("pcdm_core.pose.render").render_pose(pose, 64, 48)
     assert image.shape == (1, 64, 48, 3)
-    torch.testing.assert_close(image.movedim(-1, 1), (drawn + 1) / 2)
+    torch.testing.assert_close(image.movedim(-1, 1), (skeleton + 1) / 2)
     assert image.max() > 0.5
 
 

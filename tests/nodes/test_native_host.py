@@ -27,8 +27,8 @@ def build_core(host: Host, config: Any, seed: int = 7) -> Any:
 
 def build_host_model(host: Host, core: Any, preset: str = "test") -> Any:
     native = host.pack("nodes.comfy_model")
-    entry = host.pack("pcdm_core.presets").PRESETS[preset]
-    return native.make_model(core, entry, dtype=torch.float32)
+    config = host.pack("pcdm_core.presets").PRESETS[preset]
+    return native.make_model(core, config, dtype=torch.float32)
 
 
 @torch.no_grad()
@@ -138,5 +138,5 @@ def test_the_core_keeps_what_conditions_and_gives_its_unet_away(host: Host) -> N
     model = build_host_model(host, core).model
     assert model.conditioner.module is core
     assert not list(core.unet.parameters())
-    parts = {name.split(".")[0] for name, _ in core.named_parameters()}
-    assert parts == {"image_projection", "pose_encoder"}
+    modules = {name.split(".")[0] for name, _ in core.named_parameters()}
+    assert modules == {"image_projection", "pose_encoder"}

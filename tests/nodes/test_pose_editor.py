@@ -34,8 +34,8 @@ def test_a_text_gives_its_pose_and_the_cores_skeleton(graph: Graph) -> None:
     assert type(pose) is type(expected)
     assert torch.equal(pose.visible, expected.visible)
     torch.testing.assert_close(pose.xy[expected.visible], expected.xy[expected.visible])
-    drawn = graph.host.pack("pcdm_core.pose.render").render_pose(pose, HEIGHT, WIDTH)
-    torch.testing.assert_close(skeleton.movedim(-1, 1), (drawn + 1) / 2)
+    rendering = graph.host.pack("pcdm_core.pose.render").render_pose(pose, HEIGHT, WIDTH)
+    torch.testing.assert_close(skeleton.movedim(-1, 1), (rendering + 1) / 2)
 
 
 def test_a_new_node_gives_a_standing_person(graph: Graph) -> None:
@@ -64,12 +64,12 @@ def test_a_connected_pose_is_one_of_the_underlay(graph: Graph) -> None:
 
 def test_the_browser_is_told_the_pose_the_start_and_the_picture(graph: Graph) -> None:
     folder = graph.host.comfy("folder_paths").get_temp_directory()
-    told = edit(graph, start_pose=graph.pose(), underlay=image()).ui
-    assert set(told) == {"pcdm_pose", "pcdm_text", "pcdm_start_pose", "pcdm_underlay"}
-    assert told == json.loads(json.dumps(told))
-    for document in (*told["pcdm_pose"], *told["pcdm_start_pose"]):
+    ui = edit(graph, start_pose=graph.pose(), underlay=image()).ui
+    assert set(ui) == {"pcdm_pose", "pcdm_text", "pcdm_start_pose", "pcdm_underlay"}
+    assert ui == json.loads(json.dumps(ui))
+    for document in (*ui["pcdm_pose"], *ui["pcdm_start_pose"]):
         assert (document["canvas_height"], document["canvas_width"]) == (HEIGHT, WIDTH)
-    (file,) = told["pcdm_underlay"]
+    (file,) = ui["pcdm_underlay"]
     assert file["type"] == "temp"
     path = graph.host.pack("nodes.pose_editor").Path(folder) / file["filename"]
     picture = graph.host.pack("pcdm_core.images").load_picture(path)
@@ -80,12 +80,12 @@ def test_the_browser_is_told_the_pose_the_start_and_the_picture(graph: Graph) ->
 
 
 def test_a_large_picture_is_sent_to_the_browser_smaller(graph: Graph) -> None:
-    told = edit(graph, underlay=torch.zeros(1, 40, 4000, 3)).ui
+    ui = edit(graph, underlay=torch.zeros(1, 40, 4000, 3)).ui
     path = graph.host.pack("nodes.pose_editor").Path(
         graph.host.comfy("folder_paths").get_temp_directory()
     )
     picture = graph.host.pack("pcdm_core.images").load_picture(
-        path / told["pcdm_underlay"][0]["filename"]
+        path / ui["pcdm_underlay"][0]["filename"]
     )
     assert picture.shape[-2:] == (15, 1536)
 
@@ -110,13 +110,13 @@ WORDS = ("<b>\n" * 300_000, "[" * 300_000, "9" * 300_000, '{"a": "\n')
 @pytest.mark.parametrize("word", WORDS, ids=["markup", "lists", "digits", "a line"])
 def test_whatever_a_text_holds_the_error_is_a_short_line(graph: Graph, word: str) -> None:
     refused = graph.node("PCDMPoseEditor").validate_inputs(pose_json=word)
-    read = graph.node("PCDMPoseFromKeypoints").execute
+    read_pose = graph.node("PCDMPoseFromKeypoints").execute
     settings = {"file": "none", "person": -1, "picture_height": 0, "picture_width": 0}
     error = graph.host.pack("pcdm_core.pose.formats").PoseError
     with pytest.raises(error) as of_text:
-        read(text=word, **settings)
+        read_pose(text=word, **settings)
     with pytest.raises(error) as of_frame:
-        read(text=library_text(graph, 1), frame=word, **settings)
+        read_pose(text=library_text(graph, 1), frame=word, **settings)
     for sentence in (refused, str(of_text.value), str(of_frame.value)):
         assert len(sentence) < 400
         assert sentence.isprintable()

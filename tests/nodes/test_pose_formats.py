@@ -19,7 +19,7 @@ def graph(host: Host) -> Graph:
     return make_graph(host)
 
 
-def read(graph: Graph, **inputs: Any) -> tuple[Any, ...]:
+def read_pose(graph: Graph, **inputs: Any) -> tuple[Any, ...]:
     blank = {"text": "", "file": "none", "person": -1}
     size = {"picture_height": HEIGHT, "picture_width": WIDTH}
     return graph.run("PCDMPoseFromKeypoints", **{**blank, **size, **inputs})
@@ -29,11 +29,11 @@ def read(graph: Graph, **inputs: Any) -> tuple[Any, ...]:
 def test_a_pose_of_any_dialect_comes_with_a_report(graph: Graph, name: str) -> None:
     dialect = DIALECTS[name]
     source = source_of(dialect)
-    pose, report = read(graph, text=source if isinstance(source, str) else json.dumps(source))
+    pose, report = read_pose(graph, text=source if isinstance(source, str) else json.dumps(source))
     assert pose.visible[0].tolist() == [joint != MISSING for joint in range(18)]
     assert dialect.says in report
     if not isinstance(source, str):
-        again, _ = read(graph, keypoints=source)
+        again, _ = read_pose(graph, keypoints=source)
         torch.testing.assert_close(again.xy, pose.xy)
 
 
@@ -44,11 +44,11 @@ def test_people_are_counted_in_the_order_asked_for(graph: Graph) -> None:
         for n, x in enumerate(document["people"][0]["pose_keypoints_2d"])
     ]
     document["people"].insert(0, {"pose_keypoints_2d": right})
-    in_file, _ = read(graph, keypoints=[document], person=0)
-    leftmost, report = read(graph, keypoints=[document], person=0, order="left to right")
+    in_file, _ = read_pose(graph, keypoints=[document], person=0)
+    leftmost, report = read_pose(graph, keypoints=[document], person=0, order="left to right")
     assert in_file.xy[0, 0, 0] > leftmost.xy[0, 0, 0]
     assert "People: 2" in report
-    third, _ = read(graph, keypoints=[pose_document(), document], frame="1", person=1)
+    third, _ = read_pose(graph, keypoints=[pose_document(), document], frame="1", person=1)
     assert len(third) == 1
 
 
@@ -57,8 +57,8 @@ def test_a_pose_goes_out_as_a_pose_keypoint_and_as_json_and_comes_back(graph: Gr
     keypoints, text = graph.run("PCDMPoseToKeypoints", pose=pose, height=300, width=200)
     assert keypoints[0]["canvas_height"] == 300
     assert len(keypoints) == len(json.loads(text)) == 2
-    for given in ({"keypoints": keypoints}, {"text": text}):
-        again, _ = read(graph, **given)
+    for inputs in ({"keypoints": keypoints}, {"text": text}):
+        again, _ = read_pose(graph, **inputs)
         assert torch.equal(again.visible, pose.visible)
         torch.testing.assert_close(again.xy[pose.visible], pose.xy[pose.visible].double())
 
@@ -66,7 +66,7 @@ def test_a_pose_goes_out_as_a_pose_keypoint_and_as_json_and_comes_back(graph: Gr
 def test_comfyuis_own_pose_nodes_take_the_pose_keypoint(graph: Graph) -> None:
     """SDPoseDrawKeypoints reshapes every list; older hosts do not have it."""
     sdpose = pytest.importorskip("comfy_extras.nodes_sdpose", reason="the host has no SDPose nodes")
-    pose, _ = read(graph, text=json.dumps(pose_document()))
+    pose, _ = read_pose(graph, text=json.dumps(pose_document()))
     keypoints, _ = graph.run("PCDMPoseToKeypoints", pose=pose, height=256, width=192)
     settings = {"draw_body": True, "draw_hands": True, "draw_face": True, "draw_feet": True}
     (image,) = sdpose.SDPoseDrawKeypoints.execute(
@@ -78,7 +78,7 @@ def test_comfyuis_own_pose_nodes_take_the_pose_keypoint(graph: Graph) -> None:
 
 def test_a_skeleton_picture_becomes_the_pose_that_it_shows(graph: Graph) -> None:
     document = pose_document()
-    pose, _ = read(graph, text=json.dumps(document))
+    pose, _ = read_pose(graph, text=json.dumps(document))
     spread = torch.tensor(STANDING, dtype=torch.float64)
     spread[:, 0] = torch.linspace(0.1, 0.9, 18, dtype=torch.float64)
     pose = type(pose)(spread[None], pose.visible)
@@ -103,13 +103,13 @@ def test_a_photograph_is_no_skeleton_and_gives_a_sentence(graph: Graph) -> None:
 def test_a_report_is_shown_on_the_node_that_runs(graph: Graph, monkeypatch: Any) -> None:
     """As the host's own Get Image Size does: through the server, by the node's id."""
     server: Any = ModuleType("server")  # the real one cannot be imported without its web site
-    shown: list[tuple[str, str]] = []
+    texts: list[tuple[str, str]] = []
 
     class Browser:
         client_id = "browser"
 
         def send_progress_text(self, text: str, node_id: str, client: str) -> None:
-            shown.append((text, node_id))
+            texts.append((text, node_id))
 
     server.PromptServer = type("PromptServer", (), {"instance": Browser()})
     monkeypatch.setitem(sys.modules, "server", server)
@@ -119,5 +119,5 @@ def test_a_report_is_shown_on_the_node_that_runs(graph: Graph, monkeypatch: Any)
         hidden = type("Hidden", (), {"unique_id": "7"})()
 
     Running.execute("", "none", -1, 0, 0, keypoints=[pose_document()])
-    assert [node_id for _, node_id in shown] == ["7"]
-    assert "POSE_KEYPOINT" in shown[0][0]
+    assert [node_id for _, node_id in texts] == ["7"]
+    assert "POSE_KEYPOINT" in texts[0][0]

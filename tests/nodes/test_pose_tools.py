@@ -22,8 +22,8 @@ def graph(host: Host) -> Graph:
 
 def person(graph: Graph, name: str, view: str = "0") -> tuple[Any, Any]:
     """Picture and pose."""
-    found = graph.run("PCDMExamplePerson", person=name, source_view=view, target_view="1")
-    return found[0], found[1]
+    outputs = graph.run("PCDMExamplePerson", person=name, source_view=view, target_view="1")
+    return outputs[0], outputs[1]
 
 
 def detect(graph: Graph, image: Any, **settings: Any) -> tuple[Any, ...]:
@@ -52,8 +52,8 @@ def test_a_pose_of_a_wide_picture_is_fitted_into_the_sources_frame_unsquashed(gr
     image, _ = person(graph, "000000")
     wide = torch.nn.functional.pad(image.movedim(-1, 1), (40, 40)).movedim(1, -1)
     wide[:, :, :40], wide[:, :, -40:] = image[0, 0, 0], image[0, 0, 0]
-    (own, *_), (fitted, *_) = detect(graph, image), detect(graph, wide, fit_to=image)
-    low, high = (pose.xy[0, 13] - pose.xy[0, 1] for pose in (fitted, own))
+    (tall, *_), (fitted, *_) = detect(graph, image), detect(graph, wide, fit_to=image)
+    low, high = (pose.xy[0, 13] - pose.xy[0, 1] for pose in (fitted, tall))
     ratio = low[1] / high[1]
     assert ratio == pytest.approx(64 / 144, abs=0.03)
     assert (low / high)[1] == pytest.approx(float(ratio))

@@ -36,8 +36,8 @@ def test_the_published_autoencoder_becomes_a_stock_vae_with_the_cores_latents(
     latents = formats.process_in(vae.encode(picture))
     expected = core.encode(picture.movedim(-1, 1) * 2 - 1)
     assert float((latents - expected).abs().max() / expected.std()) <= 1e-4
-    shown = (core.decode(expected) / 2 + 0.5).clamp(0, 1).movedim(1, -1)
-    torch.testing.assert_close(vae.decode(vae.encode(picture)), shown, rtol=0, atol=1e-3)
+    decoded = (core.decode(expected) / 2 + 0.5).clamp(0, 1).movedim(1, -1)
+    torch.testing.assert_close(vae.decode(vae.encode(picture)), decoded, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["patch", "conv"])
@@ -121,15 +121,15 @@ def test_weights_with_a_learned_code_draw_in_the_nodes_what_they_draw_in_python(
         steps=SETTINGS["steps"],
         guidance_scale=SETTINGS["guidance_scale"],
     )
-    for made, reference in ((coarse, expected.coarse), (refined, expected.image)):
+    for pictures, reference in ((coarse, expected.coarse), (refined, expected.image)):
         pixels = ((reference + 1) / 2).movedim(1, -1)
-        assert float((made - pixels).abs().max()) <= 2 / 255
+        assert float((pictures - pixels).abs().max()) <= 2 / 255
 
 
 @torch.inference_mode()
 def test_weights_of_two_codes_are_refused_together(graph: Graph, learned: Graph) -> None:
-    own, other = learned.load(), graph.load()
-    mixed = inpainting_inputs(learned, own, learned.pose(1, first=5)) | {
+    parts, other = learned.load(), graph.load()
+    mixed = inpainting_inputs(learned, parts, learned.pose(1, first=5)) | {
         "encoders": other["encoders"]
     }
     with pytest.raises(ValueError, match=r"latents of another autoencoder \(conv, 6 channels"):

@@ -36,29 +36,31 @@ def json_config(config: PatchEncoderConfig | GlobalEncoderConfig) -> dict[str, A
         "hidden_act": "gelu",
     }
     if isinstance(config, PatchEncoderConfig):
-        own = {"model_type": "dinov2", "image_size": 518, "layer_norm_eps": 1e-6}
-        return {**common, **own, "use_swiglu_ffn": config.swiglu}
-    own = {"model_type": "clip_vision_model", "image_size": 224, "projection_dim": 24}
-    return {**common, **own, "intermediate_size": config.intermediate_size}
+        values = {"model_type": "dinov2", "image_size": 518, "layer_norm_eps": 1e-6}
+        return {**common, **values, "use_swiglu_ffn": config.swiglu}
+    values = {"model_type": "clip_vision_model", "image_size": 224, "projection_dim": 24}
+    return {**common, **values, "intermediate_size": config.intermediate_size}
 
 
 def clip_vision(graph: Graph, config: PatchEncoderConfig | GlobalEncoderConfig) -> Any:
     """A CLIP_VISION of the host's own class with random weights."""
     path = graph.host.base / f"{type(config).__name__}.json"
     path.write_text(json.dumps(json_config(config)), encoding="utf-8")
-    made = graph.host.comfy("comfy.clip_vision").ClipVisionModel(str(path))
+    clip = graph.host.comfy("comfy.clip_vision").ClipVisionModel(str(path))
     with torch.no_grad():
-        for name, parameter in made.model.named_parameters():
+        for name, parameter in clip.model.named_parameters():
             if parameter.ndim == 1:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
-    randomise(made.model, 9)
-    return made
+    randomise(clip.model, 9)
+    return clip
 
 
 def copied(host: Host, config: Any) -> Any:
     """A configuration of this process's other copy of the core, as the pack's own."""
-    own = host.pack("pcdm_core.config")
-    return own.config_from_dict(getattr(own, type(config).__name__), config_to_dict(config))
+    config_module = host.pack("pcdm_core.config")
+    return config_module.config_from_dict(
+        getattr(config_module, type(config).__name__), config_to_dict(config)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -93,37 +95,37 @@ def vae(graph: Graph) -> Any:
 def test_a_clip_vision_gives_what_the_cores_encoder_gives_with_its_weights(
     graph: Graph, small_published: str, config: Any
 ) -> None:
-    held = clip_vision(graph, config)
+    clip = clip_vision(graph, config)
     vision = graph.host.pack("nodes.vision")
     patch = isinstance(config, PatchEncoderConfig)
-    encoder = (vision.host_patch_encoder if patch else vision.host_global_encoder)(held)
+    encoder = (vision.host_patch_encoder if patch else vision.host_global_encoder)(clip)
     safetensors = graph.host.comfy("safetensors.torch")
     path = graph.folder / f"{'patch' if patch else 'global'}_of_the_host.safetensors"
-    state = {key: tensor.float().contiguous() for key, tensor in held.model.state_dict().items()}
+    state = {key: tensor.float().contiguous() for key, tensor in clip.model.state_dict().items()}
     safetensors.save_file(state, path)
     core = load_model(path, config=config)
     expected = core(core.pixels(SOURCE))
-    made = encoder(SOURCE)
-    assert made.shape == ((1, 257, 48) if patch else (1, 24))
-    assert difference(made, expected) <= TOLERANCE
+    result = encoder(SOURCE)
+    assert result.shape == ((1, 257, 48) if patch else (1, 24))
+    assert difference(result, expected) <= TOLERANCE
     # The host's own preprocessing is another one, also where it takes 224 px.
-    own = held.encode_image((SOURCE.movedim(1, -1) + 1) / 2)
-    theirs = own["last_hidden_state"] if patch else own["image_embeds"]
-    assert theirs.shape != made.shape or difference(theirs, expected) > 100 * TOLERANCE
+    host_result = clip.encode_image((SOURCE.movedim(1, -1) + 1) / 2)
+    theirs = host_result["last_hidden_state"] if patch else host_result["image_embeds"]
+    assert theirs.shape != result.shape or difference(theirs, expected) > 100 * TOLERANCE
 
 
 @torch.inference_mode()
 def test_encoders_come_from_the_stock_loaders(graph: Graph, small_published: str, vae: Any) -> None:
     dinov2, clip = clip_vision(graph, PATCH), clip_vision(graph, GLOBAL)
-    encoders, given = graph.run(
+    encoders, returned_vae = graph.run(
         "PCDMLoadEncoders", **SHIPPED, autoencoder=vae, dinov2=dinov2, clip_vision=clip
     )
-    assert given is vae
+    assert returned_vae is vae
     assert encoders.preset.name == small_published
     assert encoders.patch_encoder(SOURCE).shape == (1, 257, 48)
     assert encoders.global_encoder(SOURCE).shape == (1, 24)
-    known = graph.host.comfy("comfy.model_management").current_loaded_models
-    assert {dinov2.model, clip.model} <= {entry.model.model for entry in known}
+    loaded_models = graph.host.comfy("comfy.model_management").current_loaded_models
+    assert {dinov2.model, clip.model} <= {entry.model.model for entry in loaded_models}
     alone, _ = graph.run("PCDMLoadEncoders", **SHIPPED, autoencoder=vae, dinov2=dinov2)
     assert alone.global_encoder is None  # as the single-stage release needs it
     person = graph.host.pack("nodes.source").source_of(alone, image(), alone.preset)
@@ -162,10 +164,10 @@ def test_the_published_encoders_are_recognised_at_full_size(
     values = json.loads((graph.host.path / "comfy" / file).read_text(encoding="utf-8"))
     kind = module.IMAGE_ENCODERS[values["model_type"]]
     operations = graph.host.comfy("comfy.ops").manual_cast
-    held = type("Held", (), {})()
+    clip = type("Held", (), {})()
     with torch.device("meta"):
-        held.model = kind(values, torch.float16, "meta", operations)
-    encoder = getattr(vision, f"host_{component}_encoder")(held)
+        clip.model = kind(values, torch.float16, "meta", operations)
+    encoder = getattr(vision, f"host_{component}_encoder")(clip)
     published = graph.host.pack("pcdm_core.presets").PRESETS["published"]
     assert encoder.config == getattr(published, f"{component}_encoder")
 

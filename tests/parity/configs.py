@@ -32,11 +32,11 @@ def schedule(fixture: Fixture) -> ScheduleConfig:
     sampler = next((s for start, s in samplers.items() if name.startswith(start)), None)
     if sampler is None:
         raise BadFolderError(f"{fixture.path}: the scheduler {name} is none of the pack's.")
-    own = ScheduleConfig()
+    default = ScheduleConfig()
     config = ScheduleConfig(
-        beta_schedule=stated.get("beta_schedule", own.beta_schedule),
-        beta_start=stated.get("beta_start", own.beta_start),
-        beta_end=stated.get("beta_end", own.beta_end),
+        beta_schedule=stated.get("beta_schedule", default.beta_schedule),
+        beta_start=stated.get("beta_start", default.beta_start),
+        beta_end=stated.get("beta_end", default.beta_end),
         num_train_timesteps=stated["num_train_timesteps"],
         prediction_type=stated["prediction_type"],
         sampler=sampler,  # type: ignore[arg-type]
@@ -154,7 +154,7 @@ def autoencoder(stated: Values) -> AutoencoderConfig:
 
 def patch_encoder(stated: Values) -> PatchEncoderConfig:
     """A transformers Dinov2 configuration."""
-    own = PatchEncoderConfig()
+    default = PatchEncoderConfig()
     return PatchEncoderConfig(
         hidden_size=stated["hidden_size"],
         num_layers=stated["num_hidden_layers"],
@@ -163,7 +163,7 @@ def patch_encoder(stated: Values) -> PatchEncoderConfig:
         table_size=stated["image_size"],
         picture_size=stated["image_size"],
         swiglu=stated["use_swiglu_ffn"],
-        layer_norm_eps=stated.get("layer_norm_eps", own.layer_norm_eps),
+        layer_norm_eps=stated.get("layer_norm_eps", default.layer_norm_eps),
     )
 
 

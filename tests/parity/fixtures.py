@@ -168,8 +168,8 @@ def find_fixtures(folder: Path) -> list[Path]:
     if (folder / "manifest.json").is_file() or _only_weights(folder):
         return [folder]
     inside = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
-    found = [fixture for sub in inside for fixture in find_fixtures(sub)]
-    return found
+    fixtures = [fixture for sub in inside for fixture in find_fixtures(sub)]
+    return fixtures
 
 
 def _only_weights(folder: Path) -> bool:
@@ -179,7 +179,7 @@ def _only_weights(folder: Path) -> bool:
 # --- weights -------------------------------------------------------------------------------------
 
 
-def drawn(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
+def draw_parameter(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
     """A parameter by the rule of the manifests; `name` without its module prefix."""
     generator = torch.Generator().manual_seed((seed * 1000003) ^ zlib.crc32(name.encode()))
     r = torch.randn(shape, generator=generator)
@@ -204,20 +204,24 @@ def drawn_state(
         seeds: of each published top-level module, or of "" for a model without such prefixes.
     """
     signature = next(s for s in SIGNATURES if (s.component, s.layout) == (component, layout))
-    own = model.state_dict()
+    state_dict = model.state_dict()
     if component == "patch_encoder":
         # Translating joins tensors, which the meta device does without their values.
-        own = dinov2_published({k: torch.empty_like(v, device="meta") for k, v in own.items()})
-        own["model.embeddings.mask_token"] = torch.empty(1, model.config.hidden_size, device="meta")
+        state_dict = dinov2_published(
+            {k: torch.empty_like(v, device="meta") for k, v in state_dict.items()}
+        )
+        state_dict["model.embeddings.mask_token"] = torch.empty(
+            1, model.config.hidden_size, device="meta"
+        )
     state: dict[str, Tensor] = {}
-    for key, tensor in own.items():
+    for key, tensor in state_dict.items():
         for theirs, ours in signature.renames:
             if key.startswith(ours):
                 key = theirs + key.removeprefix(ours)
                 break
         module, _, bare = key.partition(".")
         seed, name = (seeds[""], key) if "" in seeds else (seeds[module], bare)
-        state[key] = drawn(name, tuple(tensor.shape), seed)
+        state[key] = draw_parameter(name, tuple(tensor.shape), seed)
         if key == "pose_proj.conv_out.weight":
             state[key] = (state[key].float() * 16).half()
     return state

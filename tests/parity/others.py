@@ -47,9 +47,9 @@ def people(stated: list[dict[str, Any]]) -> Keypoints:
     """One row a person; a missing point is null."""
 
     def points(values: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        seen = torch.tensor([value is not None for value in values])
+        visible = torch.tensor([value is not None for value in values])
         xy = torch.tensor([value or [0.0, 0.0] for value in values], dtype=torch.float64)
-        return xy, seen
+        return xy, visible
 
     rows = []
     for person in stated:
@@ -68,10 +68,10 @@ def compare_skeletons(fixture: Fixture) -> None:
         with Image.open(fixture.path / item["file"]) as image:
             reference = np.asarray(image.convert("RGB"))
         keypoints = people(item["people"])
-        drawn = {"": draw_people(people_of(keypoints), height, width)}
+        pictures = {"": draw_people(people_of(keypoints), height, width)}
         if len(keypoints) == 1:
-            drawn[" as a picture tensor"] = to_uint8(render_pose(keypoints, height, width))[0]
-        for way, picture in drawn.items():
+            pictures[" as a picture tensor"] = to_uint8(render_pose(keypoints, height, width))[0]
+        for way, picture in pictures.items():
             if picture.shape != reference.shape:
                 raise BadFolderError(f"{fixture.path / item['file']} is not {height}x{width}.")
             differing = int((picture != reference).any(-1).sum())
@@ -87,9 +87,9 @@ def compare_metrics(fixture: Fixture) -> None:
     }
     for item in fixture.stated("items"):
         pixels = [read_pixels(fixture.path / item[name]) for name in ("generated", "gt")]
-        found = reconstruction(pixels[0], pixels[1], PROTOCOLS["pcdms"], (height, width))
+        figures = reconstruction(pixels[0], pixels[1], PROTOCOLS["pcdms"], (height, width))
         for name, tolerance in tolerances.items():
-            error = abs(found[name] - item[name])
+            error = abs(figures[name] - item[name])
             fixture.add(f"{Path(item['generated']).stem} {name}", error, tolerance)
 
 

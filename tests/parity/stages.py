@@ -107,8 +107,8 @@ def loops_of(fixture: Fixture) -> list[tuple[str, dict[str, Any], float]]:
 
 def loop_input(tensors: Tensors, loop: str, name: str) -> Tensor:
     """A loop's own input, or the one that all loops share."""
-    own = f"{loop}.in.{name}"
-    return tensors[own if own in tensors else f"loop.in.{name}"]
+    key = f"{loop}.in.{name}"
+    return tensors[key if key in tensors else f"loop.in.{name}"]
 
 
 # --- stages 2 and 3, and the single-stage release -------------------------------------------------
@@ -141,15 +141,15 @@ def compare_pass(fixture: Fixture, model: Any, name: str, shared: str) -> None:
     tensors, latent = fixture.tensors, model.config.latent_channels
     canvas = tensors[f"{name}.in.sample"]  # noisy latents, then everything concatenated to them
 
-    def given(key: str) -> Tensor | None:
-        found = next((n for n in (f"{name}.in.{key}", f"{shared}.in.{key}") if n in tensors), None)
-        return None if found is None else tensors[found]
+    def tensor_of(key: str) -> Tensor | None:
+        stored = next((n for n in (f"{name}.in.{key}", f"{shared}.in.{key}") if n in tensors), None)
+        return None if stored is None else tensors[stored]
 
-    embed = given("class_labels")
+    embed = tensor_of("class_labels")
     cond = Conditioning(
         tokens=tensors[f"{shared}.in.encoder_hidden_states"],
         concat=canvas[:, latent:],
-        pose=given("my_pose_cond"),
+        pose=tensor_of("my_pose_cond"),
         embed=None if embed is None else embed[:, 0],
     )
     out = model(canvas[:, :latent], tensors[f"{shared}.in.timestep"], cond)
@@ -196,8 +196,8 @@ def compare_loop(
             fixture.compare(f"{name}.{key}", value, exact)
     if f"{name}.unet_out" in tensors:
         fixture.compare(f"{name}.unet_out", trace.outputs, tolerance)
-    kept = len(tensors[f"{name}.latents_per_step"])  # of long loops only the last step is stored
-    fixture.compare(f"{name}.latents_per_step", trace.steps[-kept:], tolerance)
+    last = len(tensors[f"{name}.latents_per_step"])  # of long loops only the last step is stored
+    fixture.compare(f"{name}.latents_per_step", trace.steps[-last:], tolerance)
     return trace.result
 
 

@@ -76,8 +76,8 @@ def test_every_reference_tensor_is_met_within_its_tolerance(kind: str) -> None:
 
 
 def test_every_golden_folder_is_compared() -> None:
-    found = {path.relative_to(GOLDEN).as_posix() for path in find_fixtures(GOLDEN / "parity")}
-    assert found | {"skeleton"} == set(KINDS)
+    folders = {path.relative_to(GOLDEN).as_posix() for path in find_fixtures(GOLDEN / "parity")}
+    assert folders | {"skeleton"} == set(KINDS)
 
 
 # --- the comparison notices ----------------------------------------------------------------------
@@ -250,11 +250,11 @@ def test_kept_fixtures_state_what_their_weights_must_hash_to(tmp_path: Path) -> 
         "manifest.json",
         "tensors.safetensors",
     ]
-    kept, given = (
+    manifest_kept, original = (
         json.loads((folder / "native" / "manifest.json").read_text())
         for folder in (tmp_path, GOLDEN / "parity")
     )
-    assert kept == given
+    assert manifest_kept == original
     for kind in ("stage1", "stage2", "stage3", "simple", "encoders"):
         manifest = json.loads((GOLDEN / "parity" / kind / "manifest.json").read_text())
         assert all(len(digest) == 64 for digest in manifest["weights_sha256"].values())

@@ -112,13 +112,13 @@ RULES = (
 
 def findings(folder: Path) -> list[str]:
     """`path:line: rule: text` of everything in a folder that the scan would flag."""
-    found: list[str] = []
+    lines: list[str] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         text = _text(path)
         for rule in RULES:
             if text and (rule.everywhere or path.suffix in CODE):
-                found += [f"{path.relative_to(folder).as_posix()}:{m}" for m in matches(rule, text)]
-    return found
+                lines += [f"{path.relative_to(folder).as_posix()}:{m}" for m in matches(rule, text)]
+    return lines
 
 
 def matches(rule: Rule, text: str) -> list[str]:

@@ -80,20 +80,20 @@ def text(archive: Archive, name: str) -> str:
 
 def reached(*entries: str) -> set[str]:
     """The pack's Python files that the entries import, and those that these import."""
-    found: set[str] = set()
+    names: set[str] = set()
     waiting = list(entries)
     while waiting:
         name = waiting.pop()
-        if name in found:
+        if name in names:
             continue
-        found.add(name)
+        names.add(name)
         for module, _ in imports(ROOT / name):
             parts = module.split(".")
             for length in range(1, len(parts) + 1):
                 path = Path(*parts[:length])
                 either = (path.with_suffix(".py"), path / "__init__.py")
                 waiting += [file.as_posix() for file in either if (ROOT / file).is_file()]
-    return found
+    return names
 
 
 def test_the_archive_is_small_enough_and_its_sizes_are_told(
@@ -106,10 +106,10 @@ def test_the_archive_is_small_enough_and_its_sizes_are_told(
             folder = parts[:3] if "weights" in parts else parts[:1] if len(parts) > 1 else ["files"]
             sizes["/".join(folder)] += entry.compress_size
     total = archive.file.stat().st_size
-    told = ", ".join(f"{name} {size / MB:.2f}" for name, size in sizes.most_common())
-    record_property("archive", f"packed {total / MB:.1f} MB in {len(archive.names)} files: {told}")
-    print(told)
-    assert total <= PACKED_MAX, told
+    text = ", ".join(f"{name} {size / MB:.2f}" for name, size in sizes.most_common())
+    record_property("archive", f"packed {total / MB:.1f} MB in {len(archive.names)} files: {text}")
+    print(text)
+    assert total <= PACKED_MAX, text
 
 
 def test_every_licence_notice_of_what_ships_is_in_the_archive(archive: Archive) -> None:

@@ -73,18 +73,20 @@ def script_findings(pack: Path, home: Path) -> set[tuple[str, str]]:
     """(file, rule) of everything that comfy-test finds in the scripts, warnings as well."""
     options = ("lint", "--check", "javascript", "--json")
     result = check("comfy_test.cli", *options, folder=pack, home=home)
-    found = json.loads(result.stdout)["results"]["javascript"]
-    assert "summary" in found, found
-    return {(finding["file"], finding["rule"]) for finding in found["findings"]}
+    report = json.loads(result.stdout)["results"]["javascript"]
+    assert "summary" in report, report
+    return {(finding["file"], finding["rule"]) for finding in report["findings"]}
 
 
 def test_the_workflows_fit_the_nodes_of_comfyui(archive: Archive, tmp_path: Path) -> None:
     workflows = sorted((archive.folder / "workflows" / "api").glob("*.json"))
     assert len(workflows) >= 8
-    found = workflow_findings(workflows, tmp_path)
-    named = [name for name in ABSENT for text in found if f" {name!r} is not a valid value" in text]
-    assert set(named) == ABSENT
-    assert len(named) == len(found), found
+    sentences = workflow_findings(workflows, tmp_path)
+    absent = [
+        name for name in ABSENT for text in sentences if f" {name!r} is not a valid value" in text
+    ]
+    assert set(absent) == ABSENT
+    assert len(absent) == len(sentences), sentences
 
     broken = tmp_path / "broken.json"
     graph = json.loads(workflows[0].read_text(encoding="utf-8"))

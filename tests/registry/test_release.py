@@ -138,9 +138,11 @@ def test_the_address_stands_in_one_place() -> None:
 
 def test_the_workflow_sets_the_addresses_before_it_publishes_and_pins_what_it_uses() -> None:
     text = WORKFLOW.read_text(encoding="utf-8")
-    used = re.findall(r"uses: (\S+)@(\S+)", text)
-    assert len(used) == text.count("uses: ")
-    assert not [name for name, ref in used if not re.fullmatch(r"v\d+\.\d+\.\d+|[0-9a-f]{40}", ref)]
+    actions = re.findall(r"uses: (\S+)@(\S+)", text)
+    assert len(actions) == text.count("uses: ")
+    assert not [
+        name for name, ref in actions if not re.fullmatch(r"v\d+\.\d+\.\d+|[0-9a-f]{40}", ref)
+    ]
     order = ["secrets.REGISTRY_ACCESS_TOKEN", ".github/release.py", "publish-node-action"]
     assert sorted(order, key=text.index) == order
     assert 'skip_checkout: "true"' in text

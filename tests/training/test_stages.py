@@ -28,6 +28,7 @@ from training.stages import (
     keep_rows,
     sharpened,
 )
+from training.stages.closed_form import fit_code, fit_encoder
 from training.stages.initialise import build_denoiser, warm_start, widen_latents, with_autoencoder
 from training.stages.perception import texture_energy
 
@@ -39,11 +40,11 @@ CONV = {"kind": "conv", "latent_channels": 4, "block_out_channels": [8, 16], "la
 def parts(preset: Preset, people: People) -> tuple[Frozen, People]:
     torch.manual_seed(0)
     autoencoder = PatchAutoencoder(preset.autoencoder)
-    autoencoder.fit(from_planes(people.pictures))
+    fit_code(autoencoder, from_planes(people.pictures))
     assert preset.global_encoder is not None
     encoder = build_global_encoder(preset.global_encoder)
     assert isinstance(encoder, LinearImageEncoder)
-    encoder.fit(people.global_pixels(slice(None)), whiten=0.5)
+    fit_encoder(encoder, people.global_pixels(slice(None)), whiten=0.5)
     patch_encoder = PatchImageEncoder(preset.patch_encoder)
     return Frozen(autoencoder, encoder, patch_encoder), people.with_embeds(encoder)
 
@@ -56,7 +57,7 @@ def build(name: str, preset: Preset, people: People) -> tuple[StageModule, Tenso
     if name == "learned autoencoder":
         code = build_autoencoder(with_autoencoder(preset, CONV).autoencoder)
         assert isinstance(code, ConvAutoencoder)
-        code.fit(from_planes(people.pictures))
+        fit_code(code, from_planes(people.pictures))
         return AutoencoderStage(code, known, LEARNED, 0), pairs
     model = build_denoiser(preset, name)
     if name == "prior":

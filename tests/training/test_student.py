@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pcdm_core.checkpoints import CheckpointError, load_component, save_model
 from pcdm_core.checkpoints.components import find_student, load_components
-from pcdm_core.checkpoints.difference import SUFFIX, apply_difference, save_difference
+from pcdm_core.checkpoints.lora import SUFFIX, apply_lora
 from pcdm_core.cli import add_sampling_options, load_pipeline
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.presets import PRESETS
@@ -25,7 +25,7 @@ from tests.core.tiny_pipeline import TEST, picture, poses, save_tiny_weights
 from training.config import CoarseRun, StageRun, StudentRun, TrainConfig, load_config
 from training.data.in_memory import CoarsePictures, People
 from training.data.pairs import ordered_pairs
-from training.distillation.lora import LowRank
+from training.distillation.lora import LowRank, save_lora
 from training.distillation.run import DistillRun, main, verdicts
 from training.distillation.stages import (
     Distillation,
@@ -73,16 +73,16 @@ def test_what_a_difference_leaves_as_it_is_takes_no_room(teacher: Path, tmp_path
     path = tmp_path / f"refining{SUFFIX}"
     schedule = student_schedule(base.config.schedule)
     common = {"stage": "refining", "base": base, "config": replace(base.config, schedule=schedule)}
-    save_difference(fresh, path, **common)
+    save_lora(fresh, path, **common)
     assert path.stat().st_size < 20_000
-    same = apply_difference(load_component(teacher, "refining"), path)
+    same = apply_lora(load_component(teacher, "refining"), path)
     assert same.config.schedule.sampler == "ddim_trailing"
     state = base.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in same.state_dict().items())
     name = next(name for name in fresh if name.endswith(".up"))
     fresh[name][0, 0] = 1.0
-    save_difference(fresh, path, **common)
-    other = apply_difference(load_component(teacher, "refining"), path).state_dict()
+    save_lora(fresh, path, **common)
+    other = apply_lora(load_component(teacher, "refining"), path).state_dict()
     changed = [key for key, tensor in other.items() if not torch.equal(tensor, state[key])]
     assert changed == [name.removesuffix(".up")]
 
@@ -315,10 +315,10 @@ def test_a_difference_is_refused_on_other_weights(
     with torch.no_grad():
         next(iter(model.parameters())).add_(1.0)
     with pytest.raises(CheckpointError, match="a difference on other weights"):
-        apply_difference(model, path)
+        apply_lora(model, path)
     plain = save_model(model, tmp_path / "inpainting.safetensors", stage="inpainting")
     with pytest.raises(CheckpointError, match="holds no difference"):
-        apply_difference(model, plain)
+        apply_lora(model, plain)
     with pytest.raises(CheckpointError, match="no difference of a student"):
         load_components(teacher, student=tmp_path)
 

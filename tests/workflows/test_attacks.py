@@ -23,9 +23,9 @@ def outside(server: Server) -> Path:
     folder.mkdir()
     (folder / "pose.txt").write_text(POSE, encoding="utf-8")
     for name in ("prior", "inpainting", "refining", "patch_encoder", "global_encoder"):
-        found = sorted((server.base / "models" / "pcdm" / "test").glob(f"{name}*"))
-        assert found
-        for path in found:
+        files = sorted((server.base / "models" / "pcdm" / "test").glob(f"{name}*"))
+        assert files
+        for path in files:
             shutil.copy(path, folder)
     shutil.copytree(EXAMPLES / "000000", folder / "person")
     return folder
@@ -33,10 +33,10 @@ def outside(server: Server) -> Path:
 
 def prompts(outside: Path, base: Path) -> dict[str, tuple[dict[str, Any], str]]:
     """A node by the name of its attack, and what it must be told."""
-    found: dict[str, tuple[dict[str, Any], str]] = {}
+    nodes: dict[str, tuple[dict[str, Any], str]] = {}
 
-    def attack(name: str, kind: str, told: str, **inputs: Any) -> None:
-        found[f"{kind}: {name}"] = ({"class_type": kind, "inputs": inputs}, told)
+    def attack(name: str, kind: str, expected: str, **inputs: Any) -> None:
+        nodes[f"{kind}: {name}"] = ({"class_type": kind, "inputs": inputs}, expected)
 
     stages = ("prior", "inpainting", "refining", "patch_encoder")
     for kind, stage in zip(WEIGHTS, stages, strict=True):
@@ -46,8 +46,8 @@ def prompts(outside: Path, base: Path) -> dict[str, tuple[dict[str, Any], str]]:
         for name, value in {"absolute": str(path), "relative": relative}.items():
             attack(name, kind, "Put the file there", weights=value, **others)
     path = outside / "global_encoder.safetensors"
-    own = "test/patch_encoder.safetensors"
-    attack("global", "PCDMLoadEncoders", "Put the file", weights=own, global_encoder=str(path))
+    weights = "test/patch_encoder.safetensors"
+    attack("global", "PCDMLoadEncoders", "Put the file", weights=weights, global_encoder=str(path))
     kind, file = "PCDMPoseFromKeypoints", str(outside / "pose.txt")
     relative = os.path.relpath(file, base / "input")
     attack("absolute", kind, "not in", **{**KEYPOINTS, "file": file})
@@ -58,21 +58,21 @@ def prompts(outside: Path, base: Path) -> dict[str, tuple[dict[str, Any], str]]:
     person = os.path.relpath(outside / "person", EXAMPLES.resolve())
     attack("relative", "PCDMExamplePerson", "not in", person=person, **views)
     attack("absolute", "PCDMExamplePerson", "not in", person=str(outside / "person"), **views)
-    return found
+    return nodes
 
 
 def test_no_prompt_reads_a_file_outside_the_folders(server: Server, outside: Path) -> None:
-    for name, (node, told) in prompts(outside, server.base).items():
-        shown = {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}}
-        words = server.failure({"1": node, "2": shown})
-        assert told in words, f"{name}: {words}"
+    for name, (node, expected) in prompts(outside, server.base).items():
+        preview = {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}}
+        words = server.failure({"1": node, "2": preview})
+        assert expected in words, f"{name}: {words}"
         assert "0.015" not in words, name
 
 
 def test_what_comes_by_a_link_is_refused_when_the_node_runs(server: Server, outside: Path) -> None:
     if "ComfySwitchNode" not in server.call("/object_info"):
         pytest.skip("this host's own nodes link no text to a drop-down")
-    for name, (node, told) in prompts(outside, server.base).items():
+    for name, (node, expected) in prompts(outside, server.base).items():
         for key in ("weights", "global_encoder", "file", "person"):
             value = node["inputs"].get(key)
             if not isinstance(value, str) or "outside" not in value:
@@ -86,7 +86,7 @@ def test_what_comes_by_a_link_is_refused_when_the_node_runs(server: Server, outs
                 "4": {"class_type": "ComfySwitchNode", "inputs": link},
             }
             words = server.failure(graph)
-            assert told in words, f"{name}: {words}"
+            assert expected in words, f"{name}: {words}"
             assert words.startswith(key), f"{name}: {words}"
 
 

@@ -18,8 +18,8 @@ STANDING = [v for x in range(18) for v in (20 + x, 30 + 2 * x, 1)]
 
 
 def document(*people: list[float]) -> str:
-    found = [{"pose_keypoints_2d": points} for points in people]
-    return json.dumps({"people": found, "canvas_width": 64, "canvas_height": 96})
+    entries = [{"pose_keypoints_2d": points} for points in people]
+    return json.dumps({"people": entries, "canvas_width": 64, "canvas_height": 96})
 
 
 def graph_of(server: Server, mode: str, size: tuple[int, int], targets: str) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def graph_of(server: Server, mode: str, size: tuple[int, int], targets: str) -> 
     example, _ = only(graph, "PCDMExamplePerson")
     blank = {"text": "", "file": "none", "person": -1, "picture_height": 0, "picture_width": 0}
     kind = "PCDMPoseFromKeypoints"
-    own = {
+    loaders = {
         "50": {"class_type": "LoadImage", "inputs": {"image": f"own_{mode}.png"}},
         "51": {"class_type": kind, "inputs": {**blank, "file": "own.json"}},
         "52": {"class_type": kind, "inputs": {**blank, "text": targets}},
@@ -46,7 +46,7 @@ def graph_of(server: Server, mode: str, size: tuple[int, int], targets: str) -> 
                 node["inputs"][name] = [("50", "51", "52")[value[1]], 0]
     del graph[example]
     only(graph, "PCDMRefiningSampler")[1]["restore_size"] = True
-    return {**graph, **own}
+    return {**graph, **loaders}
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
@@ -56,9 +56,9 @@ def test_grey_and_transparent_pictures_of_odd_sizes_are_served(server: Server, m
     graph = graph_of(server, mode, (201, 133), frames)
     outputs = server.run(graph)
     images = outputs[only(graph, "SaveImage")[0]]["images"]
-    made = [Image.open(io.BytesIO(server.picture(image))).convert("RGB") for image in images]
-    assert [image.size for image in made] == [(133, 201)] * 3
-    pixels = [np.asarray(image).astype(int) for image in made]
+    results = [Image.open(io.BytesIO(server.picture(image))).convert("RGB") for image in images]
+    assert [image.size for image in results] == [(133, 201)] * 3
+    pixels = [np.asarray(image).astype(int) for image in results]
     assert np.abs(pixels[0] - pixels[2]).max() <= 1  # the same pose, whatever lies between
     assert np.abs(pixels[0] - pixels[1]).max() > 1
 
@@ -77,7 +77,7 @@ def test_grey_and_transparent_pictures_of_odd_sizes_are_served(server: Server, m
 def test_a_pose_that_cannot_be_used_is_one_sentence_and_the_next_run_works(
     server: Server, targets: str, message: str
 ) -> None:
-    told = server.failure(graph_of(server, "RGB", (96, 64), targets))
-    assert message in told
-    assert "Traceback" not in told
+    sentence = server.failure(graph_of(server, "RGB", (96, 64), targets))
+    assert message in sentence
+    assert "Traceback" not in sentence
     assert server.run(graph_of(server, "RGB", (96, 64), document(STANDING)))

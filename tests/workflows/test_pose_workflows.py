@@ -39,15 +39,15 @@ def run_with_texts(
     graph = prompt(API / f"{name}.json", steps=steps)
     for key, change in changes.items():
         graph[key] |= change
-    shown: dict[str, list[np.ndarray]] = {}
+    images: dict[str, list[np.ndarray]] = {}
     texts: dict[str, str] = {}
     for key, output in server.run(graph).items():
         title = graph[key]["_meta"]["title"]
         pictures = output.get("images", [])
         opened = [Image.open(io.BytesIO(server.picture(image))) for image in pictures]
-        shown[title] = [np.asarray(one.convert("RGB")) for one in opened]
+        images[title] = [np.asarray(one.convert("RGB")) for one in opened]
         texts[title] = "\n".join(output.get("text", []))
-    return shown, texts
+    return images, texts
 
 
 def example(person: str, view: int) -> tuple[np.ndarray, Any]:
@@ -59,21 +59,23 @@ def example(person: str, view: int) -> tuple[np.ndarray, Any]:
 @needs_runtime
 def test_a_person_takes_the_pose_of_another_picture(server: Server) -> None:
     """From two pictures alone: what is drawn stands as the other person does."""
-    shown = run(server, "pcdm_pose_from_picture", 20)
-    (coarse,), (refined,) = shown["Coarse"], shown["Refined"]
+    images = run(server, "pcdm_pose_from_picture", 20)
+    (coarse,), (refined,) = images["Coarse"], images["Refined"]
     assert coarse.shape == refined.shape == (96, 64, 3)
     for title in ("Found in the person", "Found in the other person", "Retargeted"):
-        assert shown[title][0].shape == (768, 512, 3)
+        assert images[title][0].shape == (768, 512, 3)
     if not has_shipped():
         return
     (picture, source), (_, other) = example("000007", 0), example("000008", 6)
-    wanted = retarget(other, source, SIZE).pose
+    expected = retarget(other, source, SIZE).pose
     # Stage 2 sets the pose. What stage 3 makes of it misleads the detector in one of four seeds,
     # though the eye sees the same pose: it only has to stay near to the coarse picture.
-    made = detect_people(as_picture(coarse))[0]
+    person = detect_people(as_picture(coarse))[0]
     far = np.abs(coarse.astype(float) - picture).mean()
     assert np.abs(refined.astype(float) - coarse).mean() < 0.5 * far
-    off = ((made.xy[0] - wanted.xy[0]) * wanted.xy.new_tensor([64, 96])).norm(dim=1)[1:14] / 80
+    off = ((person.xy[0] - expected.xy[0]) * expected.xy.new_tensor([64, 96])).norm(dim=1)[
+        1:14
+    ] / 80
     assert (off < 0.1).double().mean().item() >= 0.8
 
 
@@ -83,25 +85,27 @@ def test_a_person_takes_the_pose_of_half_a_body_on_a_photograph(server: Server) 
     data = pytest.importorskip("skimage.data", reason="scikit-image is an extra (eval)")
     Image.fromarray(data.astronaut()).save(server.base / "input" / "astronaut.png")
     photograph = {"class_type": "LoadImage", "inputs": {"image": "astronaut.png"}}
-    shown, texts = run_with_texts(server, "pcdm_pose_from_picture", 20, {"2": photograph})
+    images, texts = run_with_texts(server, "pcdm_pose_from_picture", 20, {"2": photograph})
     assert "half body, above the hips" in texts["Pose of the other person"]
     assert "the legs, which it does not show" in texts["PCDM Retarget Pose"]
-    (coarse,) = shown["Coarse"]
+    (coarse,) = images["Coarse"]
     assert coarse.shape == (96, 64, 3)
     if not has_shipped():
         return
     _, source = example("000007", 0)
     astronaut = fit_pose(detect_people(as_picture(data.astronaut()))[0], (512, 512), SIZE)
-    wanted = retarget(astronaut, source, SIZE, keep_legs=True).pose
-    made = detect_people(as_picture(coarse))[0]
-    off = ((made.xy[0] - wanted.xy[0]) * wanted.xy.new_tensor([64, 96])).norm(dim=1)[1:14] / 80
+    expected = retarget(astronaut, source, SIZE, keep_legs=True).pose
+    person = detect_people(as_picture(coarse))[0]
+    off = ((person.xy[0] - expected.xy[0]) * expected.xy.new_tensor([64, 96])).norm(dim=1)[
+        1:14
+    ] / 80
     assert (off < 0.1).double().mean().item() >= 0.8
 
 
 def test_a_sequence_has_eight_pictures_that_move_on(server: Server) -> None:
-    shown = run(server, "pcdm_sequence", 4)
-    assert len(shown["Poses"]) == len(shown["Refined"]) == len(shown["Coarse"]) == 8
-    frames = np.stack(shown["Refined"]).astype(float)
+    images = run(server, "pcdm_sequence", 4)
+    assert len(images["Poses"]) == len(images["Refined"]) == len(images["Coarse"]) == 8
+    frames = np.stack(images["Refined"]).astype(float)
     steps = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
     assert (steps > 0).all()
     assert np.abs(frames[-1] - frames[0]).mean() > steps.max()

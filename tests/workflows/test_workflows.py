@@ -64,10 +64,10 @@ def only(graph: dict[str, Any], kind: str) -> tuple[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("path", API, ids=[path.stem for path in API])
 def test_a_workflow_and_its_api_form_say_the_same(path: Path) -> None:
-    drawn = json.loads((ROOT / "workflows" / path.name).read_text(encoding="utf-8"))
+    workflow = json.loads((ROOT / "workflows" / path.name).read_text(encoding="utf-8"))
     graph = json.loads(path.read_text(encoding="utf-8"))
-    links = {link[0]: link for link in drawn["links"]}
-    nodes = [node for node in drawn["nodes"] if node["type"] != "Note"]
+    links = {link[0]: link for link in workflow["links"]}
+    nodes = [node for node in workflow["nodes"] if node["type"] != "Note"]
     live = {str(node["id"]): node for node in nodes if node["mode"] != BYPASSED}
     assert {key: node["type"] for key, node in live.items()} == {
         key: node["class_type"] for key, node in graph.items()
@@ -89,7 +89,7 @@ def test_a_workflow_and_its_api_form_say_the_same(path: Path) -> None:
 def test_a_workflow_runs_in_the_host(server: Server, path: Path) -> None:
     graph = prompt(path, steps=STEPS)
     outputs = server.run(graph)
-    shown = {
+    images = {
         graph[key]["_meta"]["title"]: value["images"]
         for key, value in outputs.items()
         if "images" in value
@@ -100,8 +100,8 @@ def test_a_workflow_runs_in_the_host(server: Server, path: Path) -> None:
         titles.append("Truth")
     for title in titles:
         expected = 1 if title == "Source pose drawn" else poses
-        assert len(shown[title]) == expected, title
-    for image in shown["Refined"]:
+        assert len(images[title]) == expected, title
+    for image in images["Refined"]:
         pixels = np.asarray(Image.open(io.BytesIO(server.picture(image))).convert("RGB"))
         assert pixels.std() > 1
 
@@ -121,22 +121,22 @@ def test_the_simplified_workflow_runs_on_a_small_single_stage_model(server: Serv
     only(graph, "PCDMInpaintingSampler")[1]["steps"] = STEPS
     outputs = server.run(graph)
     (image,) = outputs[only(graph, "SaveImage")[0]]["images"]
-    made = np.asarray(Image.open(io.BytesIO(server.picture(image))).convert("RGB"))
+    pixels = np.asarray(Image.open(io.BytesIO(server.picture(image))).convert("RGB"))
     source = load_picture(WEIGHTS_FOLDER / "examples" / "000000" / "00.png")
-    assert made.shape[:2] == source.shape[-2:]  # the source's size again
-    assert made.std() > 1
+    assert pixels.shape[:2] == source.shape[-2:]  # the source's size again
+    assert pixels.std() > 1
 
 
 def test_the_simplified_workflow_says_which_files_it_needs(server: Server) -> None:
     graph = json.loads((ROOT / "workflows" / "api" / "pcdm_simplified.json").read_text())
-    told = server.failure(graph)
+    sentence = server.failure(graph)
     for name in ("pcdms_ckpt.pt", "dinov2-giant.safetensors"):
-        assert f"{name} is not in {server.base / 'models' / 'pcdm'}. Put the file there" in told
+        assert f"{name} is not in {server.base / 'models' / 'pcdm'}. Put the file there" in sentence
 
 
 def test_a_second_copy_of_the_pack_stays_unused_and_says_so(server: Server) -> None:
-    told = [line for line in server.log.read_text().splitlines() if "is a second copy" in line]
-    assert len(told) == 1
+    lines = [line for line in server.log.read_text().splitlines() if "is a second copy" in line]
+    assert len(lines) == 1
     nodes = [name for name in server.call("/object_info") if name.startswith("PCDM")]
     assert len(nodes) == len(json.loads((ROOT / "tests" / "golden" / "nodes.json").read_text()))
 
@@ -197,7 +197,7 @@ async def cancel(server: Server, graph: dict[str, Any], node: str) -> CancelledR
     """Queue a graph, cancel it in the middle of a node's steps, and watch until it is over."""
     aiohttp = importlib.import_module("aiohttp")  # every ComfyUI has it
     url = f"ws://{server.address}/ws?clientId=cancel"
-    running, previews, steps, asked = "", 0, [], math.inf
+    running, previews, steps, request_time = "", 0, [], math.inf
     requests: list[asyncio.Task[Any]] = []
     async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
         server.queue(graph, client="cancel")
@@ -215,12 +215,12 @@ async def cancel(server: Server, graph: dict[str, Any], node: str) -> CancelledR
             elif kind in ENDS:
                 break
             if not requests and previews and len(steps) >= 20:
-                asked = time.monotonic()
+                request_time = time.monotonic()
                 call = asyncio.to_thread(server.call, "/interrupt", {})
                 requests.append(asyncio.create_task(call))
         ended = time.monotonic()
         await asyncio.gather(*requests)
-    return CancelledRun(kind, ended - asked, [moment - asked for moment in steps])
+    return CancelledRun(kind, ended - request_time, [moment - request_time for moment in steps])
 
 
 def test_dropped_hands_are_shown_on_the_node_until_there_are_none(server: Server) -> None:
@@ -238,11 +238,11 @@ def test_dropped_hands_are_shown_on_the_node_until_there_are_none(server: Server
         for node in graph.values():
             if "target_pose" in node["inputs"]:
                 node["inputs"]["target_pose"] = ["99", 0]
-        shown, outputs = asyncio.run(run_and_read_texts(server, graph))
-        texts.append((shown.get(key), outputs.get(key, {}).get("text")))
-    (told, kept), (after, later) = texts
-    assert "does not draw hands" in told
-    assert kept == [told]
+        messages, outputs = asyncio.run(run_and_read_texts(server, graph))
+        texts.append((messages.get(key), outputs.get(key, {}).get("text")))
+    (note, note_later), (after, later) = texts
+    assert "does not draw hands" in note
+    assert note_later == [note]
     assert (after, later) == ("", None)
 
 
@@ -251,7 +251,7 @@ async def run_and_read_texts(
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """The last text that the host shows on each node during a run, and the run's outputs."""
     aiohttp = importlib.import_module("aiohttp")
-    shown: dict[str, str] = {}
+    messages: dict[str, str] = {}
     url = f"ws://{server.address}/ws?clientId=texts"
     async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
         run = server.queue(graph, "texts")
@@ -259,11 +259,11 @@ async def run_and_read_texts(
             message = await asyncio.wait_for(socket.receive(), 300)
             if message.type == aiohttp.WSMsgType.BINARY and message.data[:4] == TEXT_FRAME:
                 end = 8 + int.from_bytes(message.data[4:8], "big")
-                shown[message.data[8:end].decode()] = message.data[end:].decode()
+                messages[message.data[8:end].decode()] = message.data[end:].decode()
             elif message.type == aiohttp.WSMsgType.TEXT:
                 data = json.loads(message.data)
                 if data["type"] == "execution_success":
-                    return shown, server.wait(run)["outputs"]
+                    return messages, server.wait(run)["outputs"]
 
 
 def test_what_cannot_run_is_said_before_or_in_one_sentence(server: Server) -> None:
@@ -295,9 +295,9 @@ def test_other_pictures_than_in_the_inpainting_stage_are_shown_on_the_refining_n
     texts = []
     for pictures in (1, 2):
         refining["pictures"] = pictures
-        shown, outputs = asyncio.run(run_and_read_texts(server, graph))
-        texts.append((shown.get(key), outputs.get(key, {}).get("text")))
-    (told, listed), (after, later) = texts
-    assert "pictures is 1 here and 2 in the inpainting stage" in told
-    assert listed == [told]
+        messages, outputs = asyncio.run(run_and_read_texts(server, graph))
+        texts.append((messages.get(key), outputs.get(key, {}).get("text")))
+    (note, listed), (after, later) = texts
+    assert "pictures is 1 here and 2 in the inpainting stage" in note
+    assert listed == [note]
     assert (after, later) == ("", None)

@@ -24,17 +24,17 @@ QUALITY = 82
 NEED_PUBLISHED = ("pcdm_simplified",)
 
 
-def shown(server: Server, path: Path) -> dict[str, list[Image.Image]]:
+def pictures_of(server: Server, path: Path) -> dict[str, list[Image.Image]]:
     """The pictures of every titled node, in the order in which the nodes stand."""
     graph = json.loads(path.read_text(encoding="utf-8"))
     outputs = server.run(graph)
-    found: dict[str, list[Image.Image]] = {}
+    pictures: dict[str, list[Image.Image]] = {}
     for key, node in sorted(graph.items(), key=lambda item: int(item[0])):
         images = outputs.get(key, {}).get("images", [])
         if images:
             opened = [Image.open(io.BytesIO(server.picture(image))) for image in images]
-            found[node["_meta"]["title"]] = [picture.convert("RGB") for picture in opened]
-    return found
+            pictures[node["_meta"]["title"]] = [picture.convert("RGB") for picture in opened]
+    return pictures
 
 
 def thumbnail(pictures: dict[str, list[Image.Image]], title: str) -> Image.Image:
@@ -43,12 +43,12 @@ def thumbnail(pictures: dict[str, list[Image.Image]], title: str) -> Image.Image
     Raises:
         ValueError: two batches differ in length.
     """
-    single = {name: found[0] for name, found in pictures.items() if len(found) == 1}
-    batches = {name: found for name, found in pictures.items() if len(found) > 1}
+    single = {name: images[0] for name, images in pictures.items() if len(images) == 1}
+    batches = {name: images for name, images in pictures.items() if len(images) > 1}
     if not batches:
         sheet = contact_sheet([], list(single), [list(single.values())], title=title)
     else:
-        (count,) = {len(found) for found in batches.values()}
+        (count,) = {len(images) for images in batches.values()}
         rows = f"{', '.join(batches)} (from top to bottom)"
         columns = [str(number + 1) for number in range(count)]
         sheet = contact_sheet(
@@ -75,7 +75,7 @@ def main() -> None:
             continue
         title = path.stem.replace("_", " ").replace("pcdm", "PCDM:")
         file = options.out / f"{path.stem}.jpg"
-        thumbnail(shown(server, path), title).save(file, quality=QUALITY)
+        thumbnail(pictures_of(server, path), title).save(file, quality=QUALITY)
         print(file)
 
 

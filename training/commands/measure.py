@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pcdm_core.cli import pick_device, run
+from pcdm_core.cli import run
 from pcdm_core.files import write_text
+from pcdm_core.offload import pick_device
 from pcdm_core.ranges import parse_size
 
 PROTOCOL_NAMES = ("pcdms", "pidm", "cfld")  # of `evaluation.protocols`, which is slow to import

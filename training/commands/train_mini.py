@@ -45,6 +45,7 @@ from ..stages import (
     RefiningStage,
     StageModule,
 )
+from ..stages.closed_form import fit_code, fit_encoder
 from ..stages.initialise import build_denoiser, sized_preset, warm_start, widen_latents
 from ..stages.perception import PerceptualLoss, load_perception, save_perception, train_perception
 from ..synthetic.dataset import Job, folder, missing_identities
@@ -198,7 +199,7 @@ class MiniRun:
             if not isinstance(encoder, LinearImageEncoder):
                 raise ValueError(f"The preset {self.preset.name!r} has no closed-form encoder.")
             # Half whitened: the prior's error then counts what is seen most, most.
-            encoder.fit(people.global_pixels(rows).cpu(), whiten=0.5)
+            fit_encoder(encoder, people.global_pixels(rows).cpu(), whiten=0.5)
             if self.accelerator.is_main_process:
                 part: dict[Component, nn.Module] = {"global_encoder": encoder}
                 save_components(part, self.weights, self.preset, self.note())
@@ -210,7 +211,7 @@ class MiniRun:
             if isinstance(code, ConvAutoencoder):
                 model = code
             elif isinstance(model, PatchAutoencoder):
-                model.fit(pictures, keep=code)
+                fit_code(model, pictures, earlier=code)
             perception = self.perception("autoencoder")
             stage = AutoencoderStage(model, people, run, self.config.seed, perception)
             self.train("autoencoder", stage, self.pairs)

@@ -7,14 +7,18 @@ weights. A matrix of which the factors would be larger than itself gets a whole 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pcdm_core.checkpoints.difference import DOWN, UP, WHOLE, factored, merge
+from pcdm_core.checkpoints.files import write_state_dict
+from pcdm_core.checkpoints.lora import DOWN, UP, WHOLE, base_hash, merge
+from pcdm_core.config import config_to_dict
 
 
 class _Methods(nn.Module):
@@ -45,8 +49,8 @@ class LowRank(nn.Module):
         self.factors = nn.ParameterDict()
         for name, tensor in base.named_parameters():
             key = name.replace(".", "/")  # a module's name holds no point
-            if factored(tensor, rank):
-                rows, columns = len(tensor), tensor.numel() // len(tensor)
+            rows, columns = len(tensor), tensor.numel() // len(tensor)
+            if tensor.ndim > 1 and rank * (rows + columns) < tensor.numel():
                 down = torch.randn(rank, columns, generator=generator) / columns**0.5
                 self.factors[f"{key}/{DOWN}"] = nn.Parameter(down)
                 self.factors[f"{key}/{UP}"] = nn.Parameter(torch.zeros(rows, rank))
@@ -54,7 +58,7 @@ class LowRank(nn.Module):
                 self.factors[f"{key}/{WHOLE}"] = nn.Parameter(torch.zeros(tensor.shape))
 
     def difference(self) -> dict[str, Tensor]:
-        """The factors by the names that `pcdm_core.checkpoints.difference` writes."""
+        """The factors by the names that `pcdm_core.checkpoints.lora` reads."""
         return {name.replace("/", "."): tensor for name, tensor in self.factors.items()}
 
     def merged(self) -> dict[str, Tensor]:
@@ -79,3 +83,35 @@ class Bound:
     def __call__(self, x_t: Tensor, timesteps: Tensor, cond: Any) -> Tensor:
         given = (x_t, timesteps, cond)
         return functional_call(self._methods, self._weights, ("__call__", given))
+
+
+def save_lora(
+    difference: Mapping[str, Tensor],
+    path: Path,
+    *,
+    stage: str,
+    base: nn.Module,
+    config: Any,
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a difference on `base` in fp16, without the tensors that it leaves as they are.
+
+    None are left of a student that differs in its sampler alone.
+
+    Args:
+        config: of the model with the difference; it may have another schedule than the base's.
+    """
+    described = {
+        **(metadata or {}),
+        "format": "pt",
+        "stage": stage,
+        "difference_of": base_hash(base),
+        "config": json.dumps(config_to_dict(config)),
+    }
+    changes = {
+        name.rpartition(".")[0]
+        for name, tensor in difference.items()
+        if not name.endswith(f".{DOWN}") and bool(tensor.any())
+    }
+    halves = {n: t.half() for n, t in difference.items() if n.rpartition(".")[0] in changes}
+    return write_state_dict(halves, path, described)

@@ -23,7 +23,7 @@ from torch import nn
 
 from pcdm_core.checkpoints import CheckpointError, load_component, shipped_weights
 from pcdm_core.checkpoints.components import STUDENT_STEPS, preset_of
-from pcdm_core.checkpoints.difference import SUFFIX, save_difference
+from pcdm_core.checkpoints.lora import SUFFIX
 from pcdm_core.checkpoints.signatures import Component
 from pcdm_core.models import RefiningModel
 from pcdm_core.pipeline import PCDMsPipeline
@@ -38,7 +38,7 @@ from ..loop.run_log import locked_run, record_run
 from ..loop.sample_rng import seed_part
 from ..loop.trainer import PairSource
 from ..stages import StageModule
-from .lora import LowRank
+from .lora import LowRank, save_lora
 from .stages import Distillation, StudentInpainting, StudentRefining, student_schedule
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class DistillRun(MiniRun):
         note = preset_note(self.preset) | {STUDENT_STEPS: str(self.config.student.steps)}
         note |= self.note()
         if self.accelerator.is_main_process:
-            save_difference(
+            save_lora(
                 stage.student.difference(),
                 self.differences / f"{name}{SUFFIX}",
                 stage=name,

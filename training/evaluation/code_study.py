@@ -28,6 +28,7 @@ from pcdm_core.ranges import COUNT, SEED
 from pcdm_core.vae import PatchAutoencoder
 
 from ..data.in_memory import load_people
+from ..stages.closed_form import fit_code
 from .held_out_pairs import Shot, choose_pairs, shots_of
 from .pair_figures import figures_of
 
@@ -40,7 +41,7 @@ BATCH = 32
 def fitted(config: AutoencoderConfig, pixels: Tensor) -> PatchAutoencoder:
     """The closed-form code."""
     code = PatchAutoencoder(config)
-    code.fit(pixels)
+    fit_code(code, pixels)
     return code
 
 

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pcdm_core.checkpoints.components import PathLike, chosen_student
+from pcdm_core.checkpoints.components import PathLike, find_student
 from pcdm_core.cli import load_pipeline
 from pcdm_core.files import atomic_file, write_text
-from pcdm_core.speed import find_fast
+from pcdm_core.speed import STUDENT, find_fast
 
 from .acceptance import verdicts
 from .embedding_baseline import fit_or_read
@@ -44,7 +44,9 @@ from .report import AVERAGED, card, summarise
 def evaluate(options: argparse.Namespace) -> None:
     """Make and measure what is not there yet, then report all."""
     pipeline = load_pipeline(options)
-    student = chosen_student(options.weights, options.student, options.fast)
+    student = options.student
+    if student is None and options.fast == STUDENT:
+        student = find_student(options.weights)
     weights = weights_sha256(options.weights, student)
     judges = Judges.load(options.pose_judge, options.keypoints, pipeline.device)
     missing = dict(judges.missing)

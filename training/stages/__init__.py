@@ -3,7 +3,7 @@
 `prepare` turns rows of people into tensors without gradient (latents, embeddings, noise); `forward`
 is the part that learns. The models' own `condition` and the one denoising loss in `losses` are used
 throughout: what training sees is what sampling sees. `base` is what all stages share, `perception`
-a further loss, `initialise` says where a model starts.
+a further loss, `initialise` says where a model starts, `closed_form` computes the linear parts.
 """
 
 from .autoencoder import AutoencoderStage

@@ -13,6 +13,7 @@ from ..config import StageRun
 from ..data.in_memory import People
 from ..features.protocol import OnlineFeatures
 from .base import CROP, NOISE, Batch, Frozen, StageModule
+from .closed_form import normalise_code
 from .perception import PerceptualLoss
 
 NORMALISE = 64
@@ -71,7 +72,7 @@ class AutoencoderStage(StageModule):
             assert isinstance(self.features, OnlineFeatures)
             pictures = self.features.people.pictures
             rows = torch.linspace(0, len(pictures) - 1, min(NORMALISE, len(pictures))).long()
-            self.model.normalise(from_planes(pictures[rows]).contiguous())
+            normalise_code(self.model, from_planes(pictures[rows]).contiguous())
 
     def _crops(
         self, samples: Tensor, side: int, pixels: Tensor, weight: Tensor, pose: Batch
