@@ -33,8 +33,8 @@ from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.ranges import COUNT, GUIDANCE_SCALE
+from training.evaluation.lpips import STLPIPS
 from training.evaluation.metrics import ssim
-from training.evaluation.st_lpips import STLPIPS
 
 from .inputs import Components, load
 from .mixed_dtypes import HalfProducts, Stages, cast, in_type, variants, whole

@@ -34,13 +34,13 @@ def report_of(levels: dict[str, tuple[float, ...]], worse: str = "") -> dict[str
         luck = generator.normal(0, 0.01, 2)
         figures: dict[str, dict[str, float]] = {}
         for name, (ssim, psnr, lpips, pck, colour, energy, band) in levels.items():
-            own = luck[0] + generator.normal(0, 0.002)
+            shift = luck[0] + generator.normal(0, 0.002)
             figures[name] = {
-                "ssim": ssim + own, "psnr": psnr + 10 * own, "st_lpips": lpips + own,
-                "ssim_person": ssim + own, "psnr_person": psnr + 10 * own,
-                "st_lpips_person": lpips + own, "pck": pck + own, "pck_05": pck + own,
-                "joints": 0.9, "swapped": 0.1, "colour": colour + own,
-                "laplacian": energy * (1 + luck[1]), "band": band + own,
+                "ssim": ssim + shift, "psnr": psnr + 10 * shift, "st_lpips": lpips + shift,
+                "ssim_person": ssim + shift, "psnr_person": psnr + 10 * shift,
+                "st_lpips_person": lpips + shift, "pck": pck + shift, "pck_05": pck + shift,
+                "joints": 0.9, "swapped": 0.1, "colour": colour + shift,
+                "laplacian": energy * (1 + luck[1]), "band": band + shift,
             }  # fmt: skip
         results.append({"pair": pair, "identity": pair, "figures": figures})
     truth = generator.normal(0, 1, (PAIRS, 6))
@@ -93,8 +93,8 @@ def test_a_figure_that_was_not_measured_is_neither_passed_nor_failed():
     report = report_of(GOOD)
     for row in (*report["methods"].values(), *report["differences"].values()):
         row["pck"] = None
-    found = {verdict.text: verdict for verdict in verdicts(report)}
-    of_truth = found["PCK of refined within 5 points of the true pictures'"]
+    lines = {verdict.text: verdict for verdict in verdicts(report)}
+    of_truth = lines["PCK of refined within 5 points of the true pictures'"]
     assert of_truth.passed is None
     assert str(of_truth).startswith("- not measured:")
 

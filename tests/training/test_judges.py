@@ -10,8 +10,8 @@ import torch
 from pcdm_core.pose.pck import box_height, pck
 from training.evaluation.distances import KernelDistance, draws_of, frechet_distance
 from training.evaluation.efficientnet import Backbone
-from training.evaluation.st_lpips import STLPIPS
-from training.evaluation.texture import band, band_correlation, eroded, laplacian_energy
+from training.evaluation.lpips import STLPIPS
+from training.evaluation.metrics import band, band_correlation, eroded, laplacian_energy
 
 
 def needs(package: str) -> pytest.MarkDecorator:
@@ -38,25 +38,26 @@ def test_the_frechet_distance_serves_fewer_pictures_than_features():
 
 
 def test_the_kernel_distance_has_no_bias_and_sees_a_shift():
-    found = [
+    distances = [
         float(KernelDistance(features(k), features(1000 + k))(np.ones(60))) for k in range(200)
     ]
-    assert abs(np.mean(found)) < 3 * np.std(found) / math.sqrt(200)
-    assert float(KernelDistance(features(0, 0.5), features(1))(np.ones(60))) > 10 * np.std(found)
+    assert abs(np.mean(distances)) < 3 * np.std(distances) / math.sqrt(200)
+    shifted = float(KernelDistance(features(0, 0.5), features(1))(np.ones(60)))
+    assert shifted > 10 * np.std(distances)
 
 
 def test_the_kernel_distance_equals_its_double_sum_also_when_pairs_are_drawn_twice():
     a, b = features(0, rows=5), features(1, rows=5)
     weights = np.array([2, 0, 1, 1, 1])
-    drawn = np.repeat(np.arange(5), weights)
+    rows = np.repeat(np.arange(5), weights)
 
     def kernel(x: np.ndarray, y: np.ndarray) -> float:
         return float((x @ y / 8 + 1) ** 3)
 
     terms = [
         kernel(a[i], a[j]) + kernel(b[i], b[j]) - kernel(a[i], b[j]) - kernel(a[j], b[i])
-        for place, i in enumerate(drawn)
-        for other, j in enumerate(drawn)
+        for place, i in enumerate(rows)
+        for other, j in enumerate(rows)
         if place != other and i != j
     ]
     pairs = 5 * 5 - int(np.square(weights).sum())
@@ -139,9 +140,9 @@ def test_a_joint_counts_as_correct_within_a_tenth_of_the_persons_height():
     mask[10:90, 20:40] = True
     assert box_height(mask) == 80
     truth = np.zeros((4, 2), np.float32)
-    found = truth + np.array([[7.9, 0], [0, 8.1], [0, 0], [50, 50]], np.float32)
-    assert pck(found, truth, np.array([True, True, True, False]), 80) == pytest.approx(2 / 3)
-    assert math.isnan(pck(found, truth, np.zeros(4, bool), 80))
+    places = truth + np.array([[7.9, 0], [0, 8.1], [0, 0], [50, 50]], np.float32)
+    assert pck(places, truth, np.array([True, True, True, False]), 80) == pytest.approx(2 / 3)
+    assert math.isnan(pck(places, truth, np.zeros(4, bool), 80))
     with pytest.raises(ValueError, match="no height"):
         box_height(np.zeros((4, 4), bool))
 

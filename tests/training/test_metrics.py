@@ -58,12 +58,12 @@ def test_colour_error_sees_the_mean_colour_of_each_region():
     truth[:] = (200, 30, 30)
     wrong = truth.copy()
     wrong[:, :5] = (30, 200, 30)
-    left, right = np.zeros((10, 10), bool), np.zeros((10, 10), bool)
-    left[:, :5], right[:, 5:] = True, True
-    assert colour_error(wrong, truth, [right]) == pytest.approx(0.0)
-    assert colour_error(wrong, truth, [left]) > 100
-    both = colour_error(wrong, truth, [left, right])
-    assert both == pytest.approx(colour_error(wrong, truth, [left]) / 2)
+    west, east = np.zeros((10, 10), bool), np.zeros((10, 10), bool)
+    west[:, :5], east[:, 5:] = True, True
+    assert colour_error(wrong, truth, [east]) == pytest.approx(0.0)
+    assert colour_error(wrong, truth, [west]) > 100
+    both = colour_error(wrong, truth, [west, east])
+    assert both == pytest.approx(colour_error(wrong, truth, [west]) / 2)
     assert math.isnan(colour_error(wrong, truth, [np.zeros((10, 10), bool)]))
 
 
@@ -91,8 +91,8 @@ def test_the_draws_of_whole_people_stay_those_of_the_seed():
     generator = np.random.default_rng(5)
     values, people = generator.normal(0.8, 0.1, 90), generator.integers(0, 12, 90)
     sums, counts = (np.bincount(people, weights) for weights in (values, None))
-    drawn = np.random.default_rng(7).integers(0, 12, (300, 12))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    rows = np.random.default_rng(7).integers(0, 12, (300, 12))
+    means = sums[rows].sum(1) / counts[rows].sum(1)
     interval = bootstrap(values, groups=people, seed=7, draws=300)
     ends = (interval.low, interval.high)
     assert ends == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=1e-12)

@@ -2,14 +2,13 @@
 
 import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from training.evaluation.held_out_pairs import Shot, choose_pairs, shots_of
 from training.evaluation.judges import keypoint_figures
-from training.evaluation.pose_judges import BlazePoseJudge, load_pose_judge
+from training.evaluation.pose_judges import BlazePoseJudge
 
 RUNTIME = importlib.util.find_spec("ai_edge_litert") is not None
 
@@ -25,8 +24,8 @@ class Says:
 
     name = "fixed"
 
-    def __init__(self, places: np.ndarray, seen: np.ndarray) -> None:
-        self.answer = places[None].astype(np.float32), seen[None].astype(np.float32)
+    def __init__(self, places: np.ndarray, certainties: np.ndarray) -> None:
+        self.answer = places[None].astype(np.float32), certainties[None].astype(np.float32)
 
     def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.answer
@@ -45,17 +44,17 @@ def test_a_judge_that_is_right_gives_one_and_a_shift_of_a_tenth_of_the_height_ze
 
 
 def test_only_reported_joints_count_and_how_many_they_are_is_told(truth: Shot):
-    reported = truth.seen & (np.arange(18) < 8)
+    reported = truth.visible & (np.arange(18) < 8)
     wrong_elsewhere = np.where(reported[:, None], truth.xy, -100.0)
-    (found,) = keypoint_figures(Says(wrong_elsewhere, reported), truth.picture[None], truth)
-    assert found["pck"] == 1.0
-    assert found["joints"] == pytest.approx(reported.sum() / truth.seen.sum())
+    (figures,) = keypoint_figures(Says(wrong_elsewhere, reported), truth.picture[None], truth)
+    assert figures["pck"] == 1.0
+    assert figures["joints"] == pytest.approx(reported.sum() / truth.visible.sum())
 
 
 def test_a_picture_without_anybody_has_no_correct_joint(truth: Shot):
-    (found,) = keypoint_figures(Says(truth.xy, np.zeros(18)), truth.picture[None], truth)
-    assert np.isnan(found.pop("swapped"))  # no order is read
-    assert found == {"pck": 0.0, "pck_05": 0.0, "joints": 0.0}
+    (figures,) = keypoint_figures(Says(truth.xy, np.zeros(18)), truth.picture[None], truth)
+    assert np.isnan(figures.pop("swapped"))  # no order is read
+    assert figures == {"pck": 0.0, "pck_05": 0.0, "joints": 0.0}
 
 
 def test_a_back_in_place_of_a_front_swaps_left_and_right(truth: Shot):
@@ -85,17 +84,13 @@ def test_the_detector_that_ships_reads_small_renders_and_finds_nobody_in_an_empt
     (pair,) = choose_pairs(0, 1, None, "test")
     other = shots_of(pair, None, "test", (96, 64))[0].picture  # the same person, posed otherwise
     pictures = np.stack([truth.picture, empty, other])
-    found, nobody, wrong = keypoint_figures(BlazePoseJudge(), pictures, truth)
-    assert found["pck"] > 0.85
+    right, nobody, wrong = keypoint_figures(BlazePoseJudge(), pictures, truth)
+    assert right["pck"] > 0.85
     assert nobody["joints"] == 0.0
-    assert wrong["pck"] < found["pck"]
+    assert wrong["pck"] < right["pck"]
 
 
-def test_without_runtime_and_regressor_both_ways_out_are_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_without_the_runtime_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("training.evaluation.pose_judges.has_blazepose", lambda: False)
     with pytest.raises(ImportError, match="Install ai-edge-litert"):
-        load_pose_judge("auto", tmp_path / "none.safetensors")
-    with pytest.raises(FileNotFoundError, match="keypoint_judge"):
-        load_pose_judge("regressor", tmp_path / "none.safetensors")
+        BlazePoseJudge()

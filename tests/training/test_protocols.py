@@ -13,7 +13,7 @@ pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
 
 from training.commands.measure import main
 from training.evaluation.distances import frechet_distance
-from training.evaluation.folders import Judges, evaluate_folders, whole_batches
+from training.evaluation.folders import evaluate_folders, whole_batches
 from training.evaluation.inception import InceptionV3
 from training.evaluation.lpips import LPIPS
 from training.evaluation.protocols import PROTOCOLS, brought_to, reconstruction
@@ -64,21 +64,21 @@ def test_a_picture_of_the_size_stays_as_it_is() -> None:
 def test_l1_mae_and_psnr_are_what_they_say() -> None:
     truth = np.full((60, 60, 3), 100, np.uint8)
     truth[::2] = 140
-    found = reconstruction(truth + np.uint8(10), truth, PROTOCOLS["pcdms"], (60, 60))
-    assert found["l1"] == pytest.approx(10 / 255, rel=1e-5)
-    assert found["mae"] == pytest.approx(10 / 250, rel=1e-5)
-    assert found["psnr"] == pytest.approx(20 * np.log10(25.5), rel=1e-5)
+    figures = reconstruction(truth + np.uint8(10), truth, PROTOCOLS["pcdms"], (60, 60))
+    assert figures["l1"] == pytest.approx(10 / 255, rel=1e-5)
+    assert figures["mae"] == pytest.approx(10 / 250, rel=1e-5)
+    assert figures["psnr"] == pytest.approx(20 * np.log10(25.5), rel=1e-5)
 
 
 def test_protocols_differ_where_their_scripts_do() -> None:
     truth, picture = noise(0), noise(1)
-    found = {
+    figures = {
         name: reconstruction(picture, truth, protocol, (96, 64))
         for name, protocol in PROTOCOLS.items()
     }
-    assert found["pcdms"]["ssim"] == found["pidm"]["ssim"] != found["cfld"]["ssim"]
-    assert "ssim-51" not in found["pcdms"]
-    assert found["pidm"]["ssim-51"] == found["cfld"]["ssim-51"]
+    assert figures["pcdms"]["ssim"] == figures["pidm"]["ssim"] != figures["cfld"]["ssim"]
+    assert "ssim-51" not in figures["pcdms"]
+    assert figures["pidm"]["ssim-51"] == figures["cfld"]["ssim-51"]
     with pytest.raises(ValueError, match=r"96x64 and the truth 90x60"):
         reconstruction(picture, noise(0, 90, 60), PROTOCOLS["pidm"], (96, 64))
 
@@ -155,7 +155,6 @@ def test_a_weight_file_that_is_not_the_published_one_is_refused(tmp_path: Path) 
 
 def test_every_column_is_there_with_its_count(folders: Path) -> None:
     torch.manual_seed(0)
-    judges = Judges(random_lpips(folders), InceptionV3().eval())
     (folders / "generated" / "x_to_nobody.png").write_bytes(b"")
     report = evaluate_folders(
         folders / "generated",
@@ -163,7 +162,8 @@ def test_every_column_is_there_with_its_count(folders: Path) -> None:
         PROTOCOLS["pcdms"],
         size=(96, 64),
         train=folders / "train",
-        judges=judges,
+        lpips=random_lpips(folders),
+        inception=InceptionV3().eval(),
     )
     columns = {column.name: column for column in report.columns}
     assert list(columns) == [
@@ -187,7 +187,7 @@ def test_fid_is_the_distance_of_inceptions_features(folders: Path) -> None:
         folders / "gt",
         PROTOCOLS["cfld"],
         size=(96, 64),
-        judges=Judges(inception=network),
+        inception=network,
     )
     columns = {column.name: column for column in report.columns}
 

@@ -95,9 +95,9 @@ def test_the_best_is_no_farther_from_the_truth_than_its_rivals(
     renderer = PairRenderer(pipeline, pictures, coarse)
     truth = renderer._picture(1)
 
-    def likeness(drawn: Tensor) -> float:
+    def likeness(samples: Tensor) -> float:
         pixels = [
-            ((p[0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy() for p in (drawn, truth)
+            ((p[0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy() for p in (samples, truth)
         ]  # type: ignore[index]
         return reconstruction(*pixels, PROTOCOLS["pcdms"], renderer.size)["ssim"]
 

@@ -13,8 +13,8 @@ import torch
 from pcdm_core.config import Preset
 from training.data.in_memory import People, load_people
 from training.evaluation.held_out_pairs import PairName, shots_of
+from training.evaluation.measure_pairs import submit, workers
 from training.evaluation.pair_figures import figures_of_all
-from training.evaluation.run import submit, workers
 from training.synthetic.dataset import Job, write_dataset
 
 SIZE = (48, 32)

@@ -400,7 +400,6 @@ def test_the_table_of_fast_presets_has_the_student_that_comes_with_the_weights(
     output = tmp_path / "fast.json"
     arguments = ["--data", str(people_folder), "--split", "train", "--json", str(output)]
     arguments += ["--pairs", "1", "--steps", "4", "--guidance-scale", "1", "--device", "cpu"]
-    arguments += ["--pose-judge", "regressor", "--keypoints", str(tmp_path / "none")]
     assert choices.main([*arguments, "--weights", str(together), "--variants", "fast"]) == 0
     report = json.loads(output.read_text())
     assert list(report) == ["default", "4-steps", "student"]

@@ -52,25 +52,24 @@ def build_parser() -> argparse.ArgumentParser:
 
 def measure(options: argparse.Namespace) -> None:
     """Print the report of `--generated`, and write it to `--json`."""
-    from ..evaluation.folders import Judges, evaluate_folders
+    from ..evaluation.folders import evaluate_folders
     from ..evaluation.inception import InceptionV3
     from ..evaluation.lpips import LPIPS
     from ..evaluation.protocols import PROTOCOLS
 
     if (options.alexnet is None) != (options.lpips is None):
         raise ValueError("LPIPS needs both of its weight files: --alexnet and --lpips.")
-    judges = Judges(
-        LPIPS.from_files(options.alexnet, options.lpips) if options.lpips else None,
-        InceptionV3.from_file(options.inception) if options.inception else None,
-        pick_device(options.device),
-    )
+    device = pick_device(options.device)
+    lpips = LPIPS.from_files(options.alexnet, options.lpips).to(device) if options.lpips else None
+    inception = InceptionV3.from_file(options.inception).to(device) if options.inception else None
     report = evaluate_folders(
         options.generated,
         options.gt,
         PROTOCOLS[options.protocol],
         size=options.size,
         train=options.train,
-        judges=judges,
+        lpips=lpips,
+        inception=inception,
         progress=True,
     )
     print(report.table())

@@ -181,8 +181,7 @@ def compare_with_teacher(
     """The table of teacher and student, and the lines that decide whether a student ships."""
     from ..evaluation.compare_settings import Variant, compare
     from ..evaluation.judges import Judges
-    from ..evaluation.keypoint_judge import DEFAULT_FILE
-    from ..evaluation.run import weights_sha256
+    from ..evaluation.measure_pairs import weights_sha256
 
     digest = weights_sha256(teacher)
     guides = PCDMsPipeline.from_folder(teacher, device=device)
@@ -193,7 +192,7 @@ def compare_with_teacher(
     chosen["student 4 steps"] = Variant(
         learns, weights_sha256(student), {"steps": TABLE_STEPS, "fast": "student"}
     )
-    judges = Judges.load("auto", DEFAULT_FILE, device)
+    judges = Judges.load(device)
     figures = compare(output, held_out, chosen, judges, TABLE_STEPS, processes)
     return verdicts(figures["reports"], figures["records"])
 

@@ -17,13 +17,14 @@ from typing import Any
 from PIL import Image
 
 from pcdm_core import images
+from pcdm_core.cli import run
 from pcdm_core.files import atomic_file
 from pcdm_core.pose.render import render_pose
 from pcdm_core.ranges import NUMBER
 from pcdm_core.sheet import contact_sheet
 
-from .pictures import pictures_file, read_pictures, target_pose
-from .run import pictures_folder
+from .measure_pairs import pictures_folder
+from .pictures import pictures_file, poses_of, read_pictures
 
 COLUMNS = ("Source", "Pose", "Coarse", "Refined", "Truth")
 PEOPLE = 10
@@ -33,8 +34,6 @@ RANKED_BY = "st_lpips"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 2 with one sentence on standard error."""
-    from pcdm_core.cli import run
-
     parser = argparse.ArgumentParser(prog="sheets", description="Contact sheets of an evaluation.")
     parser.add_argument("--json", type=Path, required=True, help="the report that evaluate wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder of the two sheets")
@@ -59,19 +58,23 @@ def write_sheets(options: argparse.Namespace) -> None:
             f"{options.json}: no finished evaluation. Make one with "
             f"`python run.py evaluate --pairs 500 --json {options.json}`."
         )
-    report = json.loads(options.json.read_text(encoding="utf-8"))
+    settings = json.loads(options.json.read_text(encoding="utf-8"))["settings"]
     records = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()][1:]
     records.sort(key=lambda record: record["pair"])
-    folder = pictures_folder(options.json)
-    settings = report["settings"]
-    made = f"seed {settings['seed']}, {settings['steps']} steps"
-    chosen = [record["pair"] for record in records[: options.people]]
-    title = f"{len(chosen)} unseen people chosen by seed ({made})"
-    _save(sheet(folder, chosen, title), options.out / "people.jpg")
+    sampling = f"seed {settings['seed']}, {settings['steps']} steps"
+    first = [record["pair"] for record in records[: options.people]]
     worst = worst_pairs(records, options.worst)
-    title = f"The {len(worst)} worst of {len(records)} by ST-LPIPS ({made})"
+    title = f"{len(first)} unseen people chosen by seed ({sampling})"
+    worst_title = f"The {len(worst)} worst of {len(records)} by ST-LPIPS ({sampling})"
     note = "ST-LPIPS, from above: " + ", ".join(f"{value:.3f}" for _, value in worst)
-    _save(sheet(folder, [pair for pair, _ in worst], title, note), options.out / "worst.jpg")
+    folder = pictures_folder(options.json)
+    for name, picture in (
+        ("people.jpg", sheet(folder, first, title)),
+        ("worst.jpg", sheet(folder, [pair for pair, _ in worst], worst_title, note)),
+    ):
+        with atomic_file(options.out / name) as file:
+            picture.save(file, format="JPEG", quality=90, subsampling=0)
+        print(options.out / name)
 
 
 def worst_pairs(records: Sequence[Mapping[str, Any]], count: int) -> list[tuple[int, float]]:
@@ -80,17 +83,14 @@ def worst_pairs(records: Sequence[Mapping[str, Any]], count: int) -> list[tuple[
     Raises:
         ValueError: the records lack ST-LPIPS.
     """
-    ranked: list[tuple[int, float]] = []
-    for record in records:
-        figures = record["figures"]
-        value = figures.get("refined", figures["coarse"]).get(RANKED_BY)
-        if value is None:
-            raise ValueError(
-                "The evaluation has no ST-LPIPS to rank by. Install stlpips-pytorch==0.0.2 and run "
-                "evaluate again; it measures the pictures that are there."
-            )
-        ranked.append((record["pair"], value))
-    return sorted(ranked, key=lambda item: -item[1])[:count]
+    figures = [r["figures"].get("refined", r["figures"]["coarse"]).get(RANKED_BY) for r in records]
+    if None in figures:
+        raise ValueError(
+            "The evaluation has no ST-LPIPS to rank by. Install stlpips-pytorch==0.0.2 and run "
+            "evaluate again; it measures the pictures that are there."
+        )
+    pairs = [record["pair"] for record in records]
+    return sorted(zip(pairs, figures, strict=True), key=lambda item: -item[1])[:count]
 
 
 def sheet(folder: Path, pairs: Sequence[int], title: str, note: str = "") -> Image.Image:
@@ -108,16 +108,10 @@ def _row(folder: Path, pair: int) -> list[Image.Image]:
     pictures, truth = read_pictures(folder, pair)
     height, width = truth.mask.shape
     # Larger than the models see it: lines have one width in pixels at every size.
-    skeleton = images.to_pil(render_pose(target_pose(truth), 3 * height, 3 * width))[0]
+    skeleton = images.to_pil(render_pose(poses_of([truth]), 3 * height, 3 * width))[0]
     names = ("copy", "coarse", "refined" if "refined" in pictures else "coarse", "truth")
-    source, coarse, refined, true = (Image.fromarray(pictures[name]) for name in names)
-    return [source, skeleton, coarse, refined, true]
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    with atomic_file(path) as file:
-        picture.save(file, format="JPEG", quality=90, subsampling=0)
-    print(path)
+    source, *others = (Image.fromarray(pictures[name]) for name in names)
+    return [source, skeleton, *others]
 
 
 if __name__ == "__main__":

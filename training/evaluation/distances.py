@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .metrics import Interval
-
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Between normal distributions fitted to features [N, D] and [M, D].
@@ -18,7 +16,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     Raises:
         ValueError: fewer than two rows, or widths that differ.
     """
-    a, b = _checked(a), _checked(b)
+    a, b = _as_features(a), _as_features(b)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"Features differ in width: {a.shape[1]} and {b.shape[1]}.")
     means = a.mean(0), b.mean(0)
@@ -26,7 +24,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     traces = float(np.square(x).sum() + np.square(y).sum())
     # trace((Sx Sy)^1/2) is the sum of the singular values of x yT: no root of a matrix is needed,
     # and rank below D does no harm. Turning rows (Q of x = QR) changes no singular value.
-    x, y = _turned(x), _turned(y)
+    x, y = (np.linalg.qr(p, mode="reduced")[1] if len(p) > p.shape[1] else p for p in (x, y))
     cross = float(np.linalg.svd(x @ y.T, compute_uv=False).sum())
     return float(np.square(means[0] - means[1]).sum()) + traces - 2 * cross
 
@@ -40,7 +38,7 @@ class KernelDistance:
 
     def __init__(self, results: np.ndarray, truths: np.ndarray) -> None:
         """Features [N, D] each; row k of both belongs to pair k."""
-        results, truths = _checked(results), _checked(truths)
+        results, truths = _as_features(results), _as_features(truths)
         if results.shape != truths.shape:
             raise ValueError(f"Expected pairs, got {len(results)} results, {len(truths)} truths.")
         # One matrix holds all that is needed, because the same pairs weigh in all three terms.
@@ -62,28 +60,15 @@ def draws_of(groups: np.ndarray, *, seed: int = 0, draws: int = 1000) -> np.ndar
     _, member = np.unique(groups, return_inverse=True)
     count = int(member.max()) + 1
     generator = np.random.default_rng(seed)
-    chosen = generator.integers(0, count, size=(draws, count))
-    return np.stack([np.bincount(row, minlength=count)[member] for row in chosen])
-
-
-def weighted_interval(estimate: float, resampled: np.ndarray, count: int) -> Interval:
-    """The 95 % percentile interval of a figure computed on resamples."""
-    low, high = np.nanpercentile(resampled, [2.5, 97.5])
-    return Interval(estimate, float(low), float(high), count)
-
-
-def _turned(rows: np.ndarray) -> np.ndarray:
-    if len(rows) <= rows.shape[1]:
-        return rows
-    found: np.ndarray = np.linalg.qr(rows, mode="reduced")[1]
-    return found
+    people = generator.integers(0, count, size=(draws, count))
+    return np.stack([np.bincount(row, minlength=count)[member] for row in people])
 
 
 def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a @ b.T / a.shape[1] + 1.0) ** 3
 
 
-def _checked(features: np.ndarray) -> np.ndarray:
+def _as_features(features: np.ndarray) -> np.ndarray:
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"Expected features [N, D] with N of at least 2, got {features.shape}.")
     return features.astype(np.float64)

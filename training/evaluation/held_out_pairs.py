@@ -9,7 +9,6 @@ import argparse
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -44,8 +43,8 @@ class Shot:
     mask: np.ndarray  # bool [H, W], the person
     xy: np.ndarray  # float32 [18, 2], pixels
     inside: np.ndarray  # bool [18], joints within the frame
-    seen: np.ndarray  # bool [18], joints within the frame that nothing hides
-    found: np.ndarray  # bool [18], joints that a detector would report
+    visible: np.ndarray  # bool [18], joints within the frame that nothing hides
+    detectable: np.ndarray  # bool [18], joints that a detector would report
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,7 @@ def choose_pairs(seed: int, count: int, data: Path | None, split: str) -> list[P
     else:
         folders = sorted(p for p in (data / split).glob("[0-9]*") if p.is_dir())
         if not folders:
-            raise FileNotFoundError(
-                f"{data / split}: no rendered people. Make some with "
-                f"`python -m training.synthetic --out {data} --split {split}`."
-            )
+            raise FileNotFoundError(no_people(data, split))
         people = generator.permutation([int(folder.name) for folder in folders])
     pairs: list[PairName] = []
     for number in range(count):
@@ -103,6 +99,14 @@ def choose_pairs(seed: int, count: int, data: Path | None, split: str) -> list[P
         draws = np.random.default_rng([seed, 43, number]).permutation(views)
         pairs.append(PairName(number, identity, int(draws[0]), int(draws[1])))
     return pairs
+
+
+def no_people(data: Path, split: str) -> str:
+    """What to do about a folder without people."""
+    return (
+        f"{data / split}: no rendered people. Make some with "
+        f"`python -m training.synthetic --out {data} --split {split}`."
+    )
 
 
 def _count_views(data: Path, split: str, identity: int) -> int:
@@ -123,34 +127,43 @@ def shots_of(
     """
     if data is None:
         person = make_identity(identity_seed(DATA_SEED, split, pair.identity))
-        return _rendered(person, pair, pair.source, size), _rendered(
-            person, pair, pair.target, size
+        views = [render_view(person, number, *size) for number in (pair.source, pair.target)]
+        source, target = (
+            _shot(pair.identity, number, view.picture, view.mask, view.xy, view.visible)
+            for number, view in zip((pair.source, pair.target), views, strict=True)
         )
-    folder = data / split / f"{pair.identity:06d}"
-    return _read(folder, pair, pair.source, size), _read(folder, pair, pair.target, size)
+    else:
+        folder = data / split / f"{pair.identity:06d}"
+        source, target = (read_shot(folder, number) for number in (pair.source, pair.target))
+        if source.mask.shape != size:
+            height, width = source.mask.shape
+            raise ValueError(
+                f"{folder}: pictures are {height}x{width}, the weights work at "
+                f"{size[0]}x{size[1]}. Render the people at that size."
+            )
+    return source, target
 
 
-def _rendered(person: Any, pair: PairName, number: int, size: tuple[int, int]) -> Shot:
-    view = render_view(person, number, *size)
-    return _shot(pair, number, view.picture, view.mask, view.xy, view.visible)
-
-
-def _read(folder: Path, pair: PairName, number: int, size: tuple[int, int]) -> Shot:
+def read_shot(folder: Path, number: int) -> Shot:
+    """One view of the person whose folder it is."""
     with open_picture(folder / f"{number:02d}.png") as image:
         picture = np.asarray(image.convert("RGB"))
     with open_picture(folder / f"{number:02d}_mask.png") as image:
         mask = np.asarray(image.convert("L"))
-    if picture.shape[:2] != size:
-        raise ValueError(
-            f"{folder}: pictures are {picture.shape[0]}x{picture.shape[1]}, the weights work at "
-            f"{size[0]}x{size[1]}. Render the people at that size."
-        )
     with np.load(folder / "people.npz") as table:
-        return _shot(pair, number, picture, mask, table["xy"][number], table["visible"][number])
+        xy, codes = table["xy"][number], table["visible"][number]
+    return _shot(int(folder.name), number, picture, mask, xy, codes)
+
+
+def read_person(folder: Path, views: int | None = None) -> list[Shot]:
+    """All views of a person, or the first of them."""
+    with np.load(folder / "people.npz") as table:
+        count = len(table["xy"])
+    return [read_shot(folder, number) for number in range(min(views or count, count))]
 
 
 def _shot(
-    pair: PairName,
+    identity: int,
     number: int,
     picture: np.ndarray,
     mask: np.ndarray,
@@ -158,26 +171,23 @@ def _shot(
     codes: np.ndarray,
 ) -> Shot:
     # The same joints are missing as when training reads this view of this person.
-    found = openpose_visibility(xy, codes, np.random.default_rng((pair.identity, number)))
-    return Shot(picture, mask > 127, xy, codes > 0, codes == VISIBLE, found)
+    detectable = openpose_visibility(xy, codes, np.random.default_rng((identity, number)))
+    return Shot(picture, mask > 127, xy, codes > 0, codes == VISIBLE, detectable)
 
 
 def clothed_regions(shot: Shot) -> list[np.ndarray]:
     """Trunk and both thighs, as far as their joints lie in the frame: bool [H, W] each."""
     height, width = shot.mask.shape
-    xy = [tuple(point) for point in shot.xy.tolist()]
-
-    def region(joints: tuple[int, ...], thickness: int) -> np.ndarray | None:
-        if not shot.inside[list(joints)].all():
-            return None
-        canvas = Image.new("L", (width, height))
-        pen = ImageDraw.Draw(canvas)
-        if thickness:
-            pen.line([xy[joint] for joint in joints], fill=255, width=thickness)
-        else:
-            pen.polygon([xy[joint] for joint in joints], fill=255)
-        return (np.asarray(canvas) > 0) & shot.mask
-
     across = max(round(0.03 * height), 1)
-    found = (region((2, 5, 11, 8), 0), region((8, 9), across), region((11, 12), across))
-    return [one for one in found if one is not None and one.any()]
+    regions: list[np.ndarray] = []
+    for joints in ((2, 5, 11, 8), (8, 9), (11, 12)):
+        if shot.inside[list(joints)].all():
+            canvas = Image.new("L", (width, height))
+            pen = ImageDraw.Draw(canvas)
+            corners = [tuple(shot.xy[joint].tolist()) for joint in joints]
+            if len(joints) == 2:
+                pen.line(corners, fill=255, width=across)
+            else:
+                pen.polygon(corners, fill=255)
+            regions.append((np.asarray(canvas) > 0) & shot.mask)
+    return [region for region in regions if region.any()]

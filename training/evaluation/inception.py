@@ -8,7 +8,6 @@ a figure by the TensorFlow weights of pytorch-fid is another one.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +20,36 @@ WIDTH = 2048
 _SCALE = (0.458, 0.448, 0.45)
 _SHIFT = (-0.03, -0.088, -0.188)
 
+# The blocks as the paper has them. A line is a branch: convolutions `name channels kernel`, one
+# after another, `&` where a step forks into two. At stride 1 they keep the size; `/2` halves it
+# without padding. Beside the branches lies a pooling: see `_BLOCKS`.
+_A = """
+branch1x1 64 1x1
+branch5x5_1 48 1x1, branch5x5_2 64 5x5
+branch3x3dbl_1 64 1x1, branch3x3dbl_2 96 3x3, branch3x3dbl_3 96 3x3"""
+_B = """
+branch3x3 384 3x3/2
+branch3x3dbl_1 64 1x1, branch3x3dbl_2 96 3x3, branch3x3dbl_3 96 3x3/2"""
+_C = """
+branch1x1 192 1x1
+branch7x7_1 {0} 1x1, branch7x7_2 {0} 1x7, branch7x7_3 192 7x1
+branch7x7dbl_1 {0} 1x1, branch7x7dbl_2 {0} 7x1, branch7x7dbl_3 {0} 1x7, branch7x7dbl_4 {0} 7x1, \
+branch7x7dbl_5 192 1x7"""
+_D = """
+branch3x3_1 192 1x1, branch3x3_2 320 3x3/2
+branch7x7x3_1 192 1x1, branch7x7x3_2 192 1x7, branch7x7x3_3 192 7x1, branch7x7x3_4 192 3x3/2"""
+_E = """
+branch1x1 320 1x1
+branch3x3_1 384 1x1, branch3x3_2a 384 1x3 & branch3x3_2b 384 3x1
+branch3x3dbl_1 448 1x1, branch3x3dbl_2 384 3x3, branch3x3dbl_3a 384 1x3 & branch3x3dbl_3b 384 3x1"""
 
-class Conv(NamedTuple):
-    """A convolution of a block; of stride 1 it keeps the size, of stride 2 it has no padding."""
-
-    name: str
-    channels: int
-    kernel: tuple[int, int]
-    stride: int = 1
-
-
-Branch = tuple[tuple[Conv, ...], ...]  # steps; a step of two convolutions forks
+# In torchvision's order, with the channels to which the average is projected; None: the maximum.
+_BLOCKS: dict[str, tuple[str, int | None]] = {
+    "Mixed_5b": (_A, 32), "Mixed_5c": (_A, 64), "Mixed_5d": (_A, 64), "Mixed_6a": (_B, None),
+    "Mixed_6b": (_C.format(128), 192), "Mixed_6c": (_C.format(160), 192),
+    "Mixed_6d": (_C.format(160), 192), "Mixed_6e": (_C.format(192), 192), "Mixed_7a": (_D, None),
+    "Mixed_7b": (_E, 192), "Mixed_7c": (_E, 192),
+}  # fmt: skip
 
 
 class _Unit(nn.Module):
@@ -56,117 +74,40 @@ class _Unit(nn.Module):
 class _Mixed(nn.Module):
     """Branches side by side; the last is a pooling: averaged and projected, or the maximum."""
 
-    def __init__(self, before: int, branches: tuple[Branch, ...], pooled: int | None) -> None:
+    def __init__(self, before: int, table: str, pooled: int | None) -> None:
         super().__init__()
-        self.branches, self.width = branches, pooled or before
-        for branch in branches:
-            channels = before
-            for step in branch:
-                for name, wide, kernel, stride in step:
-                    padding = (kernel[0] // 2, kernel[1] // 2) if stride == 1 else (0, 0)
-                    self.add_module(name, _Unit(channels, wide, kernel, stride, padding))
-                channels = sum(conv.channels for conv in step)
+        self.branches: list[list[list[str]]] = []  # the names of each step's convolutions
+        self.width = pooled or before
+        for line in table.split("\n")[1:]:
+            channels, branch = before, list[list[str]]()
+            for step in line.split(", "):
+                parts = [part.split() for part in step.split(" & ")]
+                branch.append([self._append(channels, *part) for part in parts])
+                channels = sum(int(part[1]) for part in parts)
+            self.branches.append(branch)
             self.width += channels
         self.branch_pool = None if pooled is None else _Unit(before, pooled, (1, 1))
+
+    def _append(self, before: int, name: str, channels: str, size: str) -> str:
+        rows, columns = (int(side) for side in size.removesuffix("/2").split("x"))
+        padding, stride = (rows // 2, columns // 2), 1
+        if size.endswith("/2"):
+            padding, stride = (0, 0), 2
+        self.add_module(name, _Unit(before, int(channels), (rows, columns), stride, padding))
+        return name
 
     def forward(self, x: Tensor) -> Tensor:
         results: list[Tensor] = []
         for branch in self.branches:
             y = x
-            for step in branch:
-                y = torch.cat([self.get_submodule(conv.name)(y) for conv in step], 1)
+            for names in branch:
+                y = torch.cat([self.get_submodule(name)(y) for name in names], 1)
             results.append(y)
         if self.branch_pool is None:
             results.append(functional.max_pool2d(x, 3, 2))
         else:
             results.append(self.branch_pool(functional.avg_pool2d(x, 3, 1, 1)))
         return torch.cat(results, 1)
-
-
-def _one(name: str, channels: int, rows: int = 1, columns: int | None = None, stride: int = 1):
-    kernel = rows, rows if columns is None else columns
-    return (Conv(name, channels, kernel, stride),)
-
-
-def _block_a(before: int, pooled: int) -> _Mixed:
-    return _Mixed(
-        before,
-        (
-            (_one("branch1x1", 64),),
-            (_one("branch5x5_1", 48), _one("branch5x5_2", 64, 5)),
-            (
-                _one("branch3x3dbl_1", 64),
-                _one("branch3x3dbl_2", 96, 3),
-                _one("branch3x3dbl_3", 96, 3),
-            ),
-        ),
-        pooled,
-    )
-
-
-def _block_b(before: int) -> _Mixed:
-    last = _one("branch3x3dbl_3", 96, 3, stride=2)
-    return _Mixed(
-        before,
-        (
-            (_one("branch3x3", 384, 3, stride=2),),
-            (_one("branch3x3dbl_1", 64), _one("branch3x3dbl_2", 96, 3), last),
-        ),
-        None,
-    )
-
-
-def _block_c(before: int, narrow: int) -> _Mixed:
-    return _Mixed(
-        before,
-        (
-            (_one("branch1x1", 192),),
-            (
-                _one("branch7x7_1", narrow),
-                _one("branch7x7_2", narrow, 1, 7),
-                _one("branch7x7_3", 192, 7, 1),
-            ),
-            (
-                _one("branch7x7dbl_1", narrow),
-                _one("branch7x7dbl_2", narrow, 7, 1),
-                _one("branch7x7dbl_3", narrow, 1, 7),
-                _one("branch7x7dbl_4", narrow, 7, 1),
-                _one("branch7x7dbl_5", 192, 1, 7),
-            ),
-        ),
-        192,
-    )
-
-
-def _block_d(before: int) -> _Mixed:
-    return _Mixed(
-        before,
-        (
-            (_one("branch3x3_1", 192), _one("branch3x3_2", 320, 3, stride=2)),
-            (
-                _one("branch7x7x3_1", 192),
-                _one("branch7x7x3_2", 192, 1, 7),
-                _one("branch7x7x3_3", 192, 7, 1),
-                _one("branch7x7x3_4", 192, 3, stride=2),
-            ),
-        ),
-        None,
-    )
-
-
-def _block_e(before: int) -> _Mixed:
-    def fork(stem: str) -> tuple[Conv, ...]:
-        return Conv(f"{stem}a", 384, (1, 3)), Conv(f"{stem}b", 384, (3, 1))
-
-    return _Mixed(
-        before,
-        (
-            (_one("branch1x1", 320),),
-            (_one("branch3x3_1", 384), fork("branch3x3_2")),
-            (_one("branch3x3dbl_1", 448), _one("branch3x3dbl_2", 384, 3), fork("branch3x3dbl_3")),
-        ),
-        192,
-    )
 
 
 class InceptionV3(nn.Module):
@@ -179,21 +120,11 @@ class InceptionV3(nn.Module):
         self.Conv2d_2b_3x3 = _Unit(32, 64, (3, 3), 1, (1, 1))
         self.Conv2d_3b_1x1 = _Unit(64, 80, (1, 1))
         self.Conv2d_4a_3x3 = _Unit(80, 192, (3, 3))
-        self.blocks: list[str] = []
         width = 192
-        for letter, pooled in zip("bcd", (32, 64, 64), strict=True):
-            width = self._append(f"Mixed_5{letter}", _block_a(width, pooled))
-        width = self._append("Mixed_6a", _block_b(width))
-        for letter, narrow in zip("bcde", (128, 160, 160, 192), strict=True):
-            width = self._append(f"Mixed_6{letter}", _block_c(width, narrow))
-        width = self._append("Mixed_7a", _block_d(width))
-        for letter in "bc":
-            width = self._append(f"Mixed_7{letter}", _block_e(width))
-
-    def _append(self, name: str, block: _Mixed) -> int:
-        self.add_module(name, block)
-        self.blocks.append(name)
-        return block.width
+        for name, (table, pooled) in _BLOCKS.items():
+            block = _Mixed(width, table, pooled)
+            self.add_module(name, block)
+            width = block.width
 
     @classmethod
     def from_file(cls, path: Path, published: Published = INCEPTION) -> InceptionV3:
@@ -217,6 +148,6 @@ class InceptionV3(nn.Module):
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(functional.max_pool2d(x, 3, 2)))
         x = functional.max_pool2d(x, 3, 2)
-        for name in self.blocks:
+        for name in _BLOCKS:
             x = self.get_submodule(name)(x)
         return x.mean((2, 3))

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +17,10 @@ from torch import Tensor
 from pcdm_core.images import from_uint8
 from pcdm_core.pose.pck import box_height, pck, sides_swapped
 
-from . import efficientnet as backbone
-from . import st_lpips as perceptual
+from . import efficientnet, lpips
 from .held_out_pairs import Shot
-from .pose_judges import Kind, PoseJudge, load_pose_judge
+from .pose_judges import BlazePoseJudge, PoseJudge
 
-T = TypeVar("T")
 REPORTED = 0.5
 """Probability above which the key-point judge reports a joint."""
 
@@ -37,57 +34,53 @@ class Judges:
         missing: column to the sentence that says what to do.
     """
 
-    perceptual: perceptual.STLPIPS | None = None
-    backbone: backbone.Backbone | None = None
+    perceptual: lpips.STLPIPS | None = None
+    backbone: efficientnet.Backbone | None = None
     keypoints: PoseJudge | None = None
     names: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, pose_judge: Kind, regressor: Path, device: torch.device | str = "cpu") -> Judges:
+    def load(cls, device: torch.device | str = "cpu") -> Judges:
         """All that can be had; nothing is downloaded."""
         judges = cls()
 
-        def attempt(column: str, name: str, load: Callable[[], T]) -> T | None:
+        def attempt(column: str, load: Callable[[], Any]) -> Any:
             try:
-                loaded = load()
-            except (ImportError, FileNotFoundError) as error:
+                judge = load()
+            except ImportError as error:
                 judges.missing[column] = str(error)
                 return None
-            judges.names[column] = name
-            return loaded
+            judges.names[column] = judge.name
+            return judge.to(device) if isinstance(judge, torch.nn.Module) else judge
 
-        def on_device(module: Any) -> Any:
-            return module.to(device)
-
-        judges.perceptual = attempt(
-            "ST-LPIPS", perceptual.NAME, lambda: on_device(perceptual.STLPIPS.from_package())
-        )
-        judges.backbone = attempt(
-            "FD and KD", backbone.NAME, lambda: on_device(backbone.Backbone.from_package())
-        )
-        judges.keypoints = attempt("PCK", "", lambda: load_pose_judge(pose_judge, regressor))
-        if judges.keypoints is not None:
-            judges.names["PCK"] = judges.keypoints.name
+        judges.perceptual = attempt("ST-LPIPS", lpips.STLPIPS.from_package)
+        judges.backbone = attempt("FD and KD", efficientnet.Backbone.from_package)
+        judges.keypoints = attempt("PCK", BlazePoseJudge)
         return judges
 
-    def measure(
+    def figures(
         self, pictures: Mapping[str, np.ndarray], truth: Shot
-    ) -> tuple[dict[str, dict[str, float]], np.ndarray | None]:
-        """Figures of every method's picture of one pair, and features float32 [methods, D]."""
+    ) -> dict[str, dict[str, float]]:
+        """Of every method's picture of one pair."""
         stack = np.stack(list(pictures.values()))
-        figures: dict[str, dict[str, float]] = {name: {} for name in pictures}
+        rows: list[dict[str, float]] = [{} for _ in pictures]
         if self.keypoints is not None:
-            _add(figures, keypoint_figures(self.keypoints, stack, truth))
-        tensor = from_uint8(stack)
+            rows = keypoint_figures(self.keypoints, stack, truth)
         if self.perceptual is not None:
-            tensor = tensor.to(next(self.perceptual.parameters()).device)
-            _add(figures, perceptual_figures(self.perceptual, tensor, truth))
-        features = None
-        if self.backbone is not None:
-            tensor = tensor.to(next(self.backbone.parameters()).device)
-            features = self.backbone(tensor).cpu().numpy()
-        return figures, features
+            others = perceptual_figures(self.perceptual, stack, truth)
+            rows = [row | other for row, other in zip(rows, others, strict=True)]
+        return dict(zip(pictures, rows, strict=True))
+
+    def features(self, pictures: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The backbone's, float32 [methods, D]."""
+        assert self.backbone is not None
+        stack = from_uint8(np.stack(list(pictures.values())))
+        return self.backbone(_beside(self.backbone, stack)).cpu().numpy()
+
+
+def _beside(module: torch.nn.Module, tensor: Tensor) -> Tensor:
+    return tensor.to(next(module.parameters()).device)
 
 
 def keypoint_figures(judge: PoseJudge, pictures: np.ndarray, truth: Shot) -> list[dict[str, float]]:
@@ -96,37 +89,32 @@ def keypoint_figures(judge: PoseJudge, pictures: np.ndarray, truth: Shot) -> lis
 
     A picture without any of them shows the pose to nobody: its PCK is 0, not left out.
     """
-    found, seen = judge(pictures)
     height = box_height(truth.mask)
     figures: list[dict[str, float]] = []
-    for places, shown in zip(found, seen > REPORTED, strict=True):
-        counted = truth.seen & shown
-        lost = not counted.any() and bool(truth.seen.any())
+    for places, certainties in zip(*judge(pictures), strict=True):
+        reported = certainties > REPORTED
+        counted = truth.visible & reported
+        lost = not counted.any() and bool(truth.visible.any())
         figures.append(
             {
                 "pck": 0.0 if lost else pck(places, truth.xy, counted, height, 0.1),
                 "pck_05": 0.0 if lost else pck(places, truth.xy, counted, height, 0.05),
-                "joints": float(counted.sum() / max(truth.seen.sum(), 1)),
+                "joints": float(counted.sum() / max(truth.visible.sum(), 1)),
                 # The true order of hidden joints is known too; few pairs show all four.
-                "swapped": sides_swapped(places, truth.xy, truth.inside & shown, height),
+                "swapped": sides_swapped(places, truth.xy, truth.inside & reported, height),
             }
         )
     return figures
 
 
 def perceptual_figures(
-    judge: perceptual.STLPIPS, pictures: Tensor, truth: Shot
+    judge: lpips.STLPIPS, pictures: np.ndarray, truth: Shot
 ) -> list[dict[str, float]]:
     """ST-LPIPS over the picture and, from its map, inside the target's person mask."""
-    target = from_uint8(truth.picture).to(pictures.device)
-    whole, local = judge(pictures, target)
-    inside = torch.from_numpy(truth.mask).to(pictures.device)
+    results, target = (_beside(judge, from_uint8(p)) for p in (pictures, truth.picture))
+    whole, local = judge(results, target)
+    inside = torch.from_numpy(truth.mask).to(local.device)
     return [
         {"st_lpips": float(one), "st_lpips_person": float(places[inside].mean())}
         for one, places in zip(whole, local, strict=True)
     ]
-
-
-def _add(figures: dict[str, dict[str, float]], rows: list[dict[str, float]]) -> None:
-    for found, row in zip(figures.values(), rows, strict=True):
-        found |= row

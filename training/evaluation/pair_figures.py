@@ -9,8 +9,7 @@ import numpy as np
 from pcdm_core.garment_colour import colour_error
 
 from .held_out_pairs import Shot, clothed_regions
-from .metrics import psnr, ssim_map
-from .texture import band_correlation, laplacian_energy
+from .metrics import band_correlation, laplacian_energy, psnr, ssim_map
 
 
 def figures_of(picture: np.ndarray, truth: Shot) -> dict[str, float]:

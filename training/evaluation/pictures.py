@@ -39,7 +39,23 @@ METHODS = {
     "oracle": "refined, best of 4 by SSIM with the truth (oracle)",
 }
 ORACLE_SEEDS = 4
-_SHOT = ("mask", "xy", "inside", "seen", "found")
+_SHOT = {  # a key of the file to a field of `Shot`
+    "_mask": "mask", "_xy": "xy", "_inside": "inside", "_seen": "visible", "_found": "detectable",
+}  # fmt: skip
+
+
+def check_methods(names: Sequence[str] | None) -> tuple[str, ...]:
+    """The rows of the table in its order; None takes all.
+
+    Raises:
+        ValueError: a name that is none, or the truth is missing; the known names are listed.
+    """
+    names = tuple(METHODS) if names is None else names
+    unknown = sorted(set(names) - set(METHODS))
+    if unknown or "truth" not in names:
+        fault = f"{unknown[0]} is none of them" if unknown else "the truth is missing"
+        raise ValueError(f"--methods: {fault}. Give truth and any of {', '.join(METHODS)}.")
+    return tuple(name for name in METHODS if name in names)
 
 
 @dataclass(frozen=True)
@@ -62,29 +78,29 @@ class Sampling:
 
 @dataclass
 class Seconds:
-    """Time of each case on the wall and of this process, and how many pairs it served."""
+    """Time of each step on the wall and of this process, and how many pairs it served."""
 
     spent: dict[str, tuple[float, float, int]] = field(default_factory=dict)
 
     @contextmanager
     def of(self, name: str, pairs: int) -> Generator[None, None, None]:
-        """Adds what the block takes to a case."""
+        """Adds what the block takes to a step."""
         wall, cpu = time.monotonic(), time.process_time()
         yield
-        before = self.spent.get(name, (0.0, 0.0, 0))
         now = (time.monotonic() - wall, time.process_time() - cpu, pairs)
+        before = self.spent.get(name, (0.0, 0.0, 0))
         self.spent[name] = (before[0] + now[0], before[1] + now[1], before[2] + now[2])
 
     def a_pair(self, names: Sequence[str]) -> float | None:
-        """Seconds on the wall that these cases take together for one pair; None before the first.
+        """Seconds on the wall that these steps take together for one pair; None before the first.
 
         Pictures found on disk take none: what is reported is the average of those made.
         """
-        found = [self.spent[name] for name in names if name in self.spent]
-        return sum(wall / pairs for wall, _, pairs in found) if found else None
+        steps = [self.spent[name] for name in names if name in self.spent]
+        return sum(wall / pairs for wall, _, pairs in steps) if steps else None
 
     def lines(self) -> list[str]:
-        """One line a case."""
+        """One line a step."""
         return [
             f"{name}: {wall / pairs:.2f} s a pair ({cpu / pairs:.2f} s of processor time)"
             for name, (wall, cpu, pairs) in self.spent.items()
@@ -108,41 +124,39 @@ class PictureMaker:
         self, batch: Sequence[PairName], shots: Sequence[tuple[Shot, Shot]]
     ) -> list[dict[str, np.ndarray]]:
         """A dictionary a pair: method to picture uint8 [H, W, 3], in the order of `METHODS`."""
-        wanted, count = set(self.sampling.methods), len(batch)
+        pipeline, methods, count = self.pipeline, set(self.sampling.methods), len(batch)
         truths, sources = (np.stack([pair[k].picture for pair in shots]) for k in (1, 0))
-        made: dict[str, np.ndarray] = {"truth": truths, "copy": sources}
-        run = _Run(self.pipeline, self.sampling, batch, shots)
-        truth = images.from_uint8(truths).to(self.pipeline.device)
-        if "autoencoder" in wanted:
+        pictures: dict[str, np.ndarray] = {"truth": truths, "copy": sources}
+        oracle: dict[int, np.ndarray] = {}
+        run = _Run(pipeline, self.sampling, batch, shots)
+        truth = images.from_uint8(truths).to(pipeline.device)
+        if "autoencoder" in methods:
             with self.seconds.of("autoencoder", count):
-                latents = self.pipeline.autoencoder.encode(truth.to(self.pipeline.dtype))
-                made["autoencoder"] = images.to_uint8(self.pipeline.autoencoder.decode(latents))
-        coarse: _Coarse | None = None
+                latents = pipeline.autoencoder.encode(truth.to(pipeline.dtype))
+                pictures["autoencoder"] = images.to_uint8(pipeline.autoencoder.decode(latents))
+        coarse: dict[str, tuple[Tensor, Tensor]] = {}
         for name, embeds in self._embeds(run, truth).items():
-            if name in wanted or name == "coarse":
+            if name in methods or (name == "coarse" and "refined" in methods):
                 with self.seconds.of(name, count):
-                    result = run.inpaint(embeds)
-                made[name] = images.to_uint8(result.picture)
-                coarse = result if name == "coarse" else coarse
-        rows = [dict[str, np.ndarray]() for _ in batch]
-        if self.pipeline.refining is not None and coarse is not None and "refined" in wanted:
+                    coarse[name] = run.inpaint(embeds)
+                pictures[name] = images.to_uint8(coarse[name][0])
+        if pipeline.refining is not None and "refined" in methods:
             with self.seconds.of("refined", count):
-                made["refined"] = images.to_uint8(run.refine(coarse))
-            if "oracle" in wanted:
-                for row, picture in self._oracle(batch, shots, made["refined"]).items():
-                    rows[row]["oracle"] = picture
-        for row, pictures in enumerate(rows):
-            pictures |= {name: all_rows[row] for name, all_rows in made.items()}
+                pictures["refined"] = images.to_uint8(run.refine(*coarse["coarse"]))
+            if "oracle" in methods:
+                oracle = self._oracle(batch, shots, pictures["refined"])
+        names = [name for name in METHODS if name in methods]
         return [
-            {name: pictures[name] for name in METHODS if name in pictures and name in wanted}
-            for pictures in rows
+            {name: pictures[name][row] for name in names if name in pictures}
+            | ({"oracle": oracle[row]} if row in oracle else {})
+            for row in range(count)
         ]
 
     def _embeds(self, run: _Run, truth: Tensor) -> dict[str, Tensor | None]:
         pipeline = self.pipeline
         with self.seconds.of("prior", len(truth)):
             embeds = {"coarse": run.predict()}
-        if pipeline.global_encoder is None or pipeline.prior is None:
+        if pipeline.global_encoder is None:
             return embeds
         pixels = pipeline.global_encoder.pixels(truth).to(pipeline.dtype)
         embeds["coarse_true"] = pipeline.global_encoder(pixels)
@@ -161,34 +175,25 @@ class PictureMaker:
         refined: np.ndarray,
     ) -> dict[int, np.ndarray]:
         """The best of four whole runs by SSIM with the truth, as the paper's scripts choose."""
-        chosen = [k for k, pair in enumerate(batch) if pair.number < self.sampling.oracle_pairs]
-        if not chosen:
+        rows = [k for k, pair in enumerate(batch) if pair.number < self.sampling.oracle_pairs]
+        if not rows:
             return {}
-        candidates = [refined[chosen]]
-        with self.seconds.of("oracle (3 more runs)", len(chosen)):
-            run = _Run(
-                self.pipeline,
-                self.sampling,
-                [batch[k] for k in chosen],
-                [shots[k] for k in chosen],
-            )
+        candidates = [refined[rows]]
+        with self.seconds.of("oracle (3 more runs)", len(rows)):
+            parts = [batch[k] for k in rows], [shots[k] for k in rows]
+            run = _Run(self.pipeline, self.sampling, *parts)
             for index in range(1, ORACLE_SEEDS):
                 coarse = run.inpaint(run.predict(index), index)
-                candidates.append(images.to_uint8(run.refine(coarse, index)))
-        best: dict[int, np.ndarray] = {}
-        for place, row in enumerate(chosen):
-            truth = shots[row][1].picture
-            scores = [ssim(pictures[place], truth) for pictures in candidates]
-            best[row] = candidates[int(np.argmax(scores))][place]
-        return best
+                candidates.append(images.to_uint8(run.refine(*coarse, index)))
 
+        def likeness(place: int) -> list[float]:
+            truth = shots[rows[place]][1].picture
+            return [ssim(pictures[place], truth) for pictures in candidates]
 
-@dataclass(frozen=True)
-class _Coarse:
-    """Stage 2's result as stage 3 may take it."""
-
-    picture: Tensor
-    latents: Tensor  # of the canvas
+        return {
+            row: candidates[int(np.argmax(likeness(place)))][place]
+            for place, row in enumerate(rows)
+        }
 
 
 class _Run:
@@ -202,66 +207,56 @@ class _Run:
         shots: Sequence[tuple[Shot, Shot]],
     ) -> None:
         self.pipeline = pipeline
-        self.source_pose, self.target_pose = (_poses([pair[k] for pair in shots]) for k in (0, 1))
+        self.source_pose, self.target_pose = (poses_of([pair[k] for pair in shots]) for k in (0, 1))
         sources = np.stack([pair[0].picture for pair in shots])
         self.features = pipeline.encode_source(images.from_uint8(sources))
-        self._common: dict[str, Any] = {
-            "seed": [sampling.seed * 1_000_003 + pair.number for pair in batch],
-            "steps": sampling.steps,
-        }
-        self._fast = find_fast(sampling.fast)
-        self._guided: dict[str, Any] = {
-            **self._common,
-            "guidance_scale": sampling.guidance_scale,
-            "fast": self._fast,
-        }
+        self.fast, self.sampling = find_fast(sampling.fast), sampling
+        self.seeds = [sampling.seed * 1_000_003 + pair.number for pair in batch]
+
+    def _options(self, index: int) -> dict[str, Any]:
+        """What stages 2 and 3 share; `index` counts the runs of a pair."""
+        noise = {"seed": self.seeds, "batch_index": [index] * len(self.seeds)}
+        scale = self.sampling.guidance_scale
+        return {**noise, "steps": self.sampling.steps, "guidance_scale": scale, "fast": self.fast}
 
     def predict(self, index: int = 0) -> Tensor | None:
-        options: dict[str, Any] = dict(self._common)
-        options["steps"] = self._fast.steps or options["steps"]
+        """Stage 1's embeddings [B, E]."""
         return self.pipeline.predict_embedding(
             self.features,
             self.source_pose,
             self.target_pose,
-            **options,
-            batch_index=[index] * len(self.target_pose),
+            seed=self.seeds,
+            batch_index=[index] * len(self.seeds),
+            steps=self.fast.steps or self.sampling.steps,
         )
 
-    def inpaint(self, embeds: Tensor | None, index: int = 0) -> _Coarse:
+    def inpaint(self, embeds: Tensor | None, index: int = 0) -> tuple[Tensor, Tensor]:
+        """Stage 2's pictures, and the latents of its canvases."""
+        poses = self.source_pose, self.target_pose
         latents = self.pipeline.inpaint_latents(
-            self.features,
-            self.source_pose,
-            self.target_pose,
-            embeds,
-            **self._guided,
-            batch_index=[index] * len(self.target_pose),
+            self.features, *poses, embeds, **self._options(index)
         )
-        # Decoded in any case, because it is measured too.
-        return _Coarse(self.pipeline.decode_target(latents, fast=self._fast), latents)
+        return self.pipeline.decode_target(latents, fast=self.fast), latents
 
-    def refine(self, coarse: _Coarse, index: int = 0) -> Tensor:
-        handed = self._fast.hand_over_latents
+    def refine(self, pictures: Tensor, latents: Tensor, index: int = 0) -> Tensor:
+        """Stage 3's pictures of stage 2's, which it takes as the preset says."""
+        direct = self.fast.hand_over_latents
         return self.pipeline.refine(
             self.features,
-            None if handed else coarse.picture,
-            coarse_latents=images.right_half(coarse.latents) if handed else None,
-            **self._guided,
-            batch_index=[index] * len(coarse.latents),
+            None if direct else pictures,
+            coarse_latents=images.right_half(latents) if direct else None,
+            **self._options(index),
         )
 
 
-def _poses(shots: Sequence[Shot]) -> Keypoints:
+def poses_of(shots: Sequence[Shot]) -> Keypoints:
+    """The poses that the models are asked for, one row a picture."""
     height, width = shots[0].mask.shape
-    xy, found = (
-        torch.from_numpy(np.stack(rows))
-        for rows in zip(*((s.xy, s.found) for s in shots), strict=True)
+    xy, visible = (
+        torch.from_numpy(np.stack([getattr(shot, name) for shot in shots]))
+        for name in ("xy", "detectable")
     )
-    return Keypoints.from_pixels(xy, found, height, width)
-
-
-def target_pose(shot: Shot) -> Keypoints:
-    """One row: the pose that was asked for."""
-    return _poses([shot])
+    return Keypoints.from_pixels(xy, visible, height, width)
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -276,14 +271,14 @@ def save_pictures(
     folder: Path, number: int, pictures: Mapping[str, np.ndarray], truth: Shot
 ) -> None:
     """Write one pair, whole or not at all; equal pictures give equal bytes."""
-    known = {f"_{name}": getattr(truth, name) for name in _SHOT}
+    fields = {key: getattr(truth, name) for key, name in _SHOT.items()}
     with atomic_file(pictures_file(folder, number)) as file:
-        np.savez_compressed(file, **pictures, **known)
+        np.savez_compressed(file, **pictures, **fields)
 
 
 def read_pictures(folder: Path, number: int) -> tuple[dict[str, np.ndarray], Shot]:
     """The pictures of a pair and its truth."""
     with np.load(pictures_file(folder, number)) as table:
         arrays = {name: table[name] for name in table.files}
-    known = {name: arrays.pop(f"_{name}") for name in _SHOT}
-    return arrays, Shot(picture=arrays["truth"], **known)
+    fields = {name: arrays.pop(key) for key, name in _SHOT.items()}
+    return arrays, Shot(picture=arrays["truth"], **fields)

@@ -1,13 +1,12 @@
-"""Who reads the pose out of a picture: the detector that ships, or a regressor trained on renders.
+"""Who reads the pose out of a picture: the detector that ships.
 
-Both are called with uint8 [B, H, W, 3] and give pixel positions float32 [B, 18, 2] and how sure
-they are that a joint is seen [B, 18].
+A judge is called with uint8 [B, H, W, 3] and gives pixel positions float32 [B, 18, 2] and how sure
+it is that a joint is seen [B, 18].
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from torch.nn import functional
@@ -15,9 +14,6 @@ from torch.nn import functional
 from pcdm_core.images import from_uint8
 from pcdm_core.pose.detect import INSTALL, NoPersonError, detect_people, has_blazepose
 
-from .keypoint_judge import KeypointJudge
-
-Kind = Literal["auto", "blazepose", "regressor"]
 LARGE = 384
 """Height in pixels to which smaller pictures are enlarged for the detector."""
 
@@ -44,7 +40,7 @@ class BlazePoseJudge:
         """See the module; certainties are 0 or 1, as the detector decides."""
         height, width = pictures.shape[1:3]
         places = np.zeros((len(pictures), 18, 2), np.float32)
-        seen = np.zeros((len(pictures), 18), np.float32)
+        certainties = np.zeros((len(pictures), 18), np.float32)
         for row, picture in enumerate(from_uint8(pictures)):
             large = picture[None]
             if height < LARGE:
@@ -55,17 +51,5 @@ class BlazePoseJudge:
             except NoPersonError:
                 continue
             places[row] = person.xy[0].numpy() * [width, height]
-            seen[row] = person.visible[0].numpy()
-        return places, seen
-
-
-def load_pose_judge(kind: Kind, regressor: Path) -> PoseJudge:
-    """The judge that is asked for; "auto" takes the detector, or the regressor where it is missing.
-
-    Raises:
-        ImportError: the detector's runtime is missing; what to install is said.
-        FileNotFoundError: there is no regressor; the command that makes it is said.
-    """
-    if kind == "regressor" or (kind == "auto" and not has_blazepose() and regressor.is_file()):
-        return KeypointJudge.load(regressor)
-    return BlazePoseJudge()
+            certainties[row] = person.visible[0].numpy()
+        return places, certainties

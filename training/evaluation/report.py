@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .distances import KernelDistance, draws_of, frechet_distance, weighted_interval
+from .distances import KernelDistance, draws_of, frechet_distance
 from .metrics import bootstrap
 from .pictures import METHODS
 
@@ -55,6 +55,7 @@ def summarise(
     results: Sequence[Mapping[str, Any]],
     features: Mapping[str, np.ndarray],
     about: Mapping[str, Any],
+    differences: Sequence[tuple[str, str]] = DIFFERENCES,
 ) -> dict[str, Any]:
     """Means with 95 % intervals over people, of each method and of paired differences.
 
@@ -62,30 +63,35 @@ def summarise(
         results: a record a pair, with `identity` and `figures` (method to figure to number).
         features: method to backbone features [pairs, D]; empty without a backbone.
         about: goes into the report as it is.
+        differences: of which methods; those that lack one of both are left out.
     """
-    methods = [name for name in METHODS if any(name in r["figures"] for r in results)]
+    methods = dict.fromkeys(name for record in results for name in record["figures"])
     tables = {name: _columns(results, name) for name in methods}
-    groups = np.array([result["identity"] for result in results])
-    sets = _Sets(features, groups)
+    groups = np.array([record["identity"] for record in results])
+    kernels = _kernel_distances(features, groups)
     return {
         **about,
         "pairs": len(results),
         "people": len(set(groups.tolist())),
         "methods": {
             name: {
-                **{f: _mean(column, groups) for f, column in tables[name].items()},
-                "laplacian_ratio": _energy_ratio(tables, name, groups),
-                "kernel_distance": sets.kernel(name),
-                "frechet_distance": sets.frechet(name),
+                **{f: _mean(table[f], groups) for f in (*AVERAGED, "laplacian")},
+                "laplacian_ratio": _energy_ratio(table, tables.get("truth"), groups),
+                "kernel_distance": _percentiles(kernels.get(name)),
+                "frechet_distance": [frechet_distance(features[name], features["truth"])]
+                if name in kernels
+                else None,
             }
-            for name in methods
+            for name, table in tables.items()
         },
         "differences": {
             f"{a} - {b}": {
                 **{f: _mean(tables[a][f] - tables[b][f], groups) for f in AVERAGED},
-                "kernel_distance": sets.kernel_difference(a, b),
+                "kernel_distance": _percentiles(
+                    kernels[a] - kernels[b] if a in kernels and b in kernels else None
+                ),
             }
-            for a, b in DIFFERENCES
+            for a, b in differences
             if a in methods and b in methods
         },
     }
@@ -93,13 +99,9 @@ def summarise(
 
 def _columns(results: Sequence[Mapping[str, Any]], method: str) -> dict[str, np.ndarray]:
     """Figure to [pairs], NaN where a pair lacks it."""
-
-    def value(result: Mapping[str, Any], figure: str) -> float:
-        found = result["figures"].get(method, {}).get(figure)
-        return float("nan") if found is None else found
-
+    rows = [record["figures"].get(method, {}) for record in results]
     return {
-        figure: np.array([value(result, figure) for result in results])
+        figure: np.array([row.get(figure) for row in rows], dtype=np.float64)  # NaN for None
         for figure in (*AVERAGED, "laplacian")
     }
 
@@ -113,88 +115,66 @@ def mean_of(
     """Paired difference of a figure between two runs on the same pairs; None for other figures."""
     if figure not in AVERAGED:
         return None
-    groups = np.array([result["identity"] for result in results])
+    groups = np.array([record["identity"] for record in results])
     return _mean(_columns(results, method)[figure] - _columns(others, method)[figure], groups)
 
 
 def _mean(values: np.ndarray, groups: np.ndarray) -> Triple:
     if np.isnan(values).all():
         return None
-    found = bootstrap(values, groups=groups)
-    return [found.mean, found.low, found.high]
+    interval = bootstrap(values, groups=groups)
+    return [interval.mean, interval.low, interval.high]
 
 
 def _energy_ratio(
-    tables: Mapping[str, Mapping[str, np.ndarray]], method: str, groups: np.ndarray
+    table: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray] | None, groups: np.ndarray
 ) -> Triple:
     """Mean Laplacian energy on the garment over the truth's, a ratio of means."""
-    if "truth" not in tables:
+    if truth is None:
         return None
-    mine, truth = tables[method]["laplacian"], tables["truth"]["laplacian"]
-    both = ~np.isnan(mine) & ~np.isnan(truth)
-    if not both.any() or truth[both].sum() == 0:
+    energies = np.where(np.isnan(truth["laplacian"]), np.nan, table["laplacian"])
+    if np.isnan(energies).all() or truth["laplacian"][~np.isnan(energies)].sum() == 0:
         return None
-    draws = draws_of(groups[both])
-    ratios = (draws @ mine[both]) / np.maximum(draws @ truth[both], 1e-9)
-    found = weighted_interval(float(mine[both].sum() / truth[both].sum()), ratios, int(both.sum()))
-    return [found.mean, found.low, found.high]
+    interval = bootstrap(energies, weights=truth["laplacian"], groups=groups, draws=1000)
+    return [interval.mean, interval.low, interval.high]
 
 
-class _Sets:
-    """Distances between the set of a method's pictures and the set of the truths."""
-
-    def __init__(self, features: Mapping[str, np.ndarray], groups: np.ndarray) -> None:
-        self.features = features
-        enough = bool(features) and len(set(groups.tolist())) > 1
-        self.draws = draws_of(groups) if enough else None
-        self.found: dict[str, tuple[float, np.ndarray]] = {}
-
-    def _distance(self, method: str) -> tuple[float, np.ndarray] | None:
-        if self.draws is None or method == "truth" or method not in self.features:
-            return None
-        if method not in self.found:
-            distance = KernelDistance(self.features[method], self.features["truth"])
-            ones = np.ones(len(self.features[method]))
-            self.found[method] = float(distance(ones)), distance(self.draws)
-        return self.found[method]
-
-    def kernel(self, method: str) -> Triple:
-        found = self._distance(method)
-        return None if found is None else _triple(*found)
-
-    def kernel_difference(self, a: str, b: str) -> Triple:
-        one, other = self._distance(a), self._distance(b)
-        return (
-            None if one is None or other is None else _triple(one[0] - other[0], one[1] - other[1])
-        )
-
-    def frechet(self, method: str) -> Triple:
-        if self._distance(method) is None:
-            return None
-        return [frechet_distance(self.features[method], self.features["truth"])]
+def _kernel_distances(
+    features: Mapping[str, np.ndarray], groups: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Of each method's set of pictures to the truths': [1 + draws], the estimate first."""
+    if "truth" not in features or len(set(groups.tolist())) < 2:
+        return {}
+    weights = np.vstack([np.ones(len(groups)), draws_of(groups)])
+    return {
+        name: KernelDistance(rows, features["truth"])(weights)
+        for name, rows in features.items()
+        if name != "truth"
+    }
 
 
-def _triple(estimate: float, resampled: np.ndarray) -> list[float]:
-    found = weighted_interval(estimate, resampled, len(resampled))
-    return [found.mean, found.low, found.high]
+def _percentiles(estimates: np.ndarray | None) -> Triple:
+    """The first of [1 + draws] with the 95 % interval of the others."""
+    if estimates is None:
+        return None
+    low, high = np.nanpercentile(estimates[1:], [2.5, 97.5])
+    return [float(estimates[0]), float(low), float(high)]
 
 
 # --- text -----------------------------------------------------------------------------------------
 
 
-def cell(found: Sequence[float] | None, digits: int, factor: float, *, signed: bool = False) -> str:
+def cell(value: Sequence[float] | None, digits: int, factor: float, *, signed: bool = False) -> str:
     """`.272 [.252, .292]`; one number where there is no interval, a dash where there is nothing."""
-    if found is None:
+    if value is None:
         return "-"
 
-    def number(value: float, sign: bool) -> str:
-        text = f"{value * factor:+.{digits}f}" if sign else f"{value * factor:.{digits}f}"
+    def number(value: float, sign: str = "") -> str:
+        text = f"{value * factor:{sign}.{digits}f}"
         return text.replace("0.", ".", 1) if text.lstrip("+-").startswith("0.") else text
 
-    head = number(found[0], signed)
-    if len(found) == 1:
-        return head
-    return f"{head} [{number(found[1], False)}, {number(found[2], False)}]"
+    head = number(value[0], "+" if signed else "")
+    return head if len(value) == 1 else f"{head} [{number(value[1])}, {number(value[2])}]"
 
 
 def markdown(
@@ -204,25 +184,25 @@ def markdown(
     signed: bool = False,
 ) -> str:
     """A table of the columns that hold anything."""
-    kept = {
+    columns = {
         f: c for f, c in columns.items() if any(row.get(f) is not None for row in rows.values())
     }
-    lines = ["| | " + " | ".join(heading for heading, _, _ in kept.values()) + " |"]
-    lines.append("|---" * (len(kept) + 1) + "|")
+    lines = ["| | " + " | ".join(heading for heading, _, _ in columns.values()) + " |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
     for name, row in rows.items():
-        cells = (cell(row.get(f), d, x, signed=signed) for f, (_, d, x) in kept.items())
+        cells = (cell(row.get(f), d, x, signed=signed) for f, (_, d, x) in columns.items())
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def card(report: Mapping[str, Any]) -> str:
     """The report as Markdown, in the model card's form."""
-    named = {METHODS[name]: row for name, row in report["methods"].items()}
-    oracle = named.pop(METHODS["oracle"], None)
+    rows = {METHODS[name]: row for name, row in report["methods"].items()}
+    oracle = rows.pop(METHODS["oracle"], None)
     if oracle is not None:
         first = min(report["settings"]["oracle_pairs"], report["pairs"])
-        named[f"{METHODS['oracle'][:-1]}, first {first} pairs)"] = oracle
-    pictures = {name: row for name, row in named.items() if name != METHODS["truth"]}
+        rows[f"{METHODS['oracle'][:-1]}, first {first} pairs)"] = oracle
+    pictures = {name: row for name, row in rows.items() if name != METHODS["truth"]}
     differences = {
         " - ".join(METHODS[name] for name in key.split(" - ")): row
         for key, row in report["differences"].items()
@@ -231,7 +211,7 @@ def card(report: Mapping[str, Any]) -> str:
     parts = [
         heading(report),
         markdown(pictures, PICTURE_COLUMNS),
-        markdown(named, PERSON_COLUMNS),
+        markdown(rows, PERSON_COLUMNS),
         "Paired differences:",
         markdown(differences, PICTURE_COLUMNS, signed=True),
         markdown(differences, PERSON_COLUMNS, signed=True),

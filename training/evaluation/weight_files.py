@@ -44,10 +44,10 @@ def read_weights(path: Path, published: Published) -> dict[str, Tensor]:
         raise FileNotFoundError(f"{path}: no such file. Give {published.name}.")
     digest = file_hash(path)
     if not digest.startswith(published.digests):
-        known = " or ".join(digest[:8] for digest in published.digests)
+        digests = " or ".join(digest[:8] for digest in published.digests)
         raise ValueError(
             f"{path}: not {published.name}: its SHA-256 begins with {digest[:8]}, expected "
-            f"{known}. Figures by another file do not compare; download that one again."
+            f"{digests}. Figures by another file do not compare; download that one again."
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -57,17 +57,17 @@ def read_weights(path: Path, published: Published) -> dict[str, Tensor]:
 
 
 def take(
-    state: dict[str, Tensor], wanted: dict[str, str], path: Path, published: Published
+    state: dict[str, Tensor], names: dict[str, str], path: Path, published: Published
 ) -> dict[str, Tensor]:
     """Tensors by our names; `wanted` maps them to the file's.
 
     Raises:
         ValueError: some are missing.
     """
-    absent = sorted(theirs for theirs in wanted.values() if theirs not in state)
+    absent = sorted(theirs for theirs in names.values() if theirs not in state)
     if absent:
         raise ValueError(
-            f"{path}: {len(absent)} of {len(wanted)} tensors are missing, for instance "
+            f"{path}: {len(absent)} of {len(names)} tensors are missing, for instance "
             f"{', '.join(absent[:3])}. Give {published.name}."
         )
-    return {ours: state[theirs] for ours, theirs in wanted.items()}
+    return {ours: state[theirs] for ours, theirs in names.items()}

@@ -22,7 +22,7 @@ from pcdm_core.pose.keypoints import Keypoints
 
 from ..config import PerceptionRun
 from ..data.in_memory import People
-from ..evaluation.texture import LUMA
+from ..evaluation.metrics import LUMA
 from ..loop.sample_rng import seed_part
 
 logger = logging.getLogger(__name__)
