@@ -70,7 +70,7 @@ def example_people(count: int, preset: Preset) -> tuple[Tensor, Keypoints, Keypo
             fitted, fit = images.fit(picture, preset.height, preset.width, preset.fit)
             pose = read_pose(view.with_suffix(".json"), size=(picture.shape[-2], picture.shape[-1]))
             pictures[side].append(fitted)
-            poses[side].append(fit.apply(pose))
+            poses[side].append(pose.moved(fit.points))
     source, truth = map(torch.cat, pictures)
     return source, Keypoints.cat(poses[0]), Keypoints.cat(poses[1]), truth
 

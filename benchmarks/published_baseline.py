@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from pcdm_core import images, stages
-from pcdm_core.chunks import Progress, report
 from pcdm_core.config import Preset
-from pcdm_core.inputs import draw_rows
+from pcdm_core.inputs import draw_rows, fitted_pose
 from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.run_stages import Progress, report
 from pcdm_core.sampling import guide
 from pcdm_core.schedules import make_scheduler
 
@@ -107,7 +107,7 @@ class PlainPath:
         device = next(parts["inpainting"].parameters()).device
         fitted, fit = images.fit(images.as_picture(source), preset.height, preset.width, preset.fit)
         fitted = fitted.to(device)
-        poses = fit.apply(source_pose), fit.apply(target_pose)
+        poses = fitted_pose(source_pose, fit), fitted_pose(target_pose, fit)
         embeds = None
         if (prior := parts.get("prior")) is not None:
             embeds = stages.predict_embedding(
@@ -127,8 +127,6 @@ class PlainPath:
             canvas,
             *poses,
             None if embeds is None else embeds.to(dtype),
-            height=preset.height,
-            width=preset.width,
         )
         run: dict[str, Any] = {"samples": samples, "steps": steps, "seed": seed}
         run["callback"] = callback

@@ -82,11 +82,3 @@ def check_embedding(preset: Preset, embedding: TargetEmbedding | None, pictures:
             f"PCDM Predict Target Embedding made {embedding.pictures} pictures of each pose, this "
             f"node is to draw {pictures}. Set pictures to the same number on both."
         )
-
-
-def check_rows(what: str, rows: int, targets: int) -> None:
-    """Refuse batches that do not go with each other."""
-    if rows not in (1, targets):
-        raise ValueError(
-            f"There are {rows} {what} for {targets} target poses. Give one, or as many as poses."
-        )

@@ -28,6 +28,7 @@ import torch
 from ..pcdm_core.config import AutoencoderConfig, InpaintingConfig, Preset, ScheduleConfig
 from ..pcdm_core.finite import check_finite
 from ..pcdm_core.schedules import alphas_cumprod
+from .convert import fields_of
 from .managed import Resident
 from .network import PoseUNet, native_state_dict, unet_config
 from .stage_model import StageModel
@@ -119,10 +120,11 @@ class PCDMModel(comfy.model_base.BaseModel, StageModel):
         self._check(kwargs)
         check_sampling(self.model_sampling, self.sigma_table, self.core_config.schedule)
         conds = super().extra_conds(**kwargs)
+        cond = fields_of(kwargs)
         if self.adm_channels:
-            conds["y"] = comfy.conds.CONDRegular(kwargs["pooled_output"])
-        if kwargs.get("pcdm_pose") is not None:
-            conds["pcdm_pose"] = comfy.conds.CONDNoiseShape(kwargs["pcdm_pose"])
+            conds["y"] = comfy.conds.CONDRegular(cond["embed"])
+        if cond["pose"] is not None:
+            conds["pcdm_pose"] = comfy.conds.CONDNoiseShape(cond["pose"])
         return conds
 
     def process_latent_out(self, latent: torch.Tensor) -> torch.Tensor:
@@ -139,7 +141,7 @@ class PCDMModel(comfy.model_base.BaseModel, StageModel):
         return "inpainting" if isinstance(self.core_config, InpaintingConfig) else "refining"
 
     def _check(self, entry: dict[str, Any]) -> None:
-        concat, pose = entry.get("noise_concat"), entry.get("pcdm_pose")
+        concat, embed, pose = fields_of(entry).values()
         config, stage = self.core_config, self.stage.capitalize()
         if entry.get("control") is not None:
             raise ValueError(
@@ -149,7 +151,7 @@ class PCDMModel(comfy.model_base.BaseModel, StageModel):
         channels = config.in_channels - config.latent_channels
         fits = concat is not None and concat.shape[1] == channels
         fits &= (pose is not None) == (stage == "Inpainting")
-        fits &= not self.adm_channels or entry.get("pooled_output") is not None
+        fits &= not self.adm_channels or embed is not None
         if not fits:
             raise ValueError(
                 f"This CONDITIONING was not made for this MODEL. Connect positive and negative of "

@@ -45,11 +45,20 @@ def target_of(canvas: Tensor) -> Tensor:
     return right_half(picture_of(check_finite(canvas, "The inpainting stage's picture")))
 
 
+# Names of `Conditioning`'s fields in CONDITIONING, whose first element is the tokens.
+_KEYS = {"concat": "noise_concat", "embed": "pooled_output", "pose": "pcdm_pose"}
+
+
 def conditioning_of(cond: Conditioning) -> list[list[Any]]:
-    """CONDITIONING with the keys that `comfy_model` reads."""
+    """CONDITIONING of one entry."""
     cond = cond.to(device=comfy.model_management.intermediate_device())
-    values = {"noise_concat": cond.concat, "pooled_output": cond.embed, "pcdm_pose": cond.pose}
+    values = {key: getattr(cond, name) for name, key in _KEYS.items()}
     return [[cond.tokens, {key: value for key, value in values.items() if value is not None}]]
+
+
+def fields_of(entry: dict[str, Any]) -> dict[str, Any]:
+    """The tensors of an entry by `Conditioning`'s fields, without the tokens; None is missing."""
+    return {name: entry.get(key) for name, key in _KEYS.items()}
 
 
 def latent_of(samples: Tensor, noises: Sequence[int]) -> dict[str, Any]:

@@ -10,12 +10,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..pcdm_core.config import InpaintingConfig
-from ..pcdm_core.finite import check_finite
 from ..pcdm_core.images import Fit
-from ..pcdm_core.inputs import check_poses, note_hands, repeat_rows
+from ..pcdm_core.inputs import FittedPose, check_rows, fit_rows, note_hands
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.stages import condition_inpainting
-from .checks import check_embedding, check_encoders, check_rows
+from .checks import check_embedding, check_encoders
 from .convert import conditioning_of, image_of, latent_of, mask_of, target_of
 from .notes import tell
 from .samplers import run_sampler, sampling_inputs
@@ -35,7 +34,7 @@ CATEGORY = "PCDM"
 
 
 @dataclass(frozen=True)
-class Prepared:
+class StageInputs:
     """What the stock samplers take, and how to come back from it."""
 
     positive: Any
@@ -44,6 +43,7 @@ class Prepared:
     fit: Fit
     picture: Tensor  # [S, 3, H, W], the fitted source
     target_pose: Keypoints | None = None  # a row for each picture, in the frame of the source
+    fitted_pose: FittedPose | None = None  # the same in the frame of `picture`
     note: str = ""
 
 
@@ -56,21 +56,18 @@ def prepare(
     target_pose: Keypoints,
     target_embedding: TargetEmbedding | None,
     pictures: int,
-) -> Prepared:
+) -> StageInputs:
     """Conditioning and an empty LATENT [B, C, h, 2w] for some pictures of each target pose."""
     inner = stage_model(model, InpaintingConfig)
     preset = inner.preset
     check_encoders(preset, encoders)
     check_embedding(preset, target_embedding, pictures)
-    check_poses(source_pose, target_pose)
-    check_rows("source pictures", len(source), len(target_pose))
-    note = note_hands(preset, preset.inpainting.draws_hands, source_pose, target_pose)
-    rows, noises = repeat_rows(len(target_pose), pictures)
-    batch, target_pose = len(rows), target_pose.select(rows)
-    if len(source_pose) > 1:
-        source_pose = source_pose.select(rows)
     person = source_of(encoders, source, preset)
-    known = inner.process_latent_in(every(person.canvas_latents, rows))
+    fitted_source, fitted_target, rows, noises = fit_rows(
+        source_pose, target_pose, person.fit, sources=len(source), pictures=pictures
+    )
+    batch = len(rows)
+    canvas = inner.process_latent_in(every(person.canvas_latents, rows))
     embeds = None if target_embedding is None else target_embedding.embeds
     if embeds is not None:
         check_rows("target embeddings", len(embeds), batch)
@@ -78,21 +75,20 @@ def prepare(
     cond = condition_inpainting(
         core,
         every(person.tokens, rows).to(device, torch.float32),
-        known.to(device, torch.float32),
-        person.fit.apply(source_pose),
-        person.fit.apply(target_pose),
+        canvas.to(device, torch.float32),
+        fitted_source,
+        fitted_target,
         None if embeds is None else embeds.to(device),
-        height=preset.height,
-        width=preset.width,
     )
-    return Prepared(
+    return StageInputs(
         conditioning_of(cond.expand(batch)),
         conditioning_of(core.unconditional(cond).expand(batch)),
-        latent_of(torch.zeros(batch, *known.shape[1:]), noises),
+        latent_of(torch.zeros(batch, *canvas.shape[1:]), noises),
         person.fit,
         every(person.picture, rows),
-        target_pose,
-        note,
+        target_pose.select(rows),
+        fitted_target,
+        note_hands(preset, preset.inpainting.draws_hands, source_pose, target_pose),
     )
 
 
@@ -152,11 +148,11 @@ class PCDMInpaintingConditioning(io.ComfyNode):
         pictures: int,
         target_embedding: TargetEmbedding | None = None,
     ) -> io.NodeOutput:
-        made = prepare(
+        inputs = prepare(
             model, encoders, source, source_pose, target_pose, target_embedding, pictures
         )
-        shown = tell(cls, made.note)
-        return io.NodeOutput(made.positive, made.negative, made.latent, ui=shown)
+        ui = tell(cls, inputs.note)
+        return io.NodeOutput(inputs.positive, inputs.negative, inputs.latent, ui=ui)
 
 
 class PCDMInpaintingSampler(io.ComfyNode):
@@ -218,33 +214,33 @@ class PCDMInpaintingSampler(io.ComfyNode):
         **sampling: Any,
     ) -> io.NodeOutput:
         check_size(width, height, restore_size=restore_size)
-        made = prepare(
+        inputs = prepare(
             model, encoders, source, source_pose, target_pose, target_embedding, pictures
         )
-        shown = tell(cls, made.note)
-        latent = dict(made.latent)
+        ui = tell(cls, inputs.note)
+        latent = dict(inputs.latent)
         if start is not None or sampling["denoise"] < 1.0:
-            latent["samples"] = _start(encoders, made, start)
+            latent["samples"] = _start(encoders, inputs, start)
             latent["noise_mask"] = None if start is None else start.get("noise_mask")
-        samples = run_sampler(model, made.positive, made.negative, latent, **sampling)
-        canvas = check_finite(encoders.vae.decode(samples), "The inpainting stage's picture")
+        samples = run_sampler(model, inputs.positive, inputs.negative, latent, **sampling)
+        canvas = encoders.vae.decode(samples)
         picture, area = sized(
             target_of(canvas),
-            made.target_pose,
-            made.fit,
+            inputs.target_pose if restore_size else inputs.fitted_pose,
+            inputs.fit,
             model.model.preset,
             width=width,
             height=height,
             restore_size=restore_size,
         )
-        latent = {**made.latent, "samples": samples}
-        return io.NodeOutput(image_of(picture), latent, canvas, mask_of(area), ui=shown)
+        latent = {**inputs.latent, "samples": samples}
+        return io.NodeOutput(image_of(picture), latent, canvas, mask_of(area), ui=ui)
 
 
-def _start(encoders: LoadedEncoders, made: Prepared, start: dict[str, Any] | None) -> Tensor:
-    empty = made.latent["samples"]
+def _start(encoders: LoadedEncoders, inputs: StageInputs, start: dict[str, Any] | None) -> Tensor:
+    empty = inputs.latent["samples"]
     if start is None:
-        both = torch.cat([made.picture, made.picture], dim=-1)
+        both = torch.cat([inputs.picture, inputs.picture], dim=-1)
         return encoders.vae.encode(image_of(both)).expand(len(empty), -1, -1, -1)
     samples = start["samples"]
     if samples.shape[1:] != empty.shape[1:]:

@@ -11,7 +11,8 @@ import torch
 from comfy_api.latest import io
 
 from ..pcdm_core.checkpoints import WEIGHTS_FOLDER
-from ..pcdm_core.images import body_mask, load_picture
+from ..pcdm_core.images import load_picture
+from ..pcdm_core.pose.body_mask import body_mask
 from ..pcdm_core.pose.formats import Order, PoseError, Units, read_pose, read_pose_with_report
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.render import render_pose

@@ -10,11 +10,11 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..pcdm_core.inputs import check_poses, repeat_rows
+from ..pcdm_core.inputs import fit_rows
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.ranges import GUIDANCE_SCALE, SEED
 from ..pcdm_core.stages import predict_embedding
-from .checks import check_encoders, check_rows
+from .checks import check_encoders
 from .samplers import MOST_STEPS
 from .sizes import every, pictures_input
 from .source import source_of
@@ -92,19 +92,17 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
         pictures: int,
     ) -> io.NodeOutput:
         check_encoders(prior.preset, encoders, latents=False)
-        check_poses(source_pose, target_pose)
-        check_rows("source pictures", len(source), len(target_pose))
         person = source_of(encoders, source, prior.preset)
-        rows, noises = repeat_rows(len(target_pose), pictures)
+        source_pose, target_pose, rows, noises = fit_rows(
+            source_pose, target_pose, person.fit, sources=len(source), pictures=pictures
+        )
         embeds = every(person.embeds, rows).expand(len(rows), -1)
-        if len(source_pose) > 1:
-            source_pose = source_pose.select(rows)
         module, device = prior.resident.load(), prior.resident.device
         predicted = predict_embedding(
             module,
             embeds.to(device, next(module.parameters()).dtype),
-            person.fit.apply(source_pose),
-            person.fit.apply(target_pose.select(rows)),
+            source_pose,
+            target_pose,
             seed=seed,
             steps=steps,
             guidance_scale=guidance_scale,

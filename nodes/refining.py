@@ -15,7 +15,7 @@ from ..pcdm_core.inputs import repeat_rows
 from ..pcdm_core.pose.keypoints import Keypoints
 from .checks import check_encoders
 from .convert import conditioning_of, image_of, latent_of, mask_of, picture_of
-from .inpainting import Prepared
+from .inpainting import StageInputs
 from .notes import note_pictures, tell
 from .samplers import run_sampler, sampling_inputs
 from .sizes import check_size, every, pictures_input, size_inputs, sized
@@ -30,7 +30,7 @@ CATEGORY = "PCDM"
 @torch.no_grad()
 def prepare(
     model: Any, encoders: LoadedEncoders, source: Tensor, coarse: Tensor, pictures: int
-) -> tuple[Prepared, Tensor]:
+) -> tuple[StageInputs, Tensor]:
     """Conditioning, an empty LATENT [B, C, h, w], and the coarse pictures' latents."""
     inner = stage_model(model, RefiningConfig)
     preset, batch = inner.preset, len(coarse)
@@ -53,14 +53,14 @@ def prepare(
     latents = inner.process_latent_in(latents_of(encoders.vae, draft))
     core, device = inner.conditioner.load(), inner.conditioner.device
     cond = core.condition(tokens.to(device, torch.float32), latents.to(device, torch.float32))
-    made = Prepared(
+    inputs = StageInputs(
         conditioning_of(cond.expand(batch)),
         conditioning_of(core.unconditional(cond).expand(batch)),
         latent_of(torch.zeros_like(latents), noises),
         person.fit,
         every(person.picture, rows),
     )
-    return made, inner.process_latent_out(latents)
+    return inputs, inner.process_latent_out(latents)
 
 
 def _inputs() -> list[io.Input]:
@@ -107,10 +107,10 @@ class PCDMRefiningConditioning(io.ComfyNode):
     def execute(
         cls, model: Any, encoders: LoadedEncoders, source: Tensor, coarse: Tensor, pictures: int
     ) -> io.NodeOutput:
-        made, draft = prepare(model, encoders, source, coarse, pictures)
-        latent = {**made.latent, "samples": draft}
-        shown = tell(cls, note_pictures(cls, pictures, len(coarse)))
-        return io.NodeOutput(made.positive, made.negative, latent, ui=shown)
+        inputs, draft = prepare(model, encoders, source, coarse, pictures)
+        latent = {**inputs.latent, "samples": draft}
+        ui = tell(cls, note_pictures(cls, pictures, len(coarse)))
+        return io.NodeOutput(inputs.positive, inputs.negative, latent, ui=ui)
 
 
 class PCDMRefiningSampler(io.ComfyNode):
@@ -166,25 +166,25 @@ class PCDMRefiningSampler(io.ComfyNode):
         **sampling: Any,
     ) -> io.NodeOutput:
         check_size(width, height, restore_size=restore_size)
-        made, draft = prepare(model, encoders, source, coarse, pictures)
-        shown = tell(cls, note_pictures(cls, pictures, len(coarse)))
+        inputs, draft = prepare(model, encoders, source, coarse, pictures)
+        ui = tell(cls, note_pictures(cls, pictures, len(coarse)))
         if target_pose is not None:
             target_pose = _for_pictures(target_pose, len(coarse), pictures)
-        latent = dict(made.latent)
+        latent = dict(inputs.latent)
         if sampling["denoise"] < 1.0:
             latent["samples"] = draft
-        samples = run_sampler(model, made.positive, made.negative, latent, **sampling)
+        samples = run_sampler(model, inputs.positive, inputs.negative, latent, **sampling)
         picture, area = sized(
             picture_of(check_finite(encoders.vae.decode(samples), "The refining stage's picture")),
             target_pose,
-            made.fit,
+            inputs.fit,
             model.model.preset,
             width=width,
             height=height,
             restore_size=restore_size,
         )
-        latent = {**made.latent, "samples": samples}
-        return io.NodeOutput(image_of(picture), latent, mask_of(area), ui=shown)
+        latent = {**inputs.latent, "samples": samples}
+        return io.NodeOutput(image_of(picture), latent, mask_of(area), ui=ui)
 
 
 def _for_pictures(pose: Keypoints, batch: int, pictures: int) -> Keypoints:

@@ -191,9 +191,9 @@ def run_sampler(
     """LATENT samples after one run, with previews and cancelling as in the stock samplers."""
     inner: StageModel = model.model
     schedule = inner.core_config.schedule
-    chosen = PublishedSampler(schedule)
+    sampler = PublishedSampler(schedule)
     if sampler_name != PUBLISHED:
-        chosen = comfy.samplers.sampler_object(sampler_name)
+        sampler = comfy.samplers.sampler_object(sampler_name)
     if scheduler == PUBLISHED:
         sigmas = sigmas_of(schedule, steps, denoise)
     else:
@@ -213,7 +213,7 @@ def run_sampler(
         with_rescaled_guidance(model, guidance_rescale),
         noise,
         guidance_scale,
-        chosen,
+        sampler,
         sigmas,
         positive,
         negative,

@@ -9,7 +9,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..pcdm_core.config import Preset
-from ..pcdm_core.images import Fit, body_mask, fit
+from ..pcdm_core.images import Fit, fit
+from ..pcdm_core.inputs import fitted_pose
+from ..pcdm_core.pose.body_mask import body_mask
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.ranges import PICTURES
 
@@ -77,17 +79,17 @@ def sized(
     """Pictures [B, 3, h, w] at the size asked for, and the body's area [B, 1, H, W] in them.
 
     Args:
-        pose: the target poses in the frame of the source; without them the area is everything.
+        pose: the target poses, fitted unless the size is restored; None takes the whole area.
         how: the source came to the preset's size.
     """
     if restore_size:
         picture = how.undo(picture)
     elif pose is not None:
-        pose = how.apply(pose)
+        pose = fitted_pose(pose, how)
     if width and height and not restore_size:
         # The preset's own way between sizes: published squashes, mini pads.
         picture, again = fit(picture, height, width, preset.fit)
-        pose = None if pose is None else again.apply(pose)
+        pose = None if pose is None else pose.moved(again.points)
     if pose is None:
         return picture, torch.ones(len(picture), 1, *picture.shape[-2:])
     return picture, body_mask(pose, *picture.shape[-2:])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..pcdm_core.finite import check_finite
 from ..pcdm_core.images import fit, source_canvas
+from ..pcdm_core.inputs import SEEN_BY_GLOBAL, SEEN_BY_PATCHES
 from .convert import image_of, picture_of
 
 if TYPE_CHECKING:
@@ -33,13 +34,13 @@ class Source:
         self.vae = encoders.vae
         self.image = ref(image)
         self.frame = preset.height, preset.width, preset.fit
-        self.picture, self.fit = fit(picture_of(image), *self.frame)  # [S, 3, h, w] in [-1, 1]
+        picture = picture_of(image)
+        self.picture, self.fit = fit(picture, *self.frame)  # [S, 3, h, w] in [-1, 1]
 
     @cached_property
     def tokens(self) -> Tensor:
         """Patch tokens [S, L, P], for stages 2 and 3."""
-        tokens = self.patch_encoder(self.picture)
-        return check_finite(tokens, "What the patch encoder sees of the source")
+        return check_finite(self.patch_encoder(self.picture), SEEN_BY_PATCHES)
 
     @cached_property
     def embeds(self) -> Tensor:
@@ -54,8 +55,7 @@ class Source:
                 "Encoders connect clip_vision or choose global_encoder, or put "
                 "global_encoder.safetensors beside the patch encoder."
             )
-        embeds = self.global_encoder(self.picture)
-        return check_finite(embeds, "The global encoder's embedding of the source")
+        return check_finite(self.global_encoder(self.picture), SEEN_BY_GLOBAL)
 
     @cached_property
     def canvas_latents(self) -> Tensor:

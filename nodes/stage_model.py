@@ -36,7 +36,7 @@ def stage_model(model: Any, *kinds: type[InpaintingConfig] | type[RefiningConfig
     inner = getattr(model, "model", None)
     if isinstance(inner, StageModel) and isinstance(inner.core_config, kinds):
         return inner
-    found = "PCDM's for the other stage" if isinstance(inner, StageModel) else "of another family"
+    family = "PCDM's for the other stage" if isinstance(inner, StageModel) else "of another family"
     names = {InpaintingConfig: "Inpainting", RefiningConfig: "Refining"}
     loaders = " or ".join(f"PCDM Load {names[kind]} Model" for kind in kinds)
-    raise ValueError(f"This MODEL is {found}. Connect {loaders}; patches may lie between.")
+    raise ValueError(f"This MODEL is {family}. Connect {loaders}; patches may lie between.")

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from .files import check_name, distinct_names, print_any_name
 from .offload import add_memory_options, pick_device
+from .options import DEFAULT_STEPS
 from .picture_files import add_picture_options
 from .ranges import COUNT, GUIDANCE_SCALE, NUMBER, PICTURES, SEED, STEPS, parse_size
 from .speed import STUDENT, add_fast_options, find_fast
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
-    from .chunks import Progress
     from .pipeline import PCDMsPipeline
+    from .run_stages import Progress
 
-DEFAULT_STEPS = 20
 MOVED = {"evaluate": "measure", "run-benchmark": "run-benchmark"}  # out of this package
 COARSE = "_coarse.png"  # ends the name of stage 2's picture
 DEFAULT_POSE_SIZE = (512, 512)  # height and width, where a pose says neither

@@ -8,7 +8,7 @@ embedding added to the time embedding.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import torch
@@ -20,14 +20,21 @@ R = TypeVar("R", bound="Rows")
 
 @dataclass(frozen=True)
 class Rows:
-    """Tensors that share their first axis (one row a picture)."""
+    """Tensors that share their first axis (one row a picture); other fields go along."""
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     def _map(self: R, function: Callable[[Tensor], Tensor]) -> R:
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{k: None if v is None else function(v) for k, v in values.items()})
+        return replace(self, **{name: function(v) for name, v in self._tensors().items()})
 
     def __len__(self) -> int:
-        return max(len(v) for f in fields(self) if (v := getattr(self, f.name)) is not None)
+        return max(len(v) for v in self._tensors().values())
+
+    @classmethod
+    def _misfit(cls, rows: int, batch: int) -> str:
+        return f"Conditioning of {rows} rows does not fit a batch of {batch}."
 
     def to(
         self: R, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -44,7 +51,7 @@ class Rows:
 
         def widen(v: Tensor) -> Tensor:
             if len(v) not in (1, batch):
-                raise ValueError(f"Conditioning of {len(v)} rows does not fit a batch of {batch}.")
+                raise ValueError(self._misfit(len(v), batch))
             return v.expand(batch, *v.shape[1:])
 
         return self._map(widen)
@@ -55,15 +62,10 @@ class Rows:
 
     def cat(self: R, other: R) -> R:
         """The rows of `self`, then those of `other`."""
-        batch, other_batch = len(self), len(other)
-        mine, theirs = self.expand(batch), other.expand(other_batch)
-        joined: dict[str, Tensor | None] = {}
-        for f in fields(self):
-            a, b = getattr(mine, f.name), getattr(theirs, f.name)
-            if (a is None) != (b is None):
-                raise ValueError(f"Only one of the two conditionings has {f.name!r}.")
-            joined[f.name] = None if a is None else torch.cat([a, b])
-        return type(self)(**joined)
+        mine, theirs = (rows.expand(len(rows))._tensors() for rows in (self, other))
+        for name in mine.keys() ^ theirs.keys():
+            raise ValueError(f"Only one of the two conditionings has {name!r}.")
+        return replace(self, **{name: torch.cat([mine[name], theirs[name]]) for name in mine})
 
 
 @dataclass(frozen=True)

@@ -212,8 +212,8 @@ def config_from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
             what any network of the pack has; it is named.
     """
     hints = get_type_hints(cls)
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - known)
+    names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - names)
     if unknown:
         raise ValueError(
             f"{cls.__name__} has no field {', '.join(unknown)}. The file was written by another "

@@ -144,7 +144,7 @@ def draw_sheet(
         # Larger than the models see them: lines have one width in pixels at every size.
         factor = -(-SKELETON_HEIGHT // height)
         hands = preset.inpainting.draws_hands
-        pose = fit.apply(pose)
+        pose = pose.moved(fit.points)
         return images.to_pil(render_pose(pose, factor * height, factor * width, draw_hands=hands))
 
     columns = {"Target pose": skeletons(poses.targets)}

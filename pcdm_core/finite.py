@@ -18,8 +18,8 @@ def check_finite(values: Tensor, what: str) -> Tensor:
     if bool(finite.all()):
         return values
     rows = [str(row + 1) for row, good in enumerate(finite.flatten(1).all(1).tolist()) if not good]
-    shown = ", ".join(rows[:8]) + (", ..." if len(rows) > 8 else "")
-    which = f" (number {shown} of {len(values)})" if len(values) > 1 else ""
+    first = ", ".join(rows[:8]) + (", ..." if len(rows) > 8 else "")
+    which = f" (number {first} of {len(values)})" if len(values) > 1 else ""
     raise FloatingPointError(
         f"{what}{which} came out as NaN or infinity, which is no picture. The usual causes are "
         f"half precision (use float32), a damaged weights file, and a LoRA or another patch of "

@@ -8,7 +8,7 @@ height x width.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -20,16 +20,7 @@ from torch import Tensor
 from .files import atomic_file
 from .finite import check_finite
 from .picture_files import MAX_PIXELS, open_picture
-from .pose.body_mask import body_mask
-from .pose.keypoints import Keypoints
 from .ranges import COUNT, SIDE, check_settings
-
-__all__ = [
-    "CLIP_MEAN", "CLIP_STD", "Fit", "FitMode", "as_picture", "background_colour", "body_mask",
-    "encoder_pixels", "fit", "from_planes", "from_uint8",
-    "known_mask", "load_picture", "pose_canvas", "resize",
-    "right_half", "save_picture", "source_canvas", "to_pil", "to_uint8",
-]  # fmt: skip
 
 # As published: DINOv2 gets CLIP's statistics too, not ImageNet's.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -162,9 +153,13 @@ def resize(picture: Tensor, height: int, width: int) -> Tensor:
         height: in pixels.
         width: in pixels.
     """
+    check_settings(height=height, width=width)
+    return _resized(picture, height, width)
+
+
+def _resized(picture: Tensor, height: int, width: int) -> Tensor:
     if picture.shape[-2:] == (height, width):
         return picture
-    check_settings(height=height, width=width)
     images = (image.resize((width, height), Image.Resampling.BICUBIC) for image in to_pil(picture))
     return from_uint8(np.stack([np.asarray(image) for image in images])).to(picture.device)
 
@@ -207,15 +202,10 @@ class Fit:
         left, top = (width - box_width) // 2, (height - box_height) // 2
         return cls(source_height, source_width, height, width, left, top, box_height, box_width)
 
-    def apply(self, keypoints: Keypoints) -> Keypoints:
-        """Key points of the source picture as key points of the fitted picture."""
-
-        def move(xy: Tensor) -> Tensor:
-            scale = xy.new_tensor([self.box_width / self.width, self.box_height / self.height])
-            return xy * scale + xy.new_tensor([self.left / self.width, self.top / self.height])
-
-        hands = None if keypoints.hands_xy is None else move(keypoints.hands_xy)
-        return replace(keypoints, xy=move(keypoints.xy), hands_xy=hands)
+    def points(self, xy: Tensor) -> Tensor:
+        """Points [..., 2] as fractions of the source picture, as fractions of the fitted one."""
+        scale = xy.new_tensor([self.box_width / self.width, self.box_height / self.height])
+        return xy * scale + xy.new_tensor([self.left / self.width, self.top / self.height])
 
     def undo(self, picture: Tensor) -> Tensor:
         """A fitted picture `[B, 3, height, width]` back at the source's size and aspect."""
@@ -244,7 +234,7 @@ def fit(picture: Tensor, height: int, width: int, mode: FitMode = "squash") -> t
         back.
     """
     how = Fit.of(picture.shape[-2], picture.shape[-1], height, width, mode)
-    inner = resize(picture, how.box_height, how.box_width)
+    inner = _resized(picture, how.box_height, how.box_width)
     if (how.box_height, how.box_width) == (height, width):
         return inner, how
     canvas = background_colour(picture).to(inner.dtype).expand(-1, -1, height, width).clone()
@@ -265,12 +255,7 @@ def background_colour(picture: Tensor) -> Tensor:
 # --- what the encoders and the inpainting model see ----------------------------------------------
 
 
-def encoder_pixels(
-    picture: Tensor,
-    size: int = 224,
-    mean: tuple[float, float, float] = CLIP_MEAN,
-    std: tuple[float, float, float] = CLIP_STD,
-) -> Tensor:
+def encoder_pixels(picture: Tensor, size: int = 224) -> Tensor:
     """What `CLIPImageProcessor` with its class defaults makes of a picture, in Pillow and torch.
 
     As published: the shorter side becomes `size` (bicubic, 8 bits), the centre is cropped.
@@ -278,8 +263,6 @@ def encoder_pixels(
     Args:
         picture: `[B, 3, H, W]` in [-1, 1], any aspect.
         size: of the result in pixels.
-        mean: per channel, for values in [0, 1].
-        std: per channel, for values in [0, 1].
 
     Returns:
         float32 `[B, 3, size, size]`, normalised.
@@ -291,29 +274,15 @@ def encoder_pixels(
         height, width = int(size * height / width), size
     top, left = (height - size) // 2, (width - size) // 2
     resized = resize(picture, height, width)[..., top : top + size, left : left + size]
-    centre = resized.new_tensor(mean).reshape(1, 3, 1, 1)
-    spread = resized.new_tensor(std).reshape(1, 3, 1, 1)
+    centre, spread = (
+        resized.new_tensor(values).reshape(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD)
+    )
     return ((resized * 0.5 + 0.5) - centre) / spread
 
 
 def source_canvas(source: Tensor) -> Tensor:
     """`[B, 3, H, W]` to `[B, 3, H, 2W]`: the source at the left, black at the right."""
     return torch.cat([source, torch.full_like(source, -1.0)], dim=-1)
-
-
-def pose_canvas(source_pose_map: Tensor, target_pose_map: Tensor) -> Tensor:
-    """`[B, 3, H, 2W]`: source skeletons at the left, target skeletons at the right.
-
-    One source pose map goes with any number of target pose maps.
-    """
-    if len(source_pose_map) == 1:
-        source_pose_map = source_pose_map.expand(len(target_pose_map), -1, -1, -1)
-    if source_pose_map.shape != target_pose_map.shape:
-        raise ValueError(
-            f"source and target pose maps differ: {list(source_pose_map.shape)} and "
-            f"{list(target_pose_map.shape)}"
-        )
-    return torch.cat([source_pose_map, target_pose_map], dim=-1)
 
 
 def right_half(canvas: Tensor) -> Tensor:

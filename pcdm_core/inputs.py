@@ -1,15 +1,15 @@
-"""What goes into the stages: features of source pictures, rows of noise, and checked poses."""
+"""What goes into the stages: features of source pictures, fitted poses, and rows of noise."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from .conditioning import Rows
 from .config import Preset
-from .finite import check_finite
 from .images import Fit
 from .pose.keypoints import Keypoints
 from .ranges import check_settings
@@ -18,64 +18,54 @@ from .sampling import draw_noise
 Seed = int | Sequence[int]
 """One seed for all rows, or one a row."""
 
+# What is not finite, in the words of an error.
+SEEN_BY_PATCHES = "What the patch encoder sees of the source"
+SEEN_BY_GLOBAL = "The global encoder's embedding of the source"
+
+
+@dataclass(frozen=True, eq=False)
+class FittedPose(Keypoints):
+    """Key points in the frame of the fitted source, which is the frame that the stages work in.
+
+    A pose is fitted once; every stage takes the same value.
+
+    Attributes:
+        frame: height and width of that frame in pixels; coordinates are fractions of it.
+    """
+
+    frame: tuple[int, int] = field(kw_only=True)
+
+
+def fitted_pose(pose: Keypoints, fit: Fit) -> FittedPose:
+    """A pose of the source picture after the picture's fit; a fitted one is itself."""
+    if isinstance(pose, FittedPose):
+        return pose
+    there = pose.moved(fit.points)
+    points = (there.xy, there.visible, there.hands_xy, there.hands_visible)
+    return FittedPose(*points, frame=(fit.height, fit.width))
+
 
 @dataclass(frozen=True)
-class SourceFeatures:
-    """All that the stages see of S source pictures; computed once, used for any number of poses."""
+class SourceFeatures(Rows):
+    """All that the stages see of S source pictures; computed once, used for any number of poses.
+
+    One source goes with any number of target poses; otherwise there are as many as poses.
+    """
 
     patch_tokens: Tensor  # [S, L, P]
     image_embeds: Tensor | None  # [S, E], None where the preset has no prior
     canvas_latents: Tensor  # [S, C, h, 2w], latents of source|black
     fit: Fit  # how the pictures came to the preset's size; poses follow it
 
-    def __len__(self) -> int:
-        return len(self.patch_tokens)
+    def fitted(self, pose: Keypoints) -> FittedPose:
+        """A pose of the source picture, in the frame that the stages work in."""
+        return fitted_pose(pose, self.fit)
 
-    def finite(self) -> SourceFeatures:
-        """Itself.
-
-        Raises:
-            FloatingPointError: an encoder gave something that is not finite.
-        """
-        check_finite(self.patch_tokens, "What the patch encoder sees of the source")
-        check_finite(self.canvas_latents, "The source's latent")
-        if self.image_embeds is not None:
-            check_finite(self.image_embeds, "The global encoder's embedding of the source")
-        return self
-
-    def select(self, rows: slice) -> SourceFeatures:
-        """Some of the sources."""
-        embeds = None if self.image_embeds is None else self.image_embeds[rows]
-        return replace(
-            self,
-            patch_tokens=self.patch_tokens[rows],
-            image_embeds=embeds,
-            canvas_latents=self.canvas_latents[rows],
-        )
-
-    def expand(self, batch: int) -> SourceFeatures:
-        """One source repeated to `batch` rows without copying; `batch` sources stay.
-
-        Raises:
-            ValueError: neither 1 nor `batch` sources.
-        """
-        if len(self) == batch:
-            return self
-        if len(self) != 1:
-            raise ValueError(
-                f"There are {len(self)} source pictures for {batch} target poses. "
-                f"Give one source, or as many as poses."
-            )
-
-        def rows(tensor: Tensor) -> Tensor:
-            return tensor.expand(batch, *tensor.shape[1:])
-
-        embeds = None if self.image_embeds is None else rows(self.image_embeds)
-        return replace(
-            self,
-            patch_tokens=rows(self.patch_tokens),
-            image_embeds=embeds,
-            canvas_latents=rows(self.canvas_latents),
+    @classmethod
+    def _misfit(cls, rows: int, batch: int) -> str:
+        return (
+            f"There are {rows} source pictures for {batch} target poses. "
+            f"Give one source, or as many as poses."
         )
 
 
@@ -112,8 +102,39 @@ def repeat_rows(poses: int, pictures: int) -> tuple[list[int], list[int]]:
         ValueError: a number of pictures outside its range.
     """
     check_settings(pictures=pictures)
-    shown = [pose for pose in range(poses) for _ in range(pictures)]
-    return shown, list(range(pictures)) * poses
+    rows = [pose for pose in range(poses) for _ in range(pictures)]
+    return rows, list(range(pictures)) * poses
+
+
+def fit_rows(
+    source_pose: Keypoints, target_pose: Keypoints, fit: Fit, *, sources: int, pictures: int
+) -> tuple[FittedPose, FittedPose, list[int], list[int]]:
+    """Check poses of the source picture, and fit them once for `pictures` rows of each.
+
+    Args:
+        fit: of the source picture, of which there are `sources`.
+
+    Returns:
+        Source poses (1 or B rows), target poses [B], the target pose that each row shows, and the
+        rows' `batch_index`.
+
+    Raises:
+        ValueError: batches that do not fit, or a pose without a visible joint in the picture.
+    """
+    check_poses(source_pose, target_pose)
+    check_rows("source pictures", sources, len(target_pose))
+    poses, batch_index = repeat_rows(len(target_pose), pictures)
+    source, target = fitted_pose(source_pose, fit), fitted_pose(target_pose, fit)
+    source = source if len(source) == 1 else source.select(poses)
+    return source, target.select(poses), poses, batch_index
+
+
+def check_rows(what: str, rows: int, poses: int) -> None:
+    """Refuse batches that do not go with each other."""
+    if rows not in (1, poses):
+        raise ValueError(
+            f"There are {rows} {what} for {poses} target poses. Give one, or as many as poses."
+        )
 
 
 def check_poses(source_pose: Keypoints, target_pose: Keypoints) -> None:

@@ -16,7 +16,7 @@ Keep = Literal["all", "denoisers", "one"]
 prior, or nothing but the component that computes at the moment."""
 
 
-class Residence:
+class Offload:
     """Brings components to a device for as long as they compute.
 
     A component that does not stay keeps its weights in the host's memory all the time: leaving the
@@ -78,6 +78,9 @@ class Residence:
         finally:
             for table, key, tensor in away:
                 table[key] = tensor
+
+
+Residence = Offload  # the old name, for one release
 
 
 def pick_device(name: str | None) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
+
+from .images import Fit
+from .pose.body_mask import body_mask
+from .pose.keypoints import Keypoints
 
 
 @dataclass(frozen=True)
@@ -24,3 +28,10 @@ class PCDMsOutput:
     target_embeds: Tensor | None
     mask: Tensor
     notes: tuple[str, ...] = ()
+
+    def restored(self, fit: Fit, target_pose: Keypoints) -> PCDMsOutput:
+        """At the size that the source had before its fit, where the target poses are as given."""
+        image = fit.undo(self.image)
+        coarse = None if self.coarse is None else fit.undo(self.coarse)
+        mask = body_mask(target_pose, *image.shape[-2:]).to(image.device)
+        return replace(self, image=image, coarse=coarse, mask=mask)

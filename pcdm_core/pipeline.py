@@ -6,34 +6,33 @@ what depends on the source alone is computed once and handed on as `SourceFeatur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from . import images, stages
+from . import images, inputs, stages
 from .checkpoints.components import PathLike, load_components
-from .chunks import Progress, parts_of, report
 from .conditioning import Conditioning
 from .config import Preset
 from .finite import check_finite
 from .inputs import Seed, SourceFeatures, check_poses, draw_rows, note_hands
-from .offload import Keep, Residence
+from .offload import Keep, Offload
+from .options import DEFAULT_STEPS, SamplingOptions
 from .output import PCDMsOutput
 from .pose.keypoints import Keypoints
 from .ranges import check_settings
-from .sampling import sample
-from .schedules import make_scheduler
-from .speed import FastPreset, find_fast
+from .run_stages import Batch, Progress, report, run_stages
+from .schedules import check_steps, make_scheduler
+from .speed import Fast, sampling_options
 from .torch_compile import Backend, compiled_denoisers
 
 if TYPE_CHECKING:
     from .encoders import GlobalEncoder, PatchImageEncoder
     from .models import InpaintingModel, PosePrior, RefiningModel
     from .vae import Autoencoder
-
-Fast = FastPreset | str | None
 
 
 class PCDMsPipeline:
@@ -53,14 +52,13 @@ class PCDMsPipeline:
         prior: PosePrior | None = None,
         global_encoder: GlobalEncoder | None = None,
         refining: RefiningModel | None = None,
-        residence: Residence | None = None,
+        offload: Offload | None = None,
         compile: bool | Backend = False,
     ) -> None:
         """Take loaded components, in the types that they have.
 
         Args:
-            residence: where they compute; None is where the inpainting model lies, with all of
-                them.
+            offload: where they compute; None is where the inpainting model lies, with all of them.
             compile: the networks of the loops, see `compiled_denoisers`.
 
         Raises:
@@ -77,7 +75,7 @@ class PCDMsPipeline:
         self.refining = refining.eval() if refining is not None else None
         models = {"prior": prior, "inpainting": inpainting, "refining": refining}
         self.compiled = compiled_denoisers(compile, models)
-        self.residence = residence or Residence(next(inpainting.parameters()).device)
+        self.offload = offload or Offload(next(inpainting.parameters()).device)
 
     @classmethod
     def from_folder(
@@ -105,16 +103,16 @@ class PCDMsPipeline:
         Raises:
             CheckpointError: a file is missing or is not what its name says.
         """
-        residence = Residence(device, keep)
-        options: dict[str, Any] = {"device": residence.loads_to, "dtype": dtype, "student": student}
+        offload = Offload(device, keep)
+        options: dict[str, Any] = {"device": offload.loads_to, "dtype": dtype, "student": student}
         preset, parts = load_components(folder, with_refining=with_refining, **options)
         parts["autoencoder"].set_tiling(tiled)
-        return cls(preset, **residence.placed(parts), residence=residence, compile=compile)
+        return cls(preset, **offload.placed(parts), offload=offload, compile=compile)
 
     @property
     def device(self) -> torch.device:
         """Where the components compute."""
-        return self.residence.device
+        return self.offload.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -127,19 +125,20 @@ class PCDMsPipeline:
 
         Pictures of another size than the preset's are fitted as the preset says.
         """
-        preset = self.preset
-        fitted, fit = images.fit(
-            images.as_picture(source).to(self.device), preset.height, preset.width, preset.fit
-        )
-        embeds, using = None, self.residence.using
+        frame = self.preset.height, self.preset.width, self.preset.fit
+        fitted, fit = images.fit(images.as_picture(source).to(self.device), *frame)
+
+        def encode(name: str, encoder: PatchImageEncoder | GlobalEncoder, what: str) -> Tensor:
+            with self.offload.using(name, encoder):
+                return check_finite(encoder(encoder.pixels(fitted).to(self.dtype)), what)
+
+        embeds = None
         if self.global_encoder is not None and self.prior is not None:
-            with using("global_encoder", self.global_encoder):
-                embeds = self.global_encoder(self.global_encoder.pixels(fitted).to(self.dtype))
-        with using("patch_encoder", self.patch_encoder):
-            tokens = self.patch_encoder(self.patch_encoder.pixels(fitted).to(self.dtype))
-        with using("autoencoder", self.autoencoder):
+            embeds = encode("global_encoder", self.global_encoder, inputs.SEEN_BY_GLOBAL)
+        tokens = encode("patch_encoder", self.patch_encoder, inputs.SEEN_BY_PATCHES)
+        with self.offload.using("autoencoder", self.autoencoder):
             canvas = self.autoencoder.encode(images.source_canvas(fitted).to(self.dtype))
-        return SourceFeatures(tokens, embeds, canvas, fit).finite()
+        return SourceFeatures(tokens, embeds, check_finite(canvas, "The source's latent"), fit)
 
     def predict_embedding(
         self,
@@ -147,40 +146,28 @@ class PCDMsPipeline:
         source_pose: Keypoints,
         target_pose: Keypoints,
         *,
-        seed: Seed,
-        steps: int = 20,
-        guidance_scale: float = 0.0,
-        batch_index: Sequence[int] | None = None,
+        steps: int = DEFAULT_STEPS,
         callback: Progress | None = None,
+        **sampling: Any,
     ) -> Tensor | None:
         """Stage 1: the target picture's embedding [B, E] in encoder space, B target poses.
 
-        Args:
-            guidance_scale: As published: 0, which means unguided here, as does 1.
+        Takes `seed`, `batch_index` and `guidance_scale` as `stages.predict_embedding` does.
 
         Returns:
             None for a preset without a prior.
         """
         if self.prior is None:
             return None
-        batch = len(target_pose)
-        embeds = features.expand(batch).image_embeds
+        embeds = features.expand(len(target_pose)).image_embeds
         if embeds is None:
             raise ValueError("These source features were made without the prior's image encoder.")
         check_settings(steps=steps)
-        with self.residence.using("prior", self.prior):
-            return stages.predict_embedding(
-                self.prior,
-                embeds,
-                features.fit.apply(source_pose),
-                features.fit.apply(target_pose),
-                seed=seed,
-                steps=steps,
-                guidance_scale=guidance_scale,
-                batch_index=batch_index,
-                callback=report(callback, "prior", max(steps, 2)),  # so many does the stage take
-                denoiser=self.compiled.get("prior"),
-            )
+        poses = features.fitted(source_pose), features.fitted(target_pose)
+        sampling["callback"] = report(callback, "prior", max(steps, 2))  # so many does it take
+        sampling["denoiser"] = self.compiled.get("prior")
+        with self.offload.using("prior", self.prior):
+            return stages.predict_embedding(self.prior, embeds, *poses, steps=steps, **sampling)
 
     def inpaint(
         self,
@@ -188,17 +175,12 @@ class PCDMsPipeline:
         source_pose: Keypoints,
         target_pose: Keypoints,
         target_embeds: Tensor | None,
-        *,
-        fast: Fast = None,
         **sampling: Any,
     ) -> Tensor:
-        """Stage 2: coarse pictures [B, 3, H, W] in [-1, 1] at the preset's size.
-
-        Takes what `inpaint_latents` takes.
-        """
-        given = (features, source_pose, target_pose, target_embeds)
-        latents = self.inpaint_latents(*given, fast=fast, **sampling)
-        return self.decode_target(latents, fast=fast)
+        """Stage 2, see `inpaint_latents`: coarse pictures [B, 3, H, W] in [-1, 1]."""
+        poses = source_pose, target_pose
+        latents = self.inpaint_latents(features, *poses, target_embeds, **sampling)
+        return self.decode_target(latents, **{k: sampling.get(k) for k in ("options", "fast")})
 
     @torch.no_grad()
     def inpaint_latents(
@@ -207,89 +189,34 @@ class PCDMsPipeline:
         source_pose: Keypoints,
         target_pose: Keypoints,
         target_embeds: Tensor | None,
-        *,
-        seed: Seed,
-        steps: int = 20,
-        guidance_scale: float | None = None,
-        guidance_rescale: float = 0.0,
-        batch_index: Sequence[int] | None = None,
-        callback: Progress | None = None,
-        fast: Fast = None,
+        **sampling: Any,
     ) -> Tensor:
         """Stage 2: latents of the canvas source|target [B, C, h, 2w].
 
         Args:
             target_embeds: [B, E] from `predict_embedding`, or of the true target picture; None for
                 a preset without a prior.
-            guidance_scale: None takes the preset's; 1 is unguided.
-            fast: see `pcdm_core.speed`.
+            sampling: `seed`, `batch_index` and `callback` as in a call; and `options`, or in their
+                place what `speed.sampling_options` takes.
         """
-        preset, model = self.preset, self.inpainting
-        batch = len(target_pose)
-        features = features.expand(batch)
-        known = features.canvas_latents
-        noise = draw_rows(known.shape[1:], seed, batch, batch_index)[0].to(known)
-        with self.residence.using("inpainting", model):
-            cond = stages.condition_inpainting(
-                model,
-                features.patch_tokens,
-                features.canvas_latents,
-                features.fit.apply(source_pose),
-                features.fit.apply(target_pose),
-                target_embeds,
-                height=preset.height,
-                width=preset.width,
-            )
-            return self._sample(
-                "inpainting",
-                model,
-                noise,
-                cond,
-                find_fast(fast),
-                steps=steps,
-                guidance_scale=guidance_scale,
-                guidance_rescale=guidance_rescale,
-                callback=callback,
-            )
+        model, features = self.inpainting, features.expand(len(target_pose))
+        tokens, latents = features.patch_tokens, features.canvas_latents
+        poses = features.fitted(source_pose), features.fitted(target_pose)
+        with self.offload.using("inpainting", model):
+            cond = stages.condition_inpainting(model, tokens, latents, *poses, target_embeds)
+            return self._sample("inpainting", model, cond, latents, **sampling)
 
     @torch.no_grad()
-    def decode_target(self, latents: Tensor, *, fast: Fast = None) -> Tensor:
-        """Canvas latents [B, C, h, 2w] -> the target's pictures [B, 3, H, W] in [-1, 1]."""
-        with self.residence.using("autoencoder", self.autoencoder):
-            if find_fast(fast).target_half_decode:
-                return stages.decode(self.autoencoder, images.right_half(latents), "inpainting")
-            # The whole canvas is decoded, because a decoder may look across the seam.
-            return images.right_half(stages.decode(self.autoencoder, latents, "inpainting"))
-
-    def _sample(
-        self,
-        stage: str,
-        model: InpaintingModel | RefiningModel,
-        noise: Tensor,
-        cond: Conditioning,
-        fast: FastPreset,
-        *,
-        steps: int,
-        guidance_scale: float | None,
-        callback: Progress | None,
-        **options: Any,
+    def decode_target(
+        self, latents: Tensor, *, options: SamplingOptions | None = None, fast: Fast = None
     ) -> Tensor:
-        """The loop of stages 2 and 3; what the fast preset says stands above the arguments."""
-        steps = fast.steps or steps
-        given = (fast.guidance_scale, guidance_scale, self.preset.guidance_scale)
-        latents = sample(
-            self.compiled.get(stage) or model,
-            make_scheduler(model.config.schedule),
-            noise,
-            cond,
-            model.unconditional(cond),
-            steps=steps,
-            guidance_scale=next(scale for scale in given if scale is not None),
-            guidance_interval=fast.guidance_interval,
-            callback=report(callback, stage, steps),
-            **options,
-        )
-        return check_finite(latents, f"The {stage} stage's latent")
+        """Canvas latents [B, C, h, 2w] -> the target's pictures [B, 3, H, W] in [-1, 1]."""
+        half = (options or sampling_options(fast)).target_half_decode
+        # Else the whole canvas is decoded, because a decoder may look across the seam.
+        latents = images.right_half(latents) if half else latents
+        with self.offload.using("autoencoder", self.autoencoder):
+            pictures = stages.decode(self.autoencoder, latents, "inpainting")
+        return pictures if half else images.right_half(pictures)
 
     @torch.no_grad()
     def refine(
@@ -297,15 +224,9 @@ class PCDMsPipeline:
         features: SourceFeatures,
         coarse: Tensor | None = None,
         *,
-        seed: Seed,
         coarse_latents: Tensor | None = None,
-        steps: int = 20,
-        guidance_scale: float | None = None,
-        guidance_rescale: float = 0.0,
         denoise: float | None = None,
-        batch_index: Sequence[int] | None = None,
-        callback: Progress | None = None,
-        fast: Fast = None,
+        **sampling: Any,
     ) -> Tensor:
         """Stage 3: refined pictures [B, 3, H, W] in [-1, 1] from coarse ones at the preset's size.
 
@@ -314,6 +235,8 @@ class PCDMsPipeline:
             coarse_latents: [B, C, h, w] in their place.
             denoise: None takes the preset's. Below 1 the coarse pictures are not drawn anew: noise
                 is put over them that only that share of the way takes away.
+            sampling: `seed`, `batch_index` and `callback` as in a call; and `options`, or in their
+                place what `speed.sampling_options` takes.
 
         Raises:
             ValueError: the preset has no refining model, or nothing coarse was given.
@@ -329,27 +252,39 @@ class PCDMsPipeline:
             # The published scripts round the coarse picture to 8 bits on its way through a file. It
             # stays as it is here: rounding blows 1e-6 of difference between batch sizes to 1/255.
             pixels = coarse.clamp(-1, 1).to(self.device, self.dtype)
-            with self.residence.using("autoencoder", self.autoencoder):
+            with self.offload.using("autoencoder", self.autoencoder):
                 coarse_latents = self.autoencoder.encode(pixels)
-        batch = len(coarse_latents)
-        noise = draw_rows(coarse_latents.shape[1:], seed, batch, batch_index)[0]
-        with self.residence.using("refining", model):
-            cond = model.condition(features.expand(batch).patch_tokens, coarse_latents)
-            latents = self._sample(
-                "refining",
-                model,
-                noise.to(coarse_latents),
-                cond,
-                find_fast(fast),
-                steps=steps,
-                guidance_scale=guidance_scale,
-                guidance_rescale=guidance_rescale,
-                start=coarse_latents,
-                denoise=self.preset.refining_denoise if denoise is None else denoise,
-                callback=callback,
-            )
-        with self.residence.using("autoencoder", self.autoencoder):
+        denoise = self.preset.refining_denoise if denoise is None else denoise
+        loop = {"start": coarse_latents, "denoise": denoise}
+        with self.offload.using("refining", model):
+            tokens = features.expand(len(coarse_latents)).patch_tokens
+            cond = model.condition(tokens, coarse_latents)
+            latents = self._sample("refining", model, cond, coarse_latents, loop, **sampling)
+        with self.offload.using("autoencoder", self.autoencoder):
             return stages.decode(self.autoencoder, latents, "refining")
+
+    def _sample(
+        self,
+        stage: str,
+        model: InpaintingModel | RefiningModel,
+        cond: Conditioning,
+        like: Tensor,
+        loop: Mapping[str, Any] | None = None,
+        *,
+        seed: Seed,
+        batch_index: Sequence[int] | None = None,
+        callback: Progress | None = None,
+        options: SamplingOptions | None = None,
+        **sampling: Any,
+    ) -> Tensor:
+        """Latents like `like` [B, C, h, w]."""
+        options = options or sampling_options(**sampling)
+        loop = {**options.loop(self.preset), **(loop or {})}
+        loop |= {"denoiser": self.compiled.get(stage)}
+        loop |= {"callback": report(callback, stage, loop["steps"])}
+        noise = draw_rows(like.shape[1:], seed, len(like), batch_index)[0].to(like)
+        latents = stages.run_latents(model, cond, noise, **loop)
+        return check_finite(latents, f"The {stage} stage's latent")
 
     def __call__(
         self,
@@ -396,44 +331,18 @@ class PCDMsPipeline:
                 batches that differ.
             FloatingPointError: what a stage gives is not finite.
         """
-        preset = find_fast(fast)
-        refines = with_refining and self.refining is not None
-        models = (self.prior, self.inpainting, self.refining if refines else None)
         check_settings(seed=seed, batch_index=batch_index, chunk=chunk, steps=steps)
-        check_settings(guidance_scale=guidance_scale, guidance_rescale=guidance_rescale)
-        stages.check_steps_of(models, preset.steps or steps)
+        options = sampling_options(
+            fast, steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale
+        )
+        models = (self.prior, self.inpainting, self.refining if with_refining else None)
+        for schedule in (model.config.schedule for model in models if model is not None):
+            check_steps(make_scheduler(schedule), options.steps or DEFAULT_STEPS)
         check_poses(source_pose, target_pose)
         note = note_hands(self.preset, self.inpainting.config.draws_hands, source_pose, target_pose)
         features = self.encode_source(source) if isinstance(source, Tensor) else source
-        run: dict[str, Any] = {"steps": preset.steps or steps}
-        rows: dict[str, Any] = {"seed": seed, "batch_index": batch_index, "callback": callback}
-        parts = parts_of(features, source_pose, target_pose, size=chunk, run=run, **rows)
-        home = self.device if len(parts) == 1 else torch.device("cpu")
-        predicted = [self.predict_embedding(p.features, p.source, p.target, **p.run) for p in parts]
-        hands_over = refines and preset.hand_over_latents
-        guided: dict[str, Any] = {"guidance_scale": guidance_scale, "fast": preset}
-        guided |= {"guidance_rescale": guidance_rescale}
-        made: list[Tensor] = []  # the coarse pictures, or what stage 3 takes in their place
-        for p, embeds in zip(parts, predicted, strict=True):
-            given = (p.features, p.source, p.target, embeds)
-            latents = self.inpaint_latents(*given, **p.run, **guided)
-            half = images.right_half(latents)
-            made.append((half if hands_over else self.decode_target(latents, fast=preset)).to(home))
-        coarse = None if hands_over else torch.cat(made)
-        image = coarse
-        if refines:
-            key = "coarse_latents" if hands_over else "coarse"
-            refined: list[Tensor] = []
-            for p, stage2 in zip(parts, made, strict=True):
-                inputs: dict[str, Any] = {key: stage2.to(self.device)}
-                refined.append(self.refine(p.features, **inputs, **p.run, **guided).to(home))
-            image = torch.cat(refined)
-        assert image is not None
-        known = [embeds for embeds in predicted if embeds is not None]
-        embeds = torch.cat(known) if known else None
-        masked = features.fit.apply(target_pose)
-        if restore:
-            masked, image = target_pose, features.fit.undo(image)
-            coarse = None if coarse is None else features.fit.undo(coarse)
-        mask = images.body_mask(masked, *image.shape[-2:]).to(image.device)
-        return PCDMsOutput(image, coarse, embeds, mask, (note,) if note else ())
+        poses = features.fitted(source_pose), features.fitted(target_pose)
+        batch = Batch(features, *poses, seed, batch_index)
+        run: dict[str, Any] = {"refining": with_refining, "chunk": chunk, "callback": callback}
+        output = replace(run_stages(self, batch, options, **run), notes=(note,) if note else ())
+        return output.restored(features.fit, target_pose) if restore else output

@@ -16,8 +16,8 @@ def short(value: object, most: int = 80) -> str:
     others wrote, such as an error's, can go through here as well.
     """
     if not isinstance(value, str):
-        shown = _OTHERS.repr(value)
-        return shown if len(shown) <= most else f"{shown[:most]}..."
+        text = _OTHERS.repr(value)
+        return text if len(text) <= most else f"{text[:most]}..."
     return repr(value) if len(value) <= most else f"{value[:most]!r}..."
 
 

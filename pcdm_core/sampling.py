@@ -46,12 +46,12 @@ def draw_noise(
     """
     check_settings(seed=seed, batch_index=batch_index, draws=draws)
     generator = torch.Generator("cpu").manual_seed(int(seed))
-    wanted = set(batch_index)
+    indices = set(batch_index)
     table: dict[int, Tensor] = {}
-    for index in range(max(wanted) + 1):
-        drawn = torch.stack([torch.randn(*shape, generator=generator) for _ in range(draws)])
-        if index in wanted:
-            table[index] = drawn
+    for index in range(max(indices) + 1):
+        noise = torch.stack([torch.randn(*shape, generator=generator) for _ in range(draws)])
+        if index in indices:
+            table[index] = noise
     return torch.stack([table[index] for index in batch_index], dim=1)
 
 
@@ -121,18 +121,18 @@ def sample(
     cond = cond.expand(len(noise))
     begin, end = (round(share * steps) for share in guidance_interval) if guided else (0, 0)
 
-    taken = scheduler.timesteps.tolist()[-steps:]
-    timesteps = torch.tensor(taken, dtype=torch.int64, device=noise.device)
+    schedule = scheduler.timesteps.tolist()[-steps:]
+    timesteps = torch.tensor(schedule, dtype=torch.int64, device=noise.device)
 
     joint = uncond.expand(len(noise)).cat(cond) if uncond is not None and begin < end else None
     if denoise < 1.0:
         if start is None:
             raise ValueError("A run with denoise below 1 needs something to start from.")
-        noise = noised(scheduler, start, noise, taken[0])
+        noise = noised(scheduler, start, noise, schedule[0])
     coefficients = linear_steps(scheduler, steps, whole)
     linear = None if coefficients is None else LinearSteps(coefficients, noise)
     x = noise
-    for index, t in enumerate(taken):
+    for index, t in enumerate(schedule):
         guide_now = joint is not None and begin <= index < end
         rows, x_in = (joint, torch.cat([x, x])) if guide_now else (cond, x)
         assert rows is not None

@@ -12,6 +12,31 @@ from torch import Tensor
 
 from .config import ScheduleConfig
 
+_TABLE = ("beta_schedule", "beta_start", "beta_end")
+_SAMPLERS: dict[str, dict[str, Any]] = {
+    "unipc": {
+        "solver_order": 2,
+        "solver_type": "bh2",
+        "predict_x0": True,
+        "lower_order_final": True,
+        "timestep_spacing": "linspace",
+        "final_sigmas_type": "sigma_min",
+        "steps_offset": 1,
+    },
+    "ddim": {
+        "clip_sample": False,
+        "set_alpha_to_one": False,
+        "steps_offset": 1,
+        "timestep_spacing": "leading",
+    },
+    # Of few-step students: from the last timestep, which is nothing but noise, to the sample.
+    "ddim_trailing": {
+        "clip_sample": False,
+        "set_alpha_to_one": True,
+        "timestep_spacing": "trailing",
+    },
+}
+
 
 def make_scheduler(config: ScheduleConfig) -> Any:
     """The sampler that a stage was published with, over its own noise table.
@@ -23,9 +48,8 @@ def make_scheduler(config: ScheduleConfig) -> Any:
 
     from .unclip import UnCLIPWithNoise
 
-    table = {
+    shared: dict[str, Any] = {
         "num_train_timesteps": config.num_train_timesteps,
-        "beta_schedule": config.beta_schedule,
         "prediction_type": config.prediction_type,
     }
     if config.sampler == "unclip":
@@ -33,45 +57,15 @@ def make_scheduler(config: ScheduleConfig) -> Any:
             raise ValueError(
                 f"The unclip sampler takes predictions of the sample, not {config.prediction_type}."
             )
-        return UnCLIPWithNoise(
-            num_train_timesteps=config.num_train_timesteps,
-            prediction_type=config.prediction_type,
-            clip_sample=config.clip_sample_range is not None,
-            clip_sample_range=config.clip_sample_range or 1.0,
-        )
-    betas = {"beta_start": config.beta_start, "beta_end": config.beta_end}
-    if config.sampler == "unipc":
-        return UniPCMultistepScheduler(
-            **table,
-            **betas,
-            solver_order=2,
-            solver_type="bh2",
-            predict_x0=True,
-            lower_order_final=True,
-            timestep_spacing="linspace",
-            final_sigmas_type="sigma_min",
-            steps_offset=1,
-        )
-    if config.sampler == "ddim":
-        return DDIMScheduler(
-            **table,
-            **betas,
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
-            timestep_spacing="leading",
-        )
-    if config.sampler == "ddim_trailing":
-        # Of few-step students: from the last timestep, which is nothing but noise, to the sample.
-        return DDIMScheduler(
-            **table,
-            **betas,
-            clip_sample=False,
-            set_alpha_to_one=True,
-            timestep_spacing="trailing",
-        )
-    known = "unipc, ddim, unclip, ddim_trailing"
-    raise ValueError(f"Unknown sampler {config.sampler!r}; known: {known}.")
+        limit = config.clip_sample_range
+        shared |= {"clip_sample": limit is not None, "clip_sample_range": limit or 1.0}
+        return UnCLIPWithNoise(**shared)
+    shared |= {name: getattr(config, name) for name in _TABLE}
+    if config.sampler not in _SAMPLERS:
+        samplers = "unipc, ddim, unclip, ddim_trailing"
+        raise ValueError(f"Unknown sampler {config.sampler!r}; known: {samplers}.")
+    kind = UniPCMultistepScheduler if config.sampler == "unipc" else DDIMScheduler
+    return kind(**shared, **_SAMPLERS[config.sampler])
 
 
 class LinearSteps:
@@ -93,9 +87,9 @@ class LinearSteps:
     def step(self, prediction: Tensor, index: int) -> Tensor:
         """The network's prediction [B, ...] at step `index` -> the sample after it."""
         self.history[index + 1] = prediction
-        known = self.history[: index + 2]
-        summed = self.coefficients[index, : index + 2] @ known.flatten(1)
-        return summed.view(known.shape[1:]).to(self.dtype)
+        history = self.history[: index + 2]
+        summed = self.coefficients[index, : index + 2] @ history.flatten(1)
+        return summed.view(history.shape[1:]).to(self.dtype)
 
 
 def most_steps(scheduler: Any) -> int:
@@ -204,9 +198,5 @@ def alphas_cumprod(config: ScheduleConfig) -> Tensor:
     """The noise table [num_train_timesteps], fp32: share of signal variance at each timestep."""
     from diffusers import DDPMScheduler
 
-    return DDPMScheduler(
-        num_train_timesteps=config.num_train_timesteps,
-        beta_start=config.beta_start,
-        beta_end=config.beta_end,
-        beta_schedule=config.beta_schedule,
-    ).alphas_cumprod
+    table = {name: getattr(config, name) for name in ("num_train_timesteps", *_TABLE)}
+    return DDPMScheduler(**table).alphas_cumprod

@@ -10,43 +10,20 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .ranges import check_settings
+from .options import SamplingOptions
 
 
 @dataclass(frozen=True)
-class FastPreset:
-    """What is done otherwise than by default, and stands above the arguments of a call.
+class SpeedPreset(SamplingOptions):
+    """Sampling options that stand above the arguments of a call.
 
     Attributes:
         about: one line for a menu.
-        steps: of every stage; None leaves them.
-        guidance_scale: of stages 2 and 3; None leaves it.
-        guidance_interval: the part of the steps, as shares of their number, that is guided; the
-            others ask the network once a picture instead of twice (arXiv 2404.07724).
-        target_half_decode: decode the target's half of stage 2's canvas alone. The published
-            decoder's norms and attention see the whole canvas, so the picture changes a little; a
-            code of single patches gives the same.
-        hand_over_latents: give stage 2's latents to stage 3 without decoding and encoding them.
-            There is no coarse picture then.
-
-    Raises:
-        ValueError: a setting that is no number of its range, see `ranges`.
     """
 
     about: str
-    steps: int | None = None
-    guidance_scale: float | None = None
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    target_half_decode: bool = False
-    hand_over_latents: bool = False
-
-    def __post_init__(self) -> None:
-        check_settings(
-            steps=self.steps,
-            guidance_scale=self.guidance_scale,
-            guidance_interval=self.guidance_interval,
-        )
 
     def check_coarse(self) -> None:
         """Refuse to be asked for coarse pictures where there are none.
@@ -61,7 +38,7 @@ class FastPreset:
             )
 
 
-EXACT = FastPreset("nothing is changed")
+EXACT = SpeedPreset("nothing is changed")
 """Stands for no preset."""
 
 STUDENT = "student"
@@ -69,23 +46,23 @@ STUDENT = "student"
 
 _MIDDLE = (0.2, 0.8)
 
-FAST_PRESETS: Mapping[str, FastPreset] = {
-    "10-steps": FastPreset("10 steps in every stage", steps=10),
-    "8-steps": FastPreset("8 steps in every stage", steps=8),
-    "4-steps": FastPreset("4 steps in every stage", steps=4),
-    "guidance-interval": FastPreset(
+FAST_PRESETS: Mapping[str, SpeedPreset] = {
+    "10-steps": SpeedPreset("10 steps in every stage", steps=10),
+    "8-steps": SpeedPreset("8 steps in every stage", steps=8),
+    "4-steps": SpeedPreset("4 steps in every stage", steps=4),
+    "guidance-interval": SpeedPreset(
         "guidance in the middle 60 % of the steps", guidance_interval=_MIDDLE
     ),
-    "half-decode": FastPreset("only the target's half is decoded", target_half_decode=True),
-    "latents": FastPreset("stage 3 takes stage 2's latents as they are", hand_over_latents=True),
-    "fast": FastPreset(
+    "half-decode": SpeedPreset("only the target's half is decoded", target_half_decode=True),
+    "latents": SpeedPreset("stage 3 takes stage 2's latents as they are", hand_over_latents=True),
+    "fast": SpeedPreset(
         "10 steps, the middle 60 % of them guided, half decode, latents handed over",
         steps=10,
         guidance_interval=_MIDDLE,
         target_half_decode=True,
         hand_over_latents=True,
     ),
-    STUDENT: FastPreset(
+    STUDENT: SpeedPreset(
         "4 steps without guidance, of weights that were trained for it", steps=4, guidance_scale=1.0
     ),
 }
@@ -100,7 +77,11 @@ def add_fast_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--student", type=Path, help=about)
 
 
-def find_fast(fast: FastPreset | str | None) -> FastPreset:
+Fast = SpeedPreset | str | None
+"""A preset, or its name."""
+
+
+def find_fast(fast: Fast) -> SpeedPreset:
     """The preset of a name; None is `EXACT`, a preset is itself.
 
     Raises:
@@ -108,8 +89,20 @@ def find_fast(fast: FastPreset | str | None) -> FastPreset:
     """
     if fast is None:
         return EXACT
-    if isinstance(fast, FastPreset):
+    if isinstance(fast, SpeedPreset):
         return fast
     if fast not in FAST_PRESETS:
         raise ValueError(f"Unknown fast preset {fast!r}. Known: {', '.join(FAST_PRESETS)}.")
     return FAST_PRESETS[fast]
+
+
+def sampling_options(fast: Fast = None, **options: Any) -> SamplingOptions:
+    """`SamplingOptions` of these fields, and above them what a preset or its name says.
+
+    Raises:
+        ValueError: an unknown preset, or a setting outside its range.
+    """
+    return SamplingOptions(**options).under(find_fast(fast))
+
+
+FastPreset = SpeedPreset  # the old name, for one release

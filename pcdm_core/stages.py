@@ -6,38 +6,23 @@ calls them one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from . import images
 from .conditioning import Conditioning, PriorConditioning
 from .finite import check_finite
-from .inputs import Seed, draw_rows
-from .pose.keypoints import Keypoints
-from .pose.render import render_pose
+from .inputs import FittedPose, Seed, draw_rows
+from .pose.render import pose_canvas, render_pose
 from .ranges import check_settings
-from .sampling import sample
+from .sampling import Denoiser, sample
 from .schedules import check_steps, make_scheduler
 from .torch_compile import CompiledDenoiser
 
 if TYPE_CHECKING:
     from .models import InpaintingModel, PosePrior, RefiningModel
     from .vae import Autoencoder
-
-
-def check_steps_of(
-    models: Iterable[PosePrior | InpaintingModel | RefiningModel | None], steps: int
-) -> None:
-    """Refuse, before a run begins, more steps than one of its stages can take.
-
-    Raises:
-        ValueError: see `check_steps`.
-    """
-    for model in models:
-        if model is not None:
-            check_steps(make_scheduler(model.config.schedule), steps)
 
 
 def decode(autoencoder: Autoencoder, latents: Tensor, stage: str) -> Tensor:
@@ -54,8 +39,8 @@ def decode(autoencoder: Autoencoder, latents: Tensor, stage: str) -> Tensor:
 def predict_embedding(
     prior: PosePrior,
     image_embeds: Tensor,
-    source_pose: Keypoints,
-    target_pose: Keypoints,
+    source_pose: FittedPose,
+    target_pose: FittedPose,
     *,
     seed: Seed,
     steps: int = 20,
@@ -68,7 +53,7 @@ def predict_embedding(
 
     Args:
         image_embeds: [B, E] of the source picture.
-        source_pose: 1 or B rows, in the frame of the fitted picture, as `target_pose`.
+        source_pose: 1 or B rows.
         guidance_scale: As published: 0, which means unguided here, as does 1.
         callback: called after each step with its index and the sample.
         denoiser: what the loop calls in place of the prior itself.
@@ -127,31 +112,45 @@ def run_prior(
     return prior.denormalise(x)
 
 
+def run_latents(
+    model: InpaintingModel | RefiningModel,
+    cond: Conditioning,
+    noise: Tensor,
+    *,
+    denoiser: Denoiser[Conditioning] | None = None,
+    **loop: Any,
+) -> Tensor:
+    """The loop of stages 2 and 3; latents like `noise` [B, C, h, w].
+
+    Args:
+        denoiser: what the loop calls in place of the model itself.
+        loop: further arguments of `sample`.
+    """
+    scheduler = make_scheduler(model.config.schedule)
+    denoiser = model if denoiser is None else denoiser
+    return sample(denoiser, scheduler, noise, cond, model.unconditional(cond), **loop)
+
+
 def condition_inpainting(
     model: InpaintingModel,
     patch_tokens: Tensor,
     canvas_latents: Tensor,
-    source_pose: Keypoints,
-    target_pose: Keypoints,
+    source_pose: FittedPose,
+    target_pose: FittedPose,
     target_embeds: Tensor | None,
-    *,
-    height: int,
-    width: int,
 ) -> Conditioning:
-    """Stage 2: draw both skeletons at the picture's size and assemble what the UNet sees.
+    """Stage 2: draw both skeletons in their frame and assemble what the UNet sees.
 
     Args:
         patch_tokens: [1 or B, L, P] of the source.
         canvas_latents: [1 or B, C, h, 2w] of source|black.
-        source_pose: 1 or B rows, in the frame of the fitted picture, as `target_pose`.
+        source_pose: 1 or B rows.
         target_embeds: [B, E], or None for a preset without a prior.
-        height: of one picture in pixels.
-        width: of one picture in pixels.
     """
     config = model.config
     maps = [
-        render_pose(pose, height, width, config.draws_hands, config.skeleton_reduction)
+        render_pose(pose, *pose.frame, config.draws_hands, config.skeleton_reduction)
         for pose in (source_pose, target_pose)
     ]
-    pose_map = images.pose_canvas(*maps).to(patch_tokens)
+    pose_map = pose_canvas(*maps).to(patch_tokens)
     return model.condition(patch_tokens, target_embeds, canvas_latents, pose_map)

@@ -105,7 +105,7 @@ def read_edited(text: str, height: int, width: int) -> Keypoints:
 
 def fit_pose(pose: Keypoints, size: tuple[int, int], frame: tuple[int, int]) -> Keypoints:
     """Key points of a picture of `size` (height, width) on a frame that shows it whole."""
-    return Fit.of(*size, *frame, "pad").apply(pose)
+    return pose.moved(Fit.of(*size, *frame, "pad").points)
 
 
 def inside(pose: Keypoints) -> Keypoints:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,9 @@ MIRROR = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
 # Joints may well lie outside the picture, but a seen one this many pictures away is a mix-up of
 # units.
 FARTHEST = 16.0
+
+
+K = TypeVar("K", bound="Keypoints")  # typing.Self is newer than the oldest Python
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +155,7 @@ class Keypoints:
         xy = torch.where(self.visible[..., None], xy, torch.full_like(xy, missing_joint))
         return xy.reshape(len(self), 1, 36)
 
-    def expand(self, count: int) -> Keypoints:
+    def expand(self: K, count: int) -> K:
         """One person repeated to `count` rows; key points that have `count` rows stay as they are.
 
         Raises:
@@ -165,7 +169,7 @@ class Keypoints:
             )
         return self._map(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
 
-    def select(self, index: int | slice | Sequence[int] | Tensor) -> Keypoints:
+    def select(self: K, index: int | slice | Sequence[int] | Tensor) -> K:
         """The chosen rows, always with the batch axis (an int chooses a batch of one)."""
         rows = torch.arange(len(self), device=self.xy.device)[index]
         rows = rows.reshape(-1)
@@ -185,6 +189,11 @@ class Keypoints:
             None if self.hands_visible is None else self.hands_visible.flip(1),
         )
 
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Keypoints:
+        """Body and hands after a change of coordinates [..., 2] -> [..., 2], such as a fit's."""
+        hands = None if self.hands_xy is None else move(self.hands_xy)
+        return replace(self, xy=move(self.xy), hands_xy=hands)
+
     def without_hands(self) -> Keypoints:
         """The bodies alone."""
         return replace(self, hands_xy=None, hands_visible=None)
@@ -200,12 +209,13 @@ class Keypoints:
 
         return self._map(move)
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Keypoints:
-        return Keypoints(
-            change(self.xy),
-            change(self.visible),
-            None if self.hands_xy is None else change(self.hands_xy),
-            None if self.hands_visible is None else change(self.hands_visible),
+    def _map(self: K, change: Callable[[Tensor], Tensor]) -> K:
+        return replace(
+            self,
+            xy=change(self.xy),
+            visible=change(self.visible),
+            hands_xy=None if self.hands_xy is None else change(self.hands_xy),
+            hands_visible=None if self.hands_visible is None else change(self.hands_visible),
         )
 
     def _hands_or_none_seen(self) -> tuple[Tensor, Tensor]:

@@ -100,6 +100,21 @@ def render_pose(
     return ((maps / 255.0 - 0.5) / 0.5).to(keypoints.xy.device)
 
 
+def pose_canvas(source_pose_map: Tensor, target_pose_map: Tensor) -> Tensor:
+    """`[B, 3, H, 2W]`: source skeletons at the left, target skeletons at the right.
+
+    One source pose map goes with any number of target pose maps.
+    """
+    if len(source_pose_map) == 1:
+        source_pose_map = source_pose_map.expand(len(target_pose_map), -1, -1, -1)
+    if source_pose_map.shape != target_pose_map.shape:
+        raise ValueError(
+            f"source and target pose maps differ: {list(source_pose_map.shape)} and "
+            f"{list(target_pose_map.shape)}"
+        )
+    return torch.cat([source_pose_map, target_pose_map], dim=-1)
+
+
 def draw_people(
     people: Sequence[Person], height: int, width: int, reduction: int = 1
 ) -> np.ndarray:

@@ -42,7 +42,7 @@ def read_source_and_targets(
         notes.extend(f"{path}: guessed: {guess}" for guess in reading.report.guessed)
         sizes = [size or (height, width) for size in reading.sizes]
         fits = [Fit.of(*size, height, width, "pad") for size in sizes]
-        return [fit.apply(reading.keypoints.select(row)) for row, fit in enumerate(fits)]
+        return [reading.keypoints.select(row).moved(fit.points) for row, fit in enumerate(fits)]
 
     sources = frames_of(source_path)
     if len(sources) != 1:

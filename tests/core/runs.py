@@ -48,8 +48,8 @@ def run(model: Any, cond: Any, noise: Tensor, **options: Any) -> Tensor:
     return sample(model, scheduler, noise, cond, null, steps=STEPS, **options)
 
 
-def difference(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).abs().max() / expected.std())
+def difference(result: Tensor, expected: Tensor) -> float:
+    return float((result - expected).abs().max() / expected.std())
 
 
 def attentions(model: Any, name: str = "") -> list[Any]:
@@ -64,10 +64,10 @@ def count_calls(modules: list[nn.Module]) -> list[int]:
     """A list that grows by the number of rows at every call of one of the modules."""
     calls: list[int] = []
     for module in modules:
-        module.register_forward_hook(lambda _, given, __: calls.append(len(given[0])))
+        module.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))
     return calls
 
 
-def rms(found: Tensor, expected: Tensor) -> float:
+def rms(result: Tensor, expected: Tensor) -> float:
     """Root of the mean square difference, in deviations of what is expected."""
-    return float((found.double() - expected.double()).square().mean().sqrt() / expected.std())
+    return float((result.double() - expected.double()).square().mean().sqrt() / expected.std())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from pcdm_core.offload import Keep, Residence
+from pcdm_core.offload import Keep, Offload
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.torch_compile import CompiledDenoiser, CompiledNetwork
 from tests.core.runs import difference, tiny
@@ -31,15 +31,15 @@ def _nothing_compiled() -> Iterator[None]:
 def pipeline_of(compile: Any, keep: Keep = "all") -> PCDMsPipeline:
     return PCDMsPipeline(
         TEST,
-        residence=Residence("cpu", keep),
+        offload=Offload("cpu", keep),
         compile=compile,
         **components(),  # type: ignore[arg-type]
     )
 
 
 def draw(pipeline: PCDMsPipeline, *, first: int = 0, count: int = 2, **options: Any) -> Tensor:
-    given = {"seed": 0, "steps": 3, **options}
-    return pipeline(picture(), poses(1, 50), poses(count, first), **given).image
+    settings = {"seed": 0, "steps": 3, **options}
+    return pipeline(picture(), poses(1, 50), poses(count, first), **settings).image
 
 
 @pytest.mark.slow
@@ -79,9 +79,9 @@ def test_a_step_that_cannot_be_compiled_is_taken_plainly_and_said_once(
     with caplog.at_level(logging.WARNING, logger="pcdm_core.torch_compile"):
         first, again = draw(pipeline), draw(pipeline)
     assert len(tried) == NETWORKS
-    told = [r.message for r in caplog.records if r.name == "pcdm_core.torch_compile"]
-    assert len(told) == 1
-    assert "there is no compiler in this test" in told[0]
+    warnings = [r.message for r in caplog.records if r.name == "pcdm_core.torch_compile"]
+    assert len(warnings) == 1
+    assert "there is no compiler in this test" in warnings[0]
     pipeline.compiled.clear()
     assert torch.equal(first, draw(pipeline))
     assert torch.equal(first, again)

@@ -104,9 +104,9 @@ def test_joining_rows_with_and_without_an_embedding_is_refused() -> None:
 
 def test_choosing_rows_also_chooses_from_what_all_rows_share() -> None:
     cond = replace(rows(3), concat=torch.ones(1, 5, 2, 2))
-    chosen = cond.select(torch.tensor([2, 0]))
-    assert chosen.tokens[:, 0, 0].tolist() == [2, 0]
-    assert chosen.concat.shape[0] == 2
+    selection = cond.select(torch.tensor([2, 0]))
+    assert selection.tokens[:, 0, 0].tolist() == [2, 0]
+    assert selection.concat.shape[0] == 2
 
 
 def test_moving_to_another_type_keeps_what_is_absent() -> None:

@@ -44,7 +44,7 @@ def rows_of(parts: dict[str, nn.Module]) -> dict[str, list[int]]:
         if isinstance(part, PosePrior):
             network = part.transformer.norm_out
         network.register_forward_pre_hook(
-            lambda _, given, name=name: rows[name].append(len(given[0]))
+            lambda _, inputs, name=name: rows[name].append(len(inputs[0]))
         )
     return rows
 
@@ -62,10 +62,10 @@ def test_no_more_rows_than_a_chunks_reach_a_model_however_many_poses_there_are()
     rows = rows_of(parts)
     largest: list[dict[str, int]] = []
     for count in (4, 16, 64):
-        for seen in rows.values():
-            seen.clear()
+        for counts in rows.values():
+            counts.clear()
         pipeline(picture(), poses(1, 50), poses(count), seed=0, steps=2, chunk=CHUNK)
-        largest.append({name: max(seen) for name, seen in rows.items()})
+        largest.append({name: max(counts) for name, counts in rows.items()})
         assert len(rows["inpainting"]) == 2 * count // CHUNK
         assert len(rows["patch_encoder"]) == len(rows["global_encoder"]) == 1
     encoders = {"patch_encoder": 1, "global_encoder": 1}
@@ -160,7 +160,7 @@ def test_the_loop_runs_on_a_device_that_can_give_no_value_back(
         options["step_noise"] = torch.zeros(3, *noise.shape, device="meta")
     crossed: list[int] = []
     with Crossings() as mode:
-        found = sample(
+        result = sample(
             model,
             make_scheduler(model.config.schedule),
             noise,
@@ -169,8 +169,8 @@ def test_the_loop_runs_on_a_device_that_can_give_no_value_back(
             callback=lambda *_: crossed.append(mode.count),
             **options,
         )
-    assert found.is_meta
-    assert found.shape == noise.shape
+    assert result.is_meta
+    assert result.shape == noise.shape
     assert len(crossed) == 4
     assert crossed[-1] == crossed[0]  # nothing is brought over between steps
 
@@ -200,17 +200,17 @@ def test_every_attention_of_a_run_is_the_librarys_fused_kernel(
     parts = {name: part.to(dtype) for name, part in components().items()}
     pipeline = PCDMsPipeline(TEST, **parts)  # type: ignore[arg-type]
     steps = 2
-    with Operations() as seen:
-        given: dict[str, Any] = {"seed": 0, "steps": steps}
-        pipeline(picture(), poses(1, 50), poses(2), **given)
+    with Operations() as operations:
+        settings: dict[str, Any] = {"seed": 0, "steps": steps}
+        pipeline(picture(), poses(1, 50), poses(2), **settings)
     layers = {
         name: sum(type(m).__name__.endswith("Attention") and hasattr(m, "to_q")
                   for m in part.modules()) for name, part in parts.items()
     }  # fmt: skip
     assert min(layers[name] for name in ("prior", "inpainting", "refining")) > 0
     in_loops = sum(steps * count for count in layers.values())
-    assert seen.fused() == in_loops + TEST.patch_encoder.num_layers
-    assert not {"_softmax", "softmax", "_safe_softmax", "baddbmm"} & set(seen.names)
+    assert operations.fused() == in_loops + TEST.patch_encoder.num_layers
+    assert not {"_softmax", "softmax", "_safe_softmax", "baddbmm"} & set(operations.names)
 
 
 def test_the_published_kind_of_autoencoder_attends_by_the_fused_kernel() -> None:
@@ -218,7 +218,7 @@ def test_the_published_kind_of_autoencoder_attends_by_the_fused_kernel() -> None
         block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4
     )
     model = KLAutoencoder(config).eval()
-    with torch.no_grad(), Operations() as seen:
+    with torch.no_grad(), Operations() as operations:
         model.decode(model.encode(torch.zeros(1, 3, 32, 32)))
-    assert seen.fused() == 2  # the middle of the encoder, and of the decoder
-    assert "_softmax" not in seen.names
+    assert operations.fused() == 2  # the middle of the encoder, and of the decoder
+    assert "_softmax" not in operations.names

@@ -12,7 +12,7 @@ from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.presets import PRESETS
 from pcdm_core.sampling import sample
 from pcdm_core.schedules import make_scheduler
-from pcdm_core.speed import EXACT, FAST_PRESETS, FastPreset, find_fast
+from pcdm_core.speed import EXACT, FAST_PRESETS, SpeedPreset, find_fast
 from tests.core.tiny_pipeline import TEST, components, picture, poses, randomise, tiny_pipeline
 from tests.core.tiny_stages import CASES, x_t
 
@@ -27,7 +27,7 @@ def pipeline() -> PCDMsPipeline:
 def rows_of(module: nn.Module) -> list[int]:
     """A list that grows by the number of rows at every call."""
     rows: list[int] = []
-    module.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+    module.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
     return rows
 
 
@@ -73,14 +73,14 @@ def call(pipeline: PCDMsPipeline, **options: object):
 
 
 def test_no_preset_changes_nothing(pipeline: PCDMsPipeline) -> None:
-    assert find_fast(None) == FastPreset(EXACT.about)
+    assert find_fast(None) == SpeedPreset(EXACT.about)
     assert torch.equal(call(pipeline).image, call(pipeline, fast=EXACT).image)
 
 
 def test_steps_of_a_preset_stand_above_those_of_the_call(pipeline: PCDMsPipeline) -> None:
-    seen: list[tuple[str, int]] = []
-    fast = call(pipeline, fast="4-steps", callback=lambda s, _, n: seen.append((s, n)))
-    assert set(seen) == {(stage, 4) for stage in ("prior", "inpainting", "refining")}
+    steps: list[tuple[str, int]] = []
+    fast = call(pipeline, fast="4-steps", callback=lambda s, _, n: steps.append((s, n)))
+    assert set(steps) == {(stage, 4) for stage in ("prior", "inpainting", "refining")}
     assert torch.equal(fast.image, call(pipeline, steps=4).image)
 
 
@@ -92,14 +92,14 @@ def test_a_student_is_asked_once_a_step(pipeline: PCDMsPipeline) -> None:
 def test_half_decode_is_exact_for_a_code_of_patches_and_decodes_half(
     pipeline: PCDMsPipeline,
 ) -> None:
-    seen: list[Tensor] = []
+    decoded: list[Tensor] = []
     hook = pipeline.autoencoder.decoder.register_forward_hook(  # type: ignore[union-attr]
-        lambda _, given, __: seen.append(given[0])
+        lambda _, inputs, __: decoded.append(inputs[0])
     )
     half = call(pipeline, fast="half-decode")
     whole = call(pipeline)
     hook.remove()
-    widths = [latents.shape[-1] for latents in seen]
+    widths = [latents.shape[-1] for latents in decoded]
     assert widths[0] * 2 == widths[2]
     assert (half.image - whole.image).abs().max() < 1e-5
 
@@ -156,8 +156,8 @@ def test_an_unknown_name_is_refused_with_the_known_ones(pipeline: PCDMsPipeline)
 def test_the_command_refuses_a_coarse_picture_that_is_never_made(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    given = ["generate", "--image", "a.png", "--source-pose", "a.json", "--pose", "b.json"]
-    assert main([*given, "--save-coarse", "--fast", "latents"]) == 2
+    arguments = ["generate", "--image", "a.png", "--source-pose", "a.json", "--pose", "b.json"]
+    assert main([*arguments, "--save-coarse", "--fast", "latents"]) == 2
     assert "leave --save-coarse out" in capsys.readouterr().err
 
 

@@ -51,15 +51,15 @@ def joints_in_place(picture: torch.Tensor, pose: Keypoints) -> list[bool]:
     pixels = to_uint8(picture)[0].astype(int)
     height, width = pixels.shape[:2]
     places = pose.to_pixels(height, width)[0]
-    found: list[bool] = []
+    matches: list[bool] = []
     for joint in pose.visible[0].nonzero().flatten().tolist():
         others = [other for other in range(18) if other != joint and pose.visible[0, other]]
         apart = (places[others] - places[joint]).abs().amax(-1)
         x, y = (int(value) for value in places[joint].tolist())
         if bool((apart < 14).any()) or not (4 <= x < width - 4 and 4 <= y < height - 4):
             continue
-        found.append(int(np.abs(pixels[y, x] - COLOURS[joint]).max()) < 70)
-    return found
+        matches.append(int(np.abs(pixels[y, x] - COLOURS[joint]).max()) < 70)
+    return matches
 
 
 @pytest.mark.slow
@@ -70,46 +70,46 @@ def test_a_pose_of_another_picture_stays_on_the_canvas_from_the_picture_to_the_r
     framing: str, target: str, mode: FitMode
 ) -> None:
     box, size = FRAMINGS[framing]
-    own = framed(POSES["Standing"], box)
-    picture = marked(own, *size)
-    wanted = retarget(POSES[target], own, size, target_size=LIBRARY_SIZE).pose
+    source = framed(POSES["Standing"], box)
+    picture = marked(source, *size)
+    moved = retarget(POSES[target], source, size, target_size=LIBRARY_SIZE).pose
 
     # On the source's own canvas: nothing beyond it, head and shoulders always there.
-    assert wanted.xy[wanted.visible].min() >= 0
-    assert wanted.xy[wanted.visible].max() <= 1
+    assert moved.xy[moved.visible].min() >= 0
+    assert moved.xy[moved.visible].max() <= 1
     for joint in CORE:
-        assert wanted.visible[0, joint] == POSES[target].visible[0, joint], joint
+        assert moved.visible[0, joint] == POSES[target].visible[0, joint], joint
     if framing.startswith("whole"):
-        assert torch.equal(wanted.visible, POSES[target].visible)
+        assert torch.equal(moved.visible, POSES[target].visible)
 
     preset = replace(TEST, height=FRAME[0], width=FRAME[1], fit=mode)
     pipeline = tiny_pipeline(preset)
-    seen: list[torch.Tensor] = []
+    canvases: list[torch.Tensor] = []
     pipeline.inpainting.pose_encoder.register_forward_pre_hook(
-        lambda _, given: seen.append(given[0][-1:].clone())
+        lambda _, inputs: canvases.append(inputs[0][-1:].clone())
     )
-    result = pipeline(picture, own, wanted, seed=0, steps=1, with_refining=False, restore=True)
+    result = pipeline(picture, source, moved, seed=0, steps=1, with_refining=False, restore=True)
 
     # What the model sees: the source's joints lie on the marks of the fitted picture ...
-    source_half, target_half = seen[0].float().chunk(2, dim=-1)
+    source_half, target_half = canvases[0].float().chunk(2, dim=-1)
     fitted, how = fit(picture, *FRAME, mode)
     assert source_half.shape[-2:] == FRAME
-    for drawn in (source_half, fitted):
-        right = joints_in_place(drawn, how.apply(own))
+    for image in (source_half, fitted):
+        right = joints_in_place(image, source.moved(how.points))
         assert right
         assert all(right)
     # ... and the wanted ones on the same canvas.
-    right = joints_in_place(target_half, how.apply(wanted))
+    right = joints_in_place(target_half, moved.moved(how.points))
     assert right
     assert all(right)
 
     # Undone: at the source's size, with the wanted joints where they were asked for.
     assert result.image.shape[-2:] == result.mask.shape[-2:] == size
-    back = joints_in_place(how.undo(target_half), wanted)
+    back = joints_in_place(how.undo(target_half), moved)
     assert len(back) >= 2
     assert np.mean(back) >= 0.8  # resizing smears a disc of nine pixels
-    ys, xs = (wanted.xy[0, list(CORE)] * torch.tensor([size[1], size[0]])).long().unbind(-1)[::-1]
-    there = wanted.visible[0, list(CORE)]
+    ys, xs = (moved.xy[0, list(CORE)] * torch.tensor([size[1], size[0]])).long().unbind(-1)[::-1]
+    there = moved.visible[0, list(CORE)]
     inside = result.mask[0, 0, ys.clamp(0, size[0] - 1), xs.clamp(0, size[1] - 1)]
     assert bool((inside[there] > 0.5).all())
 
@@ -119,6 +119,6 @@ def test_a_pose_lies_in_the_canvas_after_the_fit(mode: FitMode) -> None:
     for box, size in FRAMINGS.values():
         pose = framed(POSES["Standing"], box)
         how = Fit.of(*size, *FRAME, mode)
-        there = how.apply(pose)
+        there = pose.moved(how.points)
         assert there.xy[there.visible].min() >= 0
         assert there.xy[there.visible].max() <= 1

@@ -13,20 +13,20 @@ from pcdm_core.images import (
     Fit,
     as_picture,
     background_colour,
-    body_mask,
     encoder_pixels,
     fit,
     from_uint8,
     known_mask,
     load_picture,
-    pose_canvas,
     resize,
     right_half,
     save_picture,
     source_canvas,
     to_uint8,
 )
+from pcdm_core.pose.body_mask import body_mask
 from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.pose.render import pose_canvas
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "images"
 RED, GREEN = (255, 0, 0), (0, 128, 0)
@@ -185,7 +185,7 @@ def test_squashing_fills_the_whole_picture_and_leaves_the_key_points() -> None:
     picture, how = fit(from_uint8(random_pixels(40, 20)), 32, 32, "squash")
     assert picture.shape == (1, 3, 32, 32)
     keypoints = Keypoints(torch.rand(1, 18, 2), torch.ones(1, 18, dtype=torch.bool))
-    torch.testing.assert_close(how.apply(keypoints).xy, keypoints.xy)
+    torch.testing.assert_close(keypoints.moved(how.points).xy, keypoints.xy)
     assert how.undo(picture).shape == (1, 3, 40, 20)
 
 
@@ -211,7 +211,7 @@ def test_padding_moves_the_key_points_with_their_pixels() -> None:
     xy = torch.tensor([10.0, 42.0]).expand(1, 18, 2)
     keypoints = Keypoints.from_pixels(xy, torch.ones(1, 18), 80, 20)
     picture, how = fit(from_uint8(pixels), 160, 120, "pad")
-    x, y = how.apply(keypoints).to_pixels(160, 120)[0, 0].tolist()
+    x, y = keypoints.moved(how.points).to_pixels(160, 120)[0, 0].tolist()
     assert pixel(picture, int(y), int(x)) == list(RED)
 
 
@@ -222,7 +222,7 @@ def test_padding_moves_hands_too() -> None:
         torch.full((1, 2, 21, 2), 0.5),
         torch.ones(1, 2, 21, dtype=torch.bool),
     )
-    moved = Fit.of(10, 20, 40, 40, "pad").apply(keypoints)
+    moved = keypoints.moved(Fit.of(10, 20, 40, 40, "pad").points)
     assert moved.hands_xy is not None
     torch.testing.assert_close(moved.hands_xy, keypoints.hands_xy)  # the middle stays the middle
     torch.testing.assert_close(moved.xy[..., 1], keypoints.xy[..., 1] / 2 + 0.25)
@@ -337,11 +337,11 @@ def test_a_fit_moves_pictures_and_poses_alike_and_is_undone(
     x, y = (pose.to_pixels(*size)[0, 9]).tolist()
     picture[..., int(y) - 3 : int(y) + 4, int(x) - 3 : int(x) + 4] = 1.0
     fitted, how = fit(picture, 96, 64, mode)
-    moved = how.apply(pose)
+    moved = pose.moved(how.points)
 
-    def dot(shown: torch.Tensor) -> torch.Tensor:
-        rows, columns = torch.meshgrid(*map(torch.arange, shown.shape[-2:]), indexing="ij")
-        weight = (shown[0, 0] + 1).double()
+    def dot(image: torch.Tensor) -> torch.Tensor:
+        rows, columns = torch.meshgrid(*map(torch.arange, image.shape[-2:]), indexing="ij")
+        weight = (image[0, 0] + 1).double()
         places = torch.stack([columns + 0.5, rows + 0.5], -1).double()
         return (places * weight[..., None]).sum((0, 1)) / weight.sum()
 

@@ -19,9 +19,9 @@ def test_only_the_passes_run_in_inference_mode(stage: str) -> None:
     layer = next(m for m in model.modules() if isinstance(m, nn.LayerNorm | nn.GroupNorm))
     layer.register_forward_hook(lambda *_: within.append(torch.is_inference_mode_enabled()))
     handed: list[torch.Tensor] = []
-    found = run(model, cond, noise, callback=lambda _, x: handed.append(x))
+    result = run(model, cond, noise, callback=lambda _, x: handed.append(x))
     assert any(within)
-    assert not any(tensor.is_inference() for tensor in (found, *handed))
+    assert not any(tensor.is_inference() for tensor in (result, *handed))
 
 
 @pytest.mark.slow
@@ -37,8 +37,8 @@ def test_the_loop_is_the_models_and_the_librarys_steps(stage: str) -> None:
             out = model(torch.cat([x, x]), t.repeat(4), joint)
             guided = out[:2] + 2.0 * (out[2:] - out[:2])
             if stage == "prior":
-                drawn = step_noise[index] if t > 0 else None
-                x = scheduler.ancestral_step(guided, index, x, drawn)
+                row = step_noise[index] if t > 0 else None
+                x = scheduler.ancestral_step(guided, index, x, row)
             else:
                 x = scheduler.step(guided, t, x).prev_sample
     assert difference(ours, x) <= 5e-5

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pcdm_core.chunks import chunks_of
 from pcdm_core.config import AutoencoderConfig
-from pcdm_core.offload import Residence
+from pcdm_core.offload import Offload
 from pcdm_core.output import PCDMsOutput
 from pcdm_core.pipeline import PCDMsPipeline
+from pcdm_core.run_stages import chunks_of
 from pcdm_core.vae import TILE, KLAutoencoder
 from tests.core.tiny_pipeline import (
     TEST,
@@ -27,12 +27,12 @@ KL = AutoencoderConfig(block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm
 
 
 def make(pipeline: PCDMsPipeline, count: int, **options: Any) -> PCDMsOutput:
-    given = {"seed": 0, "steps": 2, **options}
-    return pipeline(picture(), poses(1, 50), poses(count), **given)
+    settings = {"seed": 0, "steps": 2, **options}
+    return pipeline(picture(), poses(1, 50), poses(count), **settings)
 
 
-def difference(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).abs().max() / expected.std())
+def difference(result: Tensor, expected: Tensor) -> float:
+    return float((result - expected).abs().max() / expected.std())
 
 
 def test_chunks_are_as_equal_as_can_be() -> None:
@@ -45,8 +45,8 @@ def test_chunks_are_as_equal_as_can_be() -> None:
 
 def test_poses_in_chunks_are_those_of_one_batch() -> None:
     pipeline = tiny_pipeline()
-    given = {"batch_index": [0, 1, 0, 2, 0], "seed": [3, 4, 5, 6, 7]}
-    whole, parts = make(pipeline, 5, **given), make(pipeline, 5, chunk=2, **given)
+    draws = {"batch_index": [0, 1, 0, 2, 0], "seed": [3, 4, 5, 6, 7]}
+    whole, parts = make(pipeline, 5, **draws), make(pipeline, 5, chunk=2, **draws)
     for name in ("image", "coarse", "target_embeds", "mask"):
         assert difference(getattr(parts, name), getattr(whole, name)) <= 1e-4
 
@@ -60,10 +60,10 @@ def test_a_source_and_a_pose_a_row_go_with_their_chunk() -> None:
 
 
 def test_every_stage_makes_all_chunks_before_the_next_and_counts_their_steps() -> None:
-    told: list[tuple[str, int, int]] = []
-    make(tiny_pipeline(), 3, chunk=2, callback=lambda *step: told.append(step))
+    progress: list[tuple[str, int, int]] = []
+    make(tiny_pipeline(), 3, chunk=2, callback=lambda *step: progress.append(step))
     stages = ("prior", "inpainting", "refining")
-    assert told == [(stage, done, 4) for stage in stages for done in (1, 2, 3, 4)]
+    assert progress == [(stage, done, 4) for stage in stages for done in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize("keep", ["denoisers", "one"])
@@ -72,22 +72,22 @@ def test_a_component_is_on_the_device_while_it_computes_and_at_no_other_time(kee
     expected = make(PCDMsPipeline(TEST, **copy.deepcopy(parts)), 2)  # type: ignore[arg-type]
     pipeline = PCDMsPipeline(
         TEST,
-        residence=Residence("cpu", keep),
+        offload=Offload("cpu", keep),
         **parts,  # type: ignore[arg-type]
     )
-    residence, host = pipeline.residence, {n: list(p.parameters()) for n, p in parts.items()}
+    offload, host = pipeline.offload, {n: list(p.parameters()) for n, p in parts.items()}
 
     def away(name: str) -> bool:
         """Whether a component's weights are the host's."""
         return all(a is b for a, b in zip(parts[name].parameters(), host[name], strict=True))
 
-    seen: list[str] = []
+    order: list[str] = []
 
     def look(name: str) -> Any:
         def hook(*_: Any) -> None:
-            seen.append(name)
+            order.append(name)
             brought = {other for other in parts if host[other] and not away(other)}
-            movable = host[name] and not residence.stays(name)
+            movable = host[name] and not offload.stays(name)
             assert brought == ({name} if movable else set())
 
         return hook
@@ -97,7 +97,7 @@ def test_a_component_is_on_the_device_while_it_computes_and_at_no_other_time(kee
     for name, child in names.items():
         parts[name].get_submodule(child).register_forward_pre_hook(look(name))
     result = make(pipeline, 2)
-    assert set(seen) == set(names)
+    assert set(order) == set(names)
     assert all(away(name) for name in parts)
     assert difference(result.image, expected.image) <= 1e-4
 
@@ -109,10 +109,10 @@ def test_weights_come_back_as_they_were_also_after_an_error() -> None:
     module = nn.ModuleList([layer, tied])
     before = [*module.parameters(), *module.buffers()]
     state = list(module.state_dict())
-    residence = Residence("meta", "one")
+    offload = Offload("meta", "one")
 
     def fail() -> None:
-        with residence.using("prior", module):
+        with offload.using("prior", module):
             assert {t.device.type for t in (*module.parameters(), *module.buffers())} == {"meta"}
             assert tied.weight is layer[0].weight
             raise KeyError
@@ -128,14 +128,14 @@ def test_from_folder_takes_what_stays_and_makes_the_same_pictures(tmp_path: Any)
     folder = save_tiny_weights(tmp_path)
     expected = make(PCDMsPipeline.from_folder(folder), 2)
     pipeline = PCDMsPipeline.from_folder(folder, keep="one", tiled=True)
-    assert pipeline.residence.keep == "one"
+    assert pipeline.offload.keep == "one"
     assert difference(make(pipeline, 2).image, expected.image) <= 1e-4
 
 
 def test_pictures_are_decoded_one_at_a_time_and_large_ones_in_tiles_on_request() -> None:
     model: Any = randomise(KLAutoencoder(KL), 0).eval()
     sizes: list[tuple[int, ...]] = []
-    model.vae.decoder.register_forward_pre_hook(lambda _, given: sizes.append(given[0].shape))
+    model.vae.decoder.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape))
     latents = torch.randn(2, 4, 4, 5, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         both = model.decode(latents)

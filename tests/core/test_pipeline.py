@@ -192,7 +192,9 @@ def test_a_picture_of_any_size_is_served_and_given_back_at_its_size(
     assert result.image.shape == result.coarse.shape == (2, 3, height, width)
     assert result.mask.shape == (2, 1, height, width)
     fitted, how = fit(source, TEST.height, TEST.width, TEST.fit)
-    by_hand = pipeline(fitted, how.apply(pose), how.apply(target), seed=0, steps=STEPS)
+    by_hand = pipeline(
+        fitted, pose.moved(how.points), target.moved(how.points), seed=0, steps=STEPS
+    )
     assert torch.equal(result.image, how.undo(by_hand.image))
 
 
@@ -249,12 +251,14 @@ def test_batches_that_do_not_fit_are_refused_with_both_numbers(pipeline: PCDMsPi
 
 
 def test_progress_is_told_stage_by_stage(pipeline: PCDMsPipeline):
-    seen: list[tuple[str, int, int]] = []
-    pipeline(
-        picture(), poses(1, 50), poses(1), seed=0, steps=2, callback=lambda *step: seen.append(step)
-    )
+    progress: list[tuple[str, int, int]] = []
+
+    def note(*step: Any) -> None:
+        progress.append(step)
+
+    pipeline(picture(), poses(1, 50), poses(1), seed=0, steps=2, callback=note)
     stages = ("prior", "inpainting", "refining")
-    assert seen == [(stage, step, 2) for stage in stages for step in (1, 2)]
+    assert progress == [(stage, step, 2) for stage in stages for step in (1, 2)]
 
 
 def test_a_prior_without_its_image_encoder_is_refused():

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from pcdm_core.chunks import chunks_of
 from pcdm_core.cli import build_parser, main
 from pcdm_core.config import ScheduleConfig
 from pcdm_core.images import Fit, resize
@@ -24,9 +23,10 @@ from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.pose.render import render_pose
 from pcdm_core.pose.retarget import retarget
 from pcdm_core.ranges import DENOISE, GUIDANCE_SCALE, SEED, Range
+from pcdm_core.run_stages import chunks_of
 from pcdm_core.sampling import draw_noise, sample
 from pcdm_core.schedules import linear_steps, make_scheduler, most_steps
-from pcdm_core.speed import FastPreset
+from pcdm_core.speed import SpeedPreset
 from pcdm_core.stages import predict_embedding
 from tests.core.runs import tiny
 from tests.core.tiny_pipeline import picture, poses, tiny_pipeline
@@ -147,16 +147,16 @@ def test_a_run_has_as_many_steps_as_were_asked_for() -> None:
     """The library gives a trailing run of 499 or 998 steps one timestep more, before the first."""
     _, cond, noise = tiny("refining", 1)
     for steps in (498, 499, 998):
-        asked_at: list[int] = []
+        visits: list[int] = []
 
-        def zero(x_t: Any, timesteps: Any, cond: Any, asked_at: list[int] = asked_at) -> Any:
-            asked_at.append(int(timesteps[0]))
+        def zero(x_t: Any, timesteps: Any, cond: Any, visits: list[int] = visits) -> Any:
+            visits.append(int(timesteps[0]))
             return torch.zeros_like(x_t)
 
         scheduler = make_scheduler(ScheduleConfig(sampler="ddim_trailing"))
         sample(zero, scheduler, noise, cond, steps=steps)
-        assert (asked_at[0], len(asked_at), len(set(asked_at))) == (999, steps, steps)
-        assert min(asked_at) >= 0
+        assert (visits[0], len(visits), len(set(visits))) == (999, steps, steps)
+        assert min(visits) >= 0
 
 
 def test_many_steps_of_a_small_share_give_numbers() -> None:
@@ -183,7 +183,7 @@ def test_numbers_of_pictures_rows_and_poses_are_counts(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^draws is "):
         draw_noise((2,), 0, [0], value)
     with pytest.raises(ValueError, match=r"^steps is "):
-        FastPreset("more", steps=value)
+        SpeedPreset("more", steps=value)
     for name in ("seed", "steps", "best_of"):
         with pytest.raises(ValueError, match=f"^{name} is "):
             Rendering(**{name: value})
@@ -192,7 +192,7 @@ def test_numbers_of_pictures_rows_and_poses_are_counts(value: Any) -> None:
 @pytest.mark.parametrize("value", [*NO_NUMBERS, -1, 2])
 def test_shares_are_shares(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^guidance_interval is "):
-        FastPreset("less", guidance_interval=(0.0, value))
+        SpeedPreset("less", guidance_interval=(0.0, value))
     model, cond, noise = tiny("refining", 1)
     with pytest.raises(ValueError, match=r"^guidance_interval is "):
         sample(model, make_scheduler(ScheduleConfig()), noise, cond, guidance_interval=(value, 1))

@@ -149,8 +149,8 @@ def test_the_ancestral_step_is_the_librarys_with_noise_from_outside() -> None:
             prev_timestep=following,
             generator=torch.Generator().manual_seed(3),
         ).prev_sample
-        found = scheduler.ancestral_step(predicted, index, x, noise)
-        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+        result = scheduler.ancestral_step(predicted, index, x, noise)
+        torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("limit", [0.5, 6.0])
@@ -242,10 +242,10 @@ def test_one_row_of_conditioning_serves_a_batch_of_noises() -> None:
 
 def test_the_callback_sees_every_step_and_the_result_last() -> None:
     model, cond, noise = tiny("refining", 1)
-    seen: list[tuple[int, Tensor]] = []
-    result = run(model, cond, noise, callback=lambda index, x: seen.append((index, x)))
-    assert [index for index, _ in seen] == list(range(STEPS))
-    assert torch.equal(seen[-1][1], result)
+    visits: list[tuple[int, Tensor]] = []
+    result = run(model, cond, noise, callback=lambda index, x: visits.append((index, x)))
+    assert [index for index, _ in visits] == list(range(STEPS))
+    assert torch.equal(visits[-1][1], result)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -285,16 +285,16 @@ def test_a_small_denoise_keeps_what_it_starts_from(sampler: str) -> None:
     model, cond, noise = tiny("refining", 2)
     start = draw(*noise.shape, seed=4)
     scheduler = make_scheduler(replace(model.config.schedule, sampler=sampler))
-    seen: list[tuple[int, Tensor]] = []
+    visits: list[tuple[int, Tensor]] = []
 
     def perfect(x_t: Tensor, timesteps: Tensor, cond: Any) -> Tensor:
-        seen.append((int(timesteps[0]), x_t))
+        visits.append((int(timesteps[0]), x_t))
         return start
 
-    made = sample(perfect, scheduler, noise, cond, start=start, denoise=0.1, steps=5)
-    torch.testing.assert_close(made, start, rtol=0, atol=0.05)
-    assert len(seen) == 5  # the last five of fifty
-    (first, x_t), (last, _) = seen[0], seen[-1]
+    result = sample(perfect, scheduler, noise, cond, start=start, denoise=0.1, steps=5)
+    torch.testing.assert_close(result, start, rtol=0, atol=0.05)
+    assert len(visits) == 5  # the last five of fifty
+    (first, x_t), (last, _) = visits[0], visits[-1]
     assert 80 <= first <= 101
     assert last <= 21
     share = alphas_cumprod(model.config.schedule)[first].expand(2)
@@ -308,17 +308,17 @@ def test_a_share_too_small_for_its_steps_takes_the_last_timesteps(
     model, cond, noise = tiny("refining", 2)
     start = draw(*noise.shape, seed=4)
     scheduler = make_scheduler(replace(model.config.schedule, sampler=sampler))
-    seen: list[int] = []
+    visits: list[int] = []
 
     def perfect(x_t: Tensor, timesteps: Tensor, cond: Any) -> Tensor:
-        seen.append(int(timesteps[0]))
+        visits.append(int(timesteps[0]))
         return start
 
     options: dict[str, Any] = {"start": start, "steps": 20}
-    made = sample(perfect, scheduler, noise, cond, denoise=0.001, **options)
-    torch.testing.assert_close(made, start, rtol=0, atol=0.05)
-    assert len(set(seen)) == 20
-    assert max(seen) <= 21
+    result = sample(perfect, scheduler, noise, cond, denoise=0.001, **options)
+    torch.testing.assert_close(result, start, rtol=0, atol=0.05)
+    assert len(set(visits)) == 20
+    assert max(visits) <= 21
 
 
 def test_a_run_from_a_picture_needs_one_and_a_share_of_the_way() -> None:

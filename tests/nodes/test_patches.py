@@ -22,9 +22,9 @@ def inputs(graph: Graph) -> dict[str, Any]:
 
 
 def latents(graph: Graph, inputs: dict[str, Any], model: Any = None) -> Tensor:
-    given = inputs if model is None else {**inputs, "model": model}
+    sockets = inputs if model is None else {**inputs, "model": model}
     with torch.inference_mode():
-        return graph.run("PCDMInpaintingSampler", **given, **SETTINGS, restore_size=False)[1][
+        return graph.run("PCDMInpaintingSampler", **sockets, **SETTINGS, restore_size=False)[1][
             "samples"
         ]
 
@@ -68,11 +68,11 @@ def test_guidance_and_network_patches_act(graph: Graph, inputs: dict[str, Any], 
         }[kind]
         node = getattr(graph.host.comfy(module), name)
         values = (1.3, 1.4, 0.9, 0.2) if kind == "freeu" else (3.0,)
-        made = node.execute(model, *values) if hasattr(node, "execute") else None
-        patched = made.result[0] if made is not None else node().patch(model, *values)[0]
-    found = latents(graph, inputs, patched)
-    assert found.isfinite().all()
-    assert not torch.allclose(found, latents(graph, inputs), atol=1e-3)
+        output = node.execute(model, *values) if hasattr(node, "execute") else None
+        patched = output.result[0] if output is not None else node().patch(model, *values)[0]
+    result = latents(graph, inputs, patched)
+    assert result.isfinite().all()
+    assert not torch.allclose(result, latents(graph, inputs), atol=1e-3)
 
 
 @torch.inference_mode()
@@ -82,7 +82,7 @@ def test_a_noise_mask_keeps_what_lies_outside(graph: Graph, inputs: dict[str, An
     mask = torch.zeros(1, 1, *samples.shape[-2:])
     mask[..., samples.shape[-1] // 2 :] = 1
     sample = graph.host.comfy("comfy.sample")
-    made = sample.sample(
+    result = sample.sample(
         inputs["model"],
         sample.prepare_noise(samples, 3),
         4,
@@ -96,8 +96,8 @@ def test_a_noise_mask_keeps_what_lies_outside(graph: Graph, inputs: dict[str, An
         seed=3,
     )
     half = samples.shape[-1] // 2
-    torch.testing.assert_close(made[..., :half], samples[..., :half], rtol=0, atol=1e-4)
-    assert not torch.allclose(made[..., half:], samples[..., half:], atol=1e-2)
+    torch.testing.assert_close(result[..., :half], samples[..., :half], rtol=0, atol=1e-4)
+    assert not torch.allclose(result[..., half:], samples[..., half:], atol=1e-2)
 
 
 @torch.inference_mode()
@@ -108,11 +108,11 @@ def test_the_sampler_node_keeps_what_a_noise_mask_on_the_start_leaves_out(
     mask = torch.zeros(1, 1, 16, 24)
     mask[..., 12:] = 1
     start = {"samples": samples, "noise_mask": mask}
-    made = graph.run(
+    result = graph.run(
         "PCDMInpaintingSampler", **inputs, **SETTINGS, restore_size=False, start=start
     )[1]["samples"]
-    torch.testing.assert_close(made[..., :12], samples[..., :12], rtol=0, atol=1e-4)
-    assert not torch.allclose(made[..., 12:], samples[..., 12:], atol=1e-2)
+    torch.testing.assert_close(result[..., :12], samples[..., :12], rtol=0, atol=1e-4)
+    assert not torch.allclose(result[..., 12:], samples[..., 12:], atol=1e-2)
 
 
 @torch.inference_mode()
@@ -121,14 +121,14 @@ def test_the_stock_zeroing_of_the_positive_is_the_negative(
 ) -> None:
     """Why the class embedding travels as pooled_output, and not under a name of our own."""
     positive, negative, _ = graph.run("PCDMInpaintingConditioning", **inputs)
-    (made,) = graph.host.comfy("nodes").ConditioningZeroOut().zero_out(positive)
-    ((tokens, values),) = made
-    ((wanted_tokens, wanted),) = negative
+    (zeroed,) = graph.host.comfy("nodes").ConditioningZeroOut().zero_out(positive)
+    ((tokens, values),) = zeroed
+    ((wanted_tokens, expected),) = negative
     assert positive[0][1]["pooled_output"].any()
     torch.testing.assert_close(tokens, wanted_tokens)
-    assert set(values) == set(wanted) == {"noise_concat", "pooled_output", "pcdm_pose"}
-    for key in wanted:
-        torch.testing.assert_close(values[key], wanted[key])
+    assert set(values) == set(expected) == {"noise_concat", "pooled_output", "pcdm_pose"}
+    for key in expected:
+        torch.testing.assert_close(values[key], expected[key])
 
 
 @torch.inference_mode()
@@ -137,5 +137,5 @@ def test_stock_samplers_give_finite_latents(
     graph: Graph, inputs: dict[str, Any], name: str
 ) -> None:
     settings = {**SETTINGS, "sampler_name": name, "scheduler": "simple"}
-    made = graph.run("PCDMInpaintingSampler", **inputs, **settings, restore_size=False)
-    assert made[1]["samples"].isfinite().all()
+    result = graph.run("PCDMInpaintingSampler", **inputs, **settings, restore_size=False)
+    assert result[1]["samples"].isfinite().all()

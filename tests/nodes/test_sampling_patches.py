@@ -50,15 +50,15 @@ def epsilon(graph: Graph) -> dict[str, Any]:
 def patched(graph: Graph, model: Any, name: str, **settings: Any) -> Any:
     """The MODEL after a stock node, at its defaults where nothing else is said."""
     node = getattr(graph.host.comfy("comfy_extras.nodes_model_advanced"), name)()
-    asked = node.INPUT_TYPES()["required"]
-    values = {k: v[1]["default"] for k, v in asked.items() if len(v) > 1 and "default" in v[1]}
+    widgets = node.INPUT_TYPES()["required"]
+    values = {k: v[1]["default"] for k, v in widgets.items() if len(v) > 1 and "default" in v[1]}
     return getattr(node, node.FUNCTION)(model=model, **values | settings)[0]
 
 
 def latents(graph: Graph, node: str, inputs: dict[str, Any], **settings: Any) -> torch.Tensor:
     with torch.inference_mode():
-        given = {**SETTINGS, "restore_size": False, **settings}
-        return graph.run(node, **inputs, **given)[1]["samples"]
+        widgets = {**SETTINGS, "restore_size": False, **settings}
+        return graph.run(node, **inputs, **widgets)[1]["samples"]
 
 
 def stock(graph: Graph, inputs: dict[str, Any], model: Any) -> torch.Tensor:
@@ -76,13 +76,13 @@ def stock(graph: Graph, inputs: dict[str, Any], model: Any) -> torch.Tensor:
 def test_a_table_that_is_made_anew_for_the_same_prediction_is_the_networks_own(
     graph: Graph, inputs: dict[str, Any], epsilon: dict[str, Any], stage: str
 ) -> None:
-    given, node = (inputs, "PCDMInpaintingSampler"), (epsilon, "PCDMRefiningSampler")
-    (values, name), kind = (given, "x0") if stage == "sample" else (node, "eps")
+    pair, node = (inputs, "PCDMInpaintingSampler"), (epsilon, "PCDMRefiningSampler")
+    (values, name), kind = (pair, "x0") if stage == "sample" else (node, "eps")
     model = patched(graph, values["model"], "ModelSamplingDiscrete", sampling=kind, zsnr=False)
     table = model.get_model_object("model_sampling").sigmas
-    own = values["model"].get_model_object("model_sampling").sigmas
-    assert table is not own
-    torch.testing.assert_close(table, own, rtol=1e-4, atol=0)
+    original = values["model"].get_model_object("model_sampling").sigmas
+    assert table is not original
+    torch.testing.assert_close(table, original, rtol=1e-4, atol=0)
     for scheduler in ("published", "karras"):
         settings = {"scheduler": scheduler}
         plain = latents(graph, name, values, **settings)
@@ -103,12 +103,12 @@ def test_the_shipped_weights_draw_the_same_on_a_table_that_is_made_anew(graph: G
         (embedding,) = graph.run("PCDMPredictTargetEmbedding", prior=prior, **common)
         common["target_embedding"] = embedding
         again = patched(graph, model, "ModelSamplingDiscrete", sampling="x0", zsnr=False)
-        plain, made = (
+        plain, redrawn = (
             graph.run("PCDMInpaintingSampler", model=each, **common, steps=6)[0]
             for each in (model, again)
         )
     assert plain.std() > 0.1
-    assert float((made - plain).abs().max()) <= 1 / 255
+    assert float((redrawn - plain).abs().max()) <= 1 / 255
 
 
 def test_the_steps_of_lcm_on_a_network_that_predicts_noise_are_its_own(
@@ -116,8 +116,8 @@ def test_the_steps_of_lcm_on_a_network_that_predicts_noise_are_its_own(
 ) -> None:
     model = patched(graph, epsilon["model"], "ModelSamplingDiscrete", sampling="lcm", zsnr=False)
     settings = {"sampler_name": "lcm", "scheduler": "sgm_uniform"}
-    made = latents(graph, "PCDMRefiningSampler", {**epsilon, "model": model}, **settings)
-    assert made.isfinite().all()
+    result = latents(graph, "PCDMRefiningSampler", {**epsilon, "model": model}, **settings)
+    assert result.isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -171,9 +171,9 @@ def test_so_is_it_for_a_network_that_predicts_noise(
 
 def test_guidance_patches_of_the_same_file_still_act(graph: Graph, inputs: dict[str, Any]) -> None:
     model = patched(graph, inputs["model"], "RescaleCFG")
-    made = latents(graph, "PCDMInpaintingSampler", {**inputs, "model": model})
-    assert made.isfinite().all()
-    assert not torch.allclose(made, latents(graph, "PCDMInpaintingSampler", inputs), atol=1e-3)
+    result = latents(graph, "PCDMInpaintingSampler", {**inputs, "model": model})
+    assert result.isfinite().all()
+    assert not torch.allclose(result, latents(graph, "PCDMInpaintingSampler", inputs), atol=1e-3)
 
 
 def test_a_controlnet_is_told_that_it_does_not_fit(graph: Graph, inputs: dict[str, Any]) -> None:
@@ -226,9 +226,9 @@ def test_a_decoder_that_overflows_is_an_error_and_no_white_picture(
     spoilt = replace(inputs["encoders"], vae=vae)
     with pytest.raises(FloatingPointError, match="decoded picture"):
         vae.decode(torch.zeros(1, 12, 4, 4))
-    for node, given in (("PCDMInpaintingSampler", inputs), ("PCDMRefiningSampler", epsilon)):
+    for node, values in (("PCDMInpaintingSampler", inputs), ("PCDMRefiningSampler", epsilon)):
         with pytest.raises(FloatingPointError, match="decoded picture"):
-            latents(graph, node, {**given, "encoders": spoilt})
+            latents(graph, node, {**values, "encoders": spoilt})
 
 
 def test_an_encoder_that_overflows_is_an_error(graph: Graph, inputs: dict[str, Any]) -> None:
@@ -296,7 +296,7 @@ NODES: dict[str, Any] = {
 def test_other_pictures_than_in_the_inpainting_stage_are_said_on_the_node(
     graph: Graph, epsilon: dict[str, Any], node: str
 ) -> None:
-    def told(coarse: torch.Tensor, prompt: dict[str, Any], **settings: Any) -> Any:
+    def note_of(coarse: torch.Tensor, prompt: dict[str, Any], **settings: Any) -> Any:
         class Running(graph.node(node)):  # what the host makes of a node class before it runs it
             hidden = type("Hidden", (), {"unique_id": "3", "prompt": prompt})()
 
@@ -308,13 +308,13 @@ def test_other_pictures_than_in_the_inpainting_stage_are_said_on_the_node(
         return out.ui and out.ui["text"][0]
 
     both = torch.cat([image(1), image(2)])
-    assert "pictures is 1 here and 2 in the inpainting stage" in told(both, NODES, pictures=1)
-    assert told(both, NODES, pictures=2) is None
-    assert told(image(1), NODES, pictures=1) is None  # one of the two was chosen
-    assert told(both, {}, pictures=1) is None
+    assert "pictures is 1 here and 2 in the inpainting stage" in note_of(both, NODES, pictures=1)
+    assert note_of(both, NODES, pictures=2) is None
+    assert note_of(image(1), NODES, pictures=1) is None  # one of the two was chosen
+    assert note_of(both, {}, pictures=1) is None
     other = {"1": {"class_type": "LoadImage", "inputs": {}}}
-    assert told(both, {**NODES, **other}, pictures=1) is None
+    assert note_of(both, {**NODES, **other}, pictures=1) is None
     linked = {"1": {**NODES["1"], "inputs": {"pictures": ["9", 0]}}}
-    assert told(both, {**NODES, **linked}, pictures=1) is None
+    assert note_of(both, {**NODES, **linked}, pictures=1) is None
     circle = {"1": {"class_type": "Reroute", "inputs": {"": ["2", 0]}}}
-    assert told(both, {**NODES, **circle}, pictures=1) is None
+    assert note_of(both, {**NODES, **circle}, pictures=1) is None

@@ -101,10 +101,10 @@ def test_three_stages_in_a_batch_equal_the_python_pipeline(
     )
     embeds = inputs["target_embedding"].embeds
     torch.testing.assert_close(embeds, expected.target_embeds, rtol=1e-4, atol=1e-4)
-    for made, reference in ((coarse, expected.coarse), (refined, expected.image)):
+    for picture, reference in ((coarse, expected.coarse), (refined, expected.image)):
         pixels = (reference + 1) / 2
-        assert made.shape == (2, 64, 48, 3)
-        assert float((made.movedim(-1, 1) - pixels).abs().max()) <= PICTURE
+        assert picture.shape == (2, 64, 48, 3)
+        assert float((picture.movedim(-1, 1) - pixels).abs().max()) <= PICTURE
     torch.testing.assert_close(mask, expected.mask[:, 0])
     assert canvas.shape == (2, 64, 96, 3)
     assert latent["samples"].shape == (2, 12, 16, 24)
@@ -134,8 +134,8 @@ def test_the_shipped_few_step_student_equals_the_python_pipeline(graph: Graph) -
     expected = PCDMsPipeline.from_folder(student=True)(
         source.movedim(-1, 1) * 2 - 1, poses(1), poses(2, 5), seed=SETTINGS["seed"], fast="student"
     )
-    for made, reference in ((coarse, expected.coarse), (refined, expected.image)):
-        assert float((made.movedim(-1, 1) - (reference + 1) / 2).abs().max()) <= PICTURE
+    for picture, reference in ((coarse, expected.coarse), (refined, expected.image)):
+        assert float((picture.movedim(-1, 1) - (reference + 1) / 2).abs().max()) <= PICTURE
 
 
 @torch.inference_mode()
@@ -156,7 +156,7 @@ def test_a_model_without_prior_equals_the_pipeline_and_refuses_an_embedding(
     embedding = inputs.pop("target_embedding")
     (inputs["model"],) = graph.run("PCDMLoadInpainting", weights="test/single.safetensors")
     settings = {**SETTINGS, "steps": 10}
-    _, made, _, _ = graph.run("PCDMInpaintingSampler", **inputs, **settings, restore_size=False)
+    _, latent, _, _ = graph.run("PCDMInpaintingSampler", **inputs, **settings, restore_size=False)
     whole = PCDMsPipeline.from_folder(graph.folder)
     pipeline = PCDMsPipeline(
         replace(TEST, prior=None, global_encoder=None, inpainting=config),
@@ -167,12 +167,12 @@ def test_a_model_without_prior_equals_the_pipeline_and_refuses_an_embedding(
     expected = sample(
         core,
         make_scheduler(config.schedule),
-        draw_rows(made["samples"].shape[1:], 11, 2)[0],
+        draw_rows(latent["samples"].shape[1:], 11, 2)[0],
         *conditions(pipeline, None),
         steps=10,
         guidance_scale=2.0,
     )
-    assert float((made["samples"] - expected).abs().max() / expected.std()) <= LATENT
+    assert float((latent["samples"] - expected).abs().max() / expected.std()) <= LATENT
     with pytest.raises(ValueError, match="takes no target embedding"):
         graph.run("PCDMInpaintingConditioning", **inputs, target_embedding=embedding)
 
@@ -184,11 +184,9 @@ def conditions(pipeline: PCDMsPipeline, embeds: torch.Tensor | None) -> tuple[An
         pipeline.inpainting,
         features.patch_tokens,
         features.canvas_latents,
-        poses(1),
-        poses(2, 5),
+        features.fitted(poses(1)),
+        features.fitted(poses(2, 5)),
         embeds,
-        height=64,
-        width=48,
     )
     return cond, pipeline.inpainting.unconditional(cond)
 
@@ -209,11 +207,11 @@ def test_latents_after_20_steps_equal_those_of_the_cores_network(
 ) -> None:
     inputs = inpainting_inputs(graph, loaded, graph.pose(2, first=5))
     settings = {**SETTINGS, "steps": 20, "sampler_name": name}
-    _, made, _, _ = graph.run("PCDMInpaintingSampler", **inputs, **settings, restore_size=False)
+    _, latent, _, _ = graph.run("PCDMInpaintingSampler", **inputs, **settings, restore_size=False)
     pipeline = PCDMsPipeline.from_folder(graph.folder)
     model, config = pipeline.inpainting, pipeline.inpainting.config.schedule
     cond, uncond = conditions(pipeline, inputs["target_embedding"].embeds)
-    noise = draw_rows(made["samples"].shape[1:], 11, 2)[0]
+    noise = draw_rows(latent["samples"].shape[1:], 11, 2)[0]
     if name == "published":
         expected = sample(
             model, make_scheduler(config), noise, cond, uncond, steps=20, guidance_scale=2.0
@@ -227,7 +225,7 @@ def test_latents_after_20_steps_equal_those_of_the_cores_network(
 
         sigmas = graph.run("PCDMPublishedSigmas", model=inputs["model"], steps=20, denoise=1.0)[0]
         expected = euler(denoise, noise, sigmas)
-    assert float((made["samples"] - expected).abs().max() / expected.std()) <= LATENT
+    assert float((latent["samples"] - expected).abs().max() / expected.std()) <= LATENT
 
 
 @torch.inference_mode()
@@ -303,8 +301,10 @@ def test_a_partial_run_keeps_the_start(graph: Graph, loaded: dict[str, Any]) -> 
         ]
 
     doubled = torch.cat([image(), image()], dim=2)
-    kept = loaded["vae"].decode(loaded["vae"].encode(doubled))
-    assert float((canvas(0.02) - kept).abs().mean()) < float((canvas(1.0) - kept).abs().mean())
+    doubled = loaded["vae"].decode(loaded["vae"].encode(doubled))
+    assert float((canvas(0.02) - doubled).abs().mean()) < float(
+        (canvas(1.0) - doubled).abs().mean()
+    )
     other = {"samples": torch.full((1, 12, 16, 24), 0.5)}
     assert not torch.allclose(canvas(0.5), canvas(0.5, start=other))
 
@@ -317,10 +317,10 @@ def test_pictures_of_any_size_and_channel_count_come_back_at_their_size(
     inputs = inpainting_inputs(graph, loaded, target)
     for channels in (1, 3, 4):
         inputs["source"] = image(0, 75, 101)[..., :1].expand(-1, -1, -1, channels)
-        made, _, canvas, mask = graph.run(
+        picture, _, canvas, mask = graph.run(
             "PCDMInpaintingSampler", **inputs, **SETTINGS, restore_size=True
         )
-        assert made.shape == (1, 75, 101, 3)
+        assert picture.shape == (1, 75, 101, 3)
         assert mask.shape == (1, 75, 101)
         (cropped,) = graph.run("PCDMCropTarget", canvas=canvas)
         assert cropped.shape == (1, 64, 48, 3)
@@ -365,12 +365,12 @@ def test_while_nodes_run_the_host_knows_our_modules_and_can_drop_them(graph: Gra
         loaded["encoders"].global_encoder.resident.patcher,
         loaded["vae"].patcher,
     ]
-    known = [entry.model.model for entry in management.current_loaded_models]
-    assert all(any(patcher.model is module for module in known) for patcher in ours)
+    modules = [entry.model.model for entry in management.current_loaded_models]
+    assert all(any(patcher.model is module for module in modules) for patcher in ours)
     assert all(patcher.model_size() > 0 for patcher in ours)
     management.unload_all_models()
     assert not management.current_loaded_models
     references = [weakref.ref(patcher.model) for patcher in ours]
-    del ours, model, inputs, loaded, known
+    del ours, model, inputs, loaded, modules
     gc.collect()
     assert [reference() for reference in references] == [None] * 6

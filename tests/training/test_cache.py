@@ -11,8 +11,7 @@ from torch import Tensor
 
 from pcdm_core.config import AutoencoderConfig, GlobalEncoderConfig, Preset
 from pcdm_core.encoders import GlobalImageEncoder, PatchImageEncoder
-from pcdm_core.images import pose_canvas
-from pcdm_core.pose.render import render_pose
+from pcdm_core.pose.render import pose_canvas, render_pose
 from pcdm_core.vae import KLAutoencoder
 from training.config import StageRun
 from training.data import ContentIndex, open_pictures

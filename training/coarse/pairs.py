@@ -85,12 +85,14 @@ def render_training_pairs(
     configs = {name: part.config for name, part in parts.items()}
     pipeline = PCDMsPipeline(replace(preset, **configs, refining=None), **parts)
     run = config.coarse
-    settings = Rendering(config.seed, run.steps, run.guidance_scale, refining=False)
+    settings = Rendering(
+        seed=config.seed, steps=run.steps, guidance_scale=run.guidance_scale, refining=False
+    )
     key = rendering_key(pipeline, settings)
     folder = out / key
     count = len(pictures.pairs)
     open_record(folder, key, settings, count, write=accelerator.is_main_process)
-    drawn = render_pairs(
+    fresh = render_pairs(
         PairRenderer(pipeline, pictures, settings),
         folder,
         share=(accelerator.process_index, accelerator.num_processes),
@@ -98,7 +100,7 @@ def render_training_pairs(
         progress=accelerator.is_main_process,
     )
     accelerator.wait_for_everyone()
-    logger.info("%s: %d coarse pictures, %d of them new here", folder, count, drawn)
+    logger.info("%s: %d coarse pictures, %d of them new here", folder, count, fresh)
     return folder / settings.folders[0]
 
 
@@ -108,16 +110,16 @@ def coarse_of(pictures: PictureSet, folder: Path) -> tuple[PictureSet, list[Path
     Raises:
         ValueError: none of the pairs has a picture in the folder.
     """
-    found: list[tuple[int, Path]] = []
+    paths: dict[int, Path] = {}  # by the pair's number
     missing: list[Problem] = []
     for number, (source, target) in enumerate(pictures.pairs.tolist()):
         path = folder / pair_file(pictures, source, target)
         if path.is_file():
-            found.append((number, path))
+            paths[number] = path
         else:
             missing.append(Problem(str(path), "no coarse picture of this pair"))
-    if not found:
+    if not paths:
         raise ValueError(f"{folder}: no coarse picture of any of {len(missing)} pairs.")
-    chosen = pictures.pairs[[number for number, _ in found]]
-    kept = replace(pictures, pairs=chosen, problems=(*pictures.problems, *missing))
-    return kept, [path for _, path in found]
+    problems = (*pictures.problems, *missing)
+    rendered = replace(pictures, pairs=pictures.pairs[list(paths)], problems=problems)
+    return rendered, list(paths.values())

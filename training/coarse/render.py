@@ -21,11 +21,10 @@ from pcdm_core.checkpoints.files import weights_hash
 from pcdm_core.conditioning import Conditioning, PriorConditioning
 from pcdm_core.config import Preset
 from pcdm_core.files import atomic_file
-from pcdm_core.images import from_planes, pose_canvas, right_half, source_canvas, to_uint8
+from pcdm_core.images import from_planes, right_half, source_canvas, to_uint8
+from pcdm_core.pose.render import pose_canvas
 from pcdm_core.presets import find_preset
-from pcdm_core.sampling import sample
-from pcdm_core.schedules import make_scheduler
-from pcdm_core.stages import run_prior
+from pcdm_core.stages import run_latents, run_prior
 
 from ..commands.components import Components, load_components
 from ..config import CoarseRun, load_config
@@ -52,8 +51,8 @@ class CoarseRenderer:
         self.prior, self.inpainting = parts.prior.eval(), parts.inpainting.eval()
         self.patch_encoder, self.autoencoder = parts.patch_encoder.eval(), parts.autoencoder
         self.run, self.seed = run, seed
-        given = run.guidance_scale
-        self.guidance_scale = preset.guidance_scale if given is None else given
+        scale = run.guidance_scale
+        self.guidance_scale = preset.guidance_scale if scale is None else scale
         self.weights = {
             f"{name}.{key}": tensor
             for name, part in vars(parts).items()
@@ -86,8 +85,8 @@ class CoarseRenderer:
         return run_prior(self.prior, cond, noise.transpose(0, 1))
 
     def _half(self, device: torch.device) -> bool:
-        asked = device.type == "cuda" if self.run.autocast is None else self.run.autocast
-        return asked and has_fast_bf16(device.type)
+        autocast = device.type == "cuda" if self.run.autocast is None else self.run.autocast
+        return autocast and has_fast_bf16(device.type)
 
     def _denoise(self, x_t: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """The network in half precision, the sampler in full."""
@@ -113,12 +112,11 @@ class CoarseRenderer:
                 latents,
                 pose_canvas(*skeletons),
             )
-            x0 = sample(
-                self._denoise,
-                make_scheduler(self.inpainting.config.schedule),
-                counter.normal(self.seed, CANVAS_NOISE, samples, tuple(latents.shape[1:])),
+            x0 = run_latents(
+                self.inpainting,
                 cond,
-                self.inpainting.unconditional(cond),
+                counter.normal(self.seed, CANVAS_NOISE, samples, tuple(latents.shape[1:])),
+                denoiser=self._denoise,
                 steps=max(round(self.run.steps * share), 1),
                 guidance_scale=self.guidance_scale,
                 start=start,
@@ -147,9 +145,9 @@ def render_coarse(
         chunk = folder / f"{start:06d}.npy"
         rows = slice(start, start + run.batch_size)
         if not chunk.is_file():
-            drawn = renderer(people, pairs[rows].to(device), numbers[rows].to(device))
+            batch = renderer(people, pairs[rows].to(device), numbers[rows].to(device))
             with atomic_file(chunk) as file:
-                np.save(file, drawn.transpose(0, 3, 1, 2))
+                np.save(file, batch.transpose(0, 3, 1, 2))
     if accelerator is not None:
         accelerator.wait_for_everyone()
     pictures = [np.load(folder / f"{start:06d}.npy") for start in starts]
@@ -176,8 +174,8 @@ def main(arguments: list[str] | None = None) -> None:
     people = load_people(options.data, "train", preset, workers=config.render_workers)
     people = people.to(options.device).with_embeds(parts.global_encoder)
     renderer = CoarseRenderer(preset, parts, config.coarse, config.seed)
-    made = render_coarse(renderer, people, options.out)
-    print(f"{len(made.pictures)} coarse pictures in {options.out}")
+    coarse = render_coarse(renderer, people, options.out)
+    print(f"{len(coarse.pictures)} coarse pictures in {options.out}")
 
 
 if __name__ == "__main__":

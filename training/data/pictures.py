@@ -50,7 +50,7 @@ class PictureSet:
         if mode == "squash" or not len(self):
             return self.poses
         moved = [
-            Fit.of(*size, height, width, mode).apply(self.poses.select(row))
+            self.poses.select(row).moved(Fit.of(*size, height, width, mode).points)
             for row, size in enumerate(self.sizes)
         ]
         return Keypoints.cat(moved)

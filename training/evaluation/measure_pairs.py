@@ -79,6 +79,7 @@ def settings_of(held_out: HeldOutSet, maker: PictureMaker, weights: str) -> dict
     if sampling.fast is not None:
         interval = list(fast.guidance_interval)  # as JSON gives it back
         fast_settings["fast"] = {**asdict(fast), "guidance_interval": interval}
+        del fast_settings["fast"]["guidance_rescale"]  # of no preset, and not in older records
     return {
         "weights_sha256": weights,
         "preset": preset.name,

@@ -10,7 +10,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from torch import Tensor
 from pcdm_core.checkpoints.files import weights_hash
 from pcdm_core.files import folded, write_text
 from pcdm_core.images import fit, load_picture, save_picture, to_uint8
+from pcdm_core.options import DEFAULT_STEPS, SamplingOptions
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.ranges import COUNT, check_settings
+from pcdm_core.run_stages import Batch, Hooks, run_stages
 
 from ..data import PictureSet, pair_file
 from .protocols import PROTOCOLS, reconstruction
@@ -31,8 +33,8 @@ RECORD = "rendering.json"
 SEED_STEP = 1_000_003
 
 
-@dataclass(frozen=True)
-class Rendering:
+@dataclass(frozen=True, kw_only=True)
+class Rendering(SamplingOptions):
     """How pairs are drawn.
 
     Attributes:
@@ -44,14 +46,20 @@ class Rendering:
     """
 
     seed: int = 42
-    steps: int = 20
-    guidance_scale: float | None = None
+    steps: int | None = DEFAULT_STEPS
     best_of: int = 1
     refining: bool = True
 
     def __post_init__(self) -> None:
-        check_settings(seed=self.seed, steps=self.steps, guidance_scale=self.guidance_scale)
+        super().__post_init__()
+        check_settings(seed=self.seed)
         COUNT.check("best_of", self.best_of)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is written of it, and what a key is made of."""
+        names = ("seed", "steps", "guidance_scale", "best_of", "refining")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -72,7 +80,7 @@ def rendering_key(pipeline: PCDMsPipeline, settings: Rendering) -> str:
         for key, tensor in part.state_dict().items()
     }
     preset = pipeline.preset
-    shared = asdict(replace(settings, best_of=1))
+    shared = replace(settings, best_of=1).record
     described = [shared, preset.height, preset.width, preset.fit, weights_hash(tensors)]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -85,14 +93,14 @@ def open_record(out: Path, key: str, settings: Rendering, pairs: int, write: boo
     """
     path = out / RECORD
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found.get("key") != key:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        if earlier.get("key") != key:
             raise ValueError(
                 f"{out}: its pictures were drawn with other weights or settings "
-                f"({found.get('settings')}). Give another folder, or the same settings to go on."
+                f"({earlier.get('settings')}). Give another folder, or the same settings to go on."
             )
     elif write:
-        record = {"key": key, "settings": asdict(settings), "pairs": pairs}
+        record = {"key": key, "settings": settings.record, "pairs": pairs}
         write_text(path, json.dumps(record, indent=1) + "\n")
 
 
@@ -109,9 +117,9 @@ class PairRenderer:
         preset = self.pipeline.preset
         return fit(load_picture(self.pictures.paths[row]), *self.size, preset.fit)[0]
 
-    def _options(self, numbers: Sequence[int], rows: Sequence[int]) -> dict[str, Any]:
+    def _noise(self, numbers: Sequence[int], rows: Sequence[int]) -> dict[str, Any]:
         seeds = [self.settings.seed * SEED_STEP + number for number in numbers]
-        return {"seed": seeds, "batch_index": list(rows), "steps": self.settings.steps}
+        return {"seed": seeds, "batch_index": list(rows)}
 
     def _poses(self, rows: Sequence[int]) -> Keypoints:
         return self.poses.select(list(rows))
@@ -124,9 +132,10 @@ class PairRenderer:
             torch.cat([self._picture(row) for row in sources]),
             self._poses(sources),
             self._poses(targets),
+            steps=self.settings.steps or DEFAULT_STEPS,
             guidance_scale=self.settings.guidance_scale,
             with_refining=self.settings.refining,
-            **self._options(numbers, [0] * len(pairs)),
+            **self._noise(numbers, [0] * len(pairs)),
         ).image
 
     def best(self, number: int) -> Tensor:
@@ -135,25 +144,24 @@ class PairRenderer:
         source, target = self.pictures.pairs[number].tolist()
         truth = to_uint8(self._picture(target))[0]
 
-        def nearest(drawn: Tensor) -> Tensor:
-            protocol = PROTOCOLS["pcdms"]
+        def nearest(stage: str, pictures: Tensor) -> Tensor:
+            if stage not in ("coarse", "image"):
+                return pictures
             likeness = [
-                reconstruction(pixels, truth, protocol, self.size)["ssim"]
-                for pixels in to_uint8(drawn)
+                reconstruction(pixels, truth, PROTOCOLS["pcdms"], self.size)["ssim"]
+                for pixels in to_uint8(pictures)
             ]
             best = max(range(count), key=likeness.__getitem__)
-            return drawn[best : best + 1]
+            return pictures[best : best + 1].expand_as(pictures)
 
         features = pipeline.encode_source(self._picture(source))
-        poses = self._poses([source]), self._poses([target] * count)
-        options = self._options([number] * count, range(count))
-        embeds = pipeline.predict_embedding(features, *poses, **options)
-        options["guidance_scale"] = self.settings.guidance_scale
-        coarse = nearest(pipeline.inpaint(features, *poses, embeds, **options))
-        if not self.settings.refining or pipeline.refining is None:
-            return coarse
-        repeated = coarse.expand(count, -1, -1, -1)
-        return nearest(pipeline.refine(features, repeated, **options))
+        poses = features.fitted(self._poses([source])), self._poses([target] * count)
+        noise = self._noise([number] * count, range(count))
+        batch = Batch(features, poses[0], features.fitted(poses[1]), **noise)
+        run: dict[str, Any] = {"refining": self.settings.refining, "chunk": count}
+        return run_stages(pipeline, batch, self.settings, hooks=Hooks(after=nearest), **run).image[
+            :1
+        ]
 
 
 def render_pairs(
@@ -172,7 +180,7 @@ def render_pairs(
     Raises:
         ValueError: two pairs have one file name, perhaps in other case.
     """
-    pictures, drawn = renderer.pictures, 0
+    pictures, count = renderer.pictures, 0
     names = [pair_file(pictures, *pair) for pair in pictures.pairs.tolist()]
     _check_names(pictures, names)
     mine = range(len(names))[share[0] :: share[1]]
@@ -185,8 +193,8 @@ def render_pairs(
             results = renderer.single(numbers) if single else renderer.best(numbers[0])
             for number, picture in zip(numbers, results, strict=True):
                 save_picture(picture, out / folder / names[number])
-            drawn += len(numbers)
-    return drawn
+            count += len(numbers)
+    return count
 
 
 def _check_names(pictures: PictureSet, names: Sequence[str]) -> None:
@@ -202,8 +210,8 @@ def _check_names(pictures: PictureSet, names: Sequence[str]) -> None:
             )
 
 
-def _bar(items: range, what: str, shown: bool) -> Iterator[int]:
-    if not shown:
+def _bar(items: range, what: str, visible: bool) -> Iterator[int]:
+    if not visible:
         return iter(items)
     from tqdm import tqdm
 

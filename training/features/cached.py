@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from pcdm_core.config import Preset
 from pcdm_core.encoders import GlobalEncoder, PatchImageEncoder
-from pcdm_core.images import fit, from_planes, load_picture, pose_canvas, source_canvas
-from pcdm_core.pose.render import draw_people, people_of
+from pcdm_core.images import fit, from_planes, load_picture, source_canvas
+from pcdm_core.pose.render import draw_people, people_of, pose_canvas
 from pcdm_core.vae import Autoencoder
 
 from ..data import PictureSet

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from pcdm_core.encoders import PatchImageEncoder
-from pcdm_core.images import from_planes, pose_canvas, source_canvas
+from pcdm_core.images import from_planes, source_canvas
+from pcdm_core.pose.render import pose_canvas
 from pcdm_core.vae import Autoencoder
 
 from ..data.in_memory import CoarsePictures, People
