@@ -21,9 +21,9 @@ def view_of(person: Keypoints) -> str:
     if all(visible[joint] for joint in SHOULDERS):
         # Upright; a lying body is told by its face alone.
         trunk = trunk_length(xy, visible, (), spine=SHOULDERS) or _head_trunk(person)
-        right, left = (float(xy[joint, 0]) for joint in SHOULDERS)
-        if abs(left - right) > _BROAD * trunk:
-            return "front" if left > right else "back"
+        across = float(xy[Joint.LEFT_SHOULDER, 0] - xy[Joint.RIGHT_SHOULDER, 0])
+        if abs(across) > _BROAD * trunk:
+            return "front" if across > 0 else "back"
     if right_eye and right_ear and not left_ear:
         return "right side"
     if left_eye and left_ear and not right_ear:

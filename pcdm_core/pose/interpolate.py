@@ -176,8 +176,7 @@ def _together(a: _Figure, b: _Figure, share: float, size: tuple[int, int]) -> Ke
 
 def _faces(figure: _Figure) -> float:
     """Above 0 facing the viewer, below 0 turned away; 0 where it is seen from the side."""
-    right, left = figure.bones[list(SHOULDERS), 0]
-    width = float(left - right)
+    width = float(np.diff(figure.bones[list(SHOULDERS), 0]).item())
     spine = float(np.linalg.norm(figure.bones[list(HIPS)].mean(axis=0)))
     return 0.0 if abs(width) < 0.25 * spine else width
 

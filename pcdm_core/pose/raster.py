@@ -75,23 +75,16 @@ def fill_convex_polygon(picture: np.ndarray, points: np.ndarray, colour: Colour)
     (x_min, y_min), (x_max, y_max) = points.min(axis=0), points.max(axis=0)
     if len(points) < 3 or x_max < 0 or y_max < 0 or x_min >= width or y_min >= height:
         return
-    top, left, right = _scan_convex(points, int(y_min), min(int(y_max), height - 1))
-    first = max(-top, 0)
-    if len(left) <= first:
-        return
-    left = np.maximum(left[first:], 0)
-    right = np.minimum(right[first:], width - 1)
-    x0, x1 = int(left.min()), int(right.max()) + 1
-    if x0 >= x1:
-        return
-    columns = np.arange(x0, x1)
-    inside = (columns >= left[:, None]) & (columns <= right[:, None])
-    y0 = top + first
-    picture[y0 : y0 + len(left), x0:x1][inside] = colour
+    top = int(y_min)
+    first, last = _scan_convex(points, top, min(int(y_max), height - 1))[:, max(-top, 0) :]
+    columns = np.arange(max(int(x_min), 0), min(int(x_max) + 1, width))
+    inside = (columns >= first[:, None]) & (columns <= last[:, None])
+    rows = slice(max(top, 0), max(top, 0) + len(first))
+    picture[rows, columns[0] : columns[-1] + 1][inside] = colour
 
 
-def _scan_convex(points: np.ndarray, top: int, bottom: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """Left and right ends, inclusive, of the rows `top, top + 1, ...` (at most to `bottom`).
+def _scan_convex(points: np.ndarray, top: int, bottom: int) -> np.ndarray:
+    """`[2, N]`: first and last columns of the rows `top, top + 1, ...` (at most to `bottom`).
 
     Two chains walk from the topmost vertex, one each way round. Both draw from one common store of
     edges, and the scan ends where that is empty, which is how OpenCV treats a polygon that is not
@@ -130,12 +123,12 @@ def _scan_convex(points: np.ndarray, top: int, bottom: int) -> tuple[int, np.nda
         rows.append((following - y, *starts, *slope))
         y = following
     if not rows:
-        return top, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        return np.zeros((2, 0), dtype=np.int64)
     table = np.array(rows, dtype=np.int64)
     offset = _count_up(table[:, 0])
     _, x_a, x_b, slope_a, slope_b = np.repeat(table, table[:, 0], axis=0).T
     a, b = x_a + offset * slope_a, x_b + offset * slope_b
-    return top, (np.minimum(a, b) + _HALF) >> 16, (np.maximum(a, b) + _HALF) >> 16
+    return (np.array([np.minimum(a, b), np.maximum(a, b)]) + _HALF) >> 16
 
 
 def _count_up(lengths: np.ndarray) -> np.ndarray:

@@ -133,7 +133,8 @@ def _draw_limb(
     canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple[int, int, int]
 ) -> None:
     height, width = canvas.shape[:2]
-    (x0, y0), (x1, y1) = (start * [width, height]).tolist(), (end * [width, height]).tolist()
+    x0, y0 = float(start[0]) * width, float(start[1]) * height
+    x1, y1 = float(end[0]) * width, float(end[1]) * height
     # As published: centre, half-length and angle are truncated towards zero, not rounded.
     centre = (int((x0 + x1) / 2), int((y0 + y1) / 2))
     length = ((y0 - y1) ** 2 + (x0 - x1) ** 2) ** 0.5
