@@ -6,25 +6,33 @@ import torch
 from torch import Tensor
 
 from ..ranges import check_settings
-from .bones import KINDS, PARENT
-from .keypoints import Keypoints
+from .bones import Bools, trunk_length
+from .keypoints import FACE, Joint, Keypoints
 
-# Capsules as (joint, joint, radius, how far it reaches past the second joint), in trunks. The last
-# bones reach on over the hands and the feet.
-_CAPSULES = (
-    (1, 2, 0.22, 0.0), (1, 5, 0.22, 0.0), (2, 5, 0.22, 0.0),
-    (2, 3, 0.18, 0.0), (3, 4, 0.16, 0.35), (5, 6, 0.18, 0.0), (6, 7, 0.16, 0.35),
-    (2, 8, 0.26, 0.0), (5, 11, 0.26, 0.0), (1, 8, 0.26, 0.0), (1, 11, 0.26, 0.0),
-    (2, 11, 0.26, 0.0), (5, 8, 0.26, 0.0), (8, 11, 0.26, 0.0),
-    (8, 9, 0.24, 0.0), (9, 10, 0.19, 0.2), (11, 12, 0.24, 0.0), (12, 13, 0.19, 0.2),
-    (1, 0, 0.2, 0.0), (2, 0, 0.14, 0.0), (5, 0, 0.14, 0.0),
-)  # fmt: skip
+# Capsules as (joint, joint, radius, how far it reaches past the second joint), in trunks, in the
+# middle and on the right; the left ones mirror these. The last bones reach on over hands and feet.
+_MIDDLE = (
+    (Joint.NECK, Joint.NOSE, 0.2, 0.0),
+    (Joint.RIGHT_SHOULDER, Joint.LEFT_SHOULDER, 0.22, 0.0),
+    (Joint.RIGHT_HIP, Joint.LEFT_HIP, 0.26, 0.0),
+)
+_RIGHT = (
+    (Joint.NECK, Joint.RIGHT_SHOULDER, 0.22, 0.0),
+    (Joint.NECK, Joint.RIGHT_HIP, 0.26, 0.0),
+    (Joint.RIGHT_SHOULDER, Joint.NOSE, 0.14, 0.0),
+    (Joint.RIGHT_SHOULDER, Joint.RIGHT_HIP, 0.26, 0.0),
+    (Joint.RIGHT_SHOULDER, Joint.LEFT_HIP, 0.26, 0.0),
+    (Joint.RIGHT_SHOULDER, Joint.RIGHT_ELBOW, 0.18, 0.0),
+    (Joint.RIGHT_ELBOW, Joint.RIGHT_WRIST, 0.16, 0.35),
+    (Joint.RIGHT_HIP, Joint.RIGHT_KNEE, 0.24, 0.0),
+    (Joint.RIGHT_KNEE, Joint.RIGHT_ANKLE, 0.19, 0.2),
+)
+_CAPSULES = (*_MIDDLE, *_RIGHT, *((a.mirror, b.mirror, *sizes) for a, b, *sizes in _RIGHT))
 
-# The longest estimate of these counts, because foreshortening only shortens; shoulders and hips
-# are not among them, they look broad or narrow as the body turns.
-_MEASURED = tuple((joints, share) for joints, share in KINDS if joints not in ((2, 5), (8, 11)))
+# The longest estimate counts, because foreshortening only shortens; shoulders and hips look broad
+# or narrow as the body turns.
+_SCALE_KINDS = ((0, 3, 4, 5, 6),)
 
-_FACE = (0, 14, 15, 16, 17)
 _HEAD_RADIUS = 0.4
 _JOINT_RADIUS = 0.16
 _SOFTNESS = 0.12  # the width of the soft edge
@@ -51,46 +59,35 @@ def body_mask(keypoints: Keypoints, height: int, width: int) -> Tensor:
     rows = torch.arange(height, device=device, dtype=torch.float32) + 0.5
     columns = torch.arange(width, device=device, dtype=torch.float32) + 0.5
     grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)  # [H, W, 2]: x, y
-    places = keypoints.to_pixels(height, width).to(torch.float32)
+    bodies = keypoints.to_pixels(height, width).to(torch.float32)
     masks = [
-        _mask_of_one(grid, xy, seen)
-        for xy, seen in zip(places, keypoints.visible.tolist(), strict=True)
+        _mask_of_one(grid, xy, visible.cpu().numpy())
+        for xy, visible in zip(bodies, keypoints.visible, strict=True)
     ]
     return torch.stack(masks)[:, None] if masks else grid.new_zeros(0, 1, height, width)
 
 
-def _mask_of_one(grid: Tensor, xy: Tensor, seen: list[bool]) -> Tensor:
-    trunk = _trunk_length(xy, seen, grid.shape[0])
+def _mask_of_one(grid: Tensor, xy: Tensor, visible: Bools) -> Tensor:
+    trunk = trunk_length(xy.cpu().numpy(), visible, _SCALE_KINDS, spine=(Joint.NECK,))
+    trunk = trunk or _FALLBACK_TRUNK * grid.shape[0]
     mask = grid.new_zeros(grid.shape[:2])
+
+    def add(start: Tensor, end: Tensor, radius: float) -> None:
+        torch.maximum(mask, _capsule(grid, start, end, radius * trunk, trunk), out=mask)
+
     for a, b, radius, reach in _CAPSULES:
-        if seen[a] and seen[b]:
+        if visible[a] and visible[b]:
             bone = xy[b] - xy[a]
             onward = bone / bone.norm().clamp(min=1e-6) * reach * trunk
-            mask = torch.maximum(mask, _capsule(grid, xy[a], xy[b] + onward, radius * trunk, trunk))
-    for joint in range(18):
-        if seen[joint] and joint not in _FACE:
-            disc = _capsule(grid, xy[joint], xy[joint], _JOINT_RADIUS * trunk, trunk)
-            mask = torch.maximum(mask, disc)
-    face = [joint for joint in _FACE if seen[joint]]
+            add(xy[a], xy[b] + onward, radius)
+    for joint in Joint:
+        if visible[joint] and joint not in FACE:
+            add(xy[joint], xy[joint], _JOINT_RADIUS)
+    face = [joint for joint in FACE if visible[joint]]
     if face:
         centre = xy[face].mean(dim=0)
-        mask = torch.maximum(mask, _capsule(grid, centre, centre, _HEAD_RADIUS * trunk, trunk))
+        add(centre, centre, _HEAD_RADIUS)
     return mask
-
-
-def _trunk_length(xy: Tensor, seen: list[bool], height: int) -> float:
-    """In pixels: the longest estimate that any visible bone gives."""
-    estimates = [
-        (xy[joint] - xy[PARENT[joint]]).norm().item() / share
-        for joints, share in _MEASURED
-        for joint in joints
-        if seen[joint] and seen[PARENT[joint]]
-    ]
-    hips = [joint for joint in (8, 11) if seen[joint]]
-    if seen[1] and hips:
-        estimates.append((xy[1] - xy[hips].mean(dim=0)).norm().item())
-    longest = max(estimates, default=0.0)
-    return longest if longest > 0.0 else _FALLBACK_TRUNK * height
 
 
 def _capsule(grid: Tensor, start: Tensor, end: Tensor, radius: float, trunk: float) -> Tensor:

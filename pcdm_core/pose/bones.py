@@ -7,79 +7,121 @@ what bodies are like.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from .keypoints import HIPS, SHOULDERS, Joint, Keypoints
+
+Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
+Body = tuple[Floats, Bools]
+"""Places `[18, 2]` and whether each is visible, `[18]`."""
+
+NO_JOINT = -1
+
+# As published: the 17 limbs, in the order in which they are drawn: (parent, child), as in `Joint`.
+LIMBS = (
+    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10),
+    (1, 11), (11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
+)  # fmt: skip
 
 # Parent of each joint; the neck is the root. Parents come before children in TREE.
-PARENT = (1, -1, 1, 2, 3, 1, 5, 6, 1, 8, 9, 1, 11, 12, 0, 0, 14, 15)
+PARENT = {child: parent for parent, child in LIMBS} | {Joint.NECK: NO_JOINT}
 TREE = (1, 0, 2, 5, 8, 11, 3, 6, 9, 12, 4, 7, 10, 13, 14, 15, 16, 17)
 
 # Kinds of bones by their child joints, both sides of the body, with their length as a multiple of
 # the trunk (neck to the middle of the hips); rounded means of anthropometric tables.
 KINDS = (
-    ((0,), 0.42), ((2, 5), 0.37), ((8, 11), 1.02), ((3, 6), 0.58), ((4, 7), 0.52),
-    ((9, 12), 0.86), ((10, 13), 0.84),
-)  # fmt: skip
-KIND_OF = {joint: kind for kind, (joints, _) in enumerate(KINDS) for joint in joints}
-FACE = (14, 15, 16, 17)
-HEAD_KIND = 0  # the face is as large as the neck and the head together say
+    ((Joint.NOSE,), 0.42),
+    (SHOULDERS, 0.37),
+    (HIPS, 1.02),
+    ((Joint.RIGHT_ELBOW, Joint.LEFT_ELBOW), 0.58),
+    ((Joint.RIGHT_WRIST, Joint.LEFT_WRIST), 0.52),
+    ((Joint.RIGHT_KNEE, Joint.LEFT_KNEE), 0.86),
+    ((Joint.RIGHT_ANKLE, Joint.LEFT_ANKLE), 0.84),
+)
+# Eyes and ears are of no kind.
+KIND_OF = {int(joint): kind for kind, (joints, _) in enumerate(KINDS) for joint in joints}
+HEAD_KIND = 0
 
-# Bones along which a longest look tells how large a body is; shoulders look broad or narrow as the
-# body turns, and the neck is short.
-_SCALE_KINDS = (2, 3, 4, 5, 6)
+# Bones whose longest look tells how large a body is, group by group as long as none is visible:
+# shoulders look broad or narrow as the body turns, and the neck is short.
+_SCALE_KINDS = ((2, 3, 4, 5, 6), (HEAD_KIND,), (1,))
 
 # A bone that looks longer than this share of the usual is believed; below the second share it is
 # taken to point out of the picture, and the usual length counts.
 _BELIEVED, _TURNED = 0.8, 0.5
 
 
-def ancestor(joint: int, seen: Sequence[bool] | Bools) -> int:
-    """The nearest joint towards the neck that is seen, or -1."""
+def body_of(pose: Keypoints, size: tuple[int, int]) -> Body:
+    """The first row in pixels of a picture of `size` (height, width)."""
+    return pose.to_pixels(*size)[0].cpu().numpy(), pose.visible[0].cpu().numpy()
+
+
+def ancestor(joint: int, visible: Sequence[bool] | Bools) -> int:
+    """The nearest visible joint towards the neck, or `NO_JOINT`."""
     joint = PARENT[joint]
-    while joint >= 0 and not seen[joint]:
+    while joint != NO_JOINT and not visible[joint]:
         joint = PARENT[joint]
     return joint
 
 
-def trunk_length(xy: Floats, seen: Bools) -> float | None:
-    """How long the trunk really is, in the unit of `xy` [18, 2]; None where no bone tells."""
-    estimates = [
-        float(np.linalg.norm(xy[joint] - xy[PARENT[joint]])) / KINDS[kind][1]
-        for kind in _SCALE_KINDS
-        for joint in KINDS[kind][0]
-        if seen[joint] and seen[PARENT[joint]]
-    ]
-    if not estimates and seen[0] and seen[1]:
-        estimates = [float(np.linalg.norm(xy[0] - xy[1])) / KINDS[HEAD_KIND][1]]
-    if not estimates and seen[1] and (seen[2] or seen[5]):
-        sides = [joint for joint in (2, 5) if seen[joint]]
-        estimates = [max(float(np.linalg.norm(xy[j] - xy[1])) for j in sides) / KINDS[1][1]]
-    longest = max(estimates, default=0.0)
+def middle_of(joints: Iterable[int], xy: Floats, visible: Bools) -> Floats | None:
+    """The middle `[2]` of those of the joints that are visible; None where none is."""
+    rows = [joint for joint in joints if visible[joint]]
+    return xy[rows].mean(axis=0) if rows else None
+
+
+def trunk_length(
+    xy: Floats,
+    visible: Bools,
+    kinds: Sequence[Sequence[int]] = _SCALE_KINDS,
+    spine: Sequence[Joint] = (),
+) -> float | None:
+    """How long the trunk really is, in the unit of `xy`: the longest estimate of any bone.
+
+    Args:
+        xy: `[18, 2]`.
+        visible: `[18]`.
+        kinds: groups of kinds of bones; the first group of which a bone is visible counts.
+        spine: joints whose middle's distance to that of the hips counts as well.
+
+    Returns:
+        None where no bone tells.
+    """
+    lengths: list[float] = []
+    for group in kinds:
+        lengths = lengths or [
+            look / KINDS[kind][1] for kind in group for look in _looks(KINDS[kind][0], xy, visible)
+        ]
+    top, hips = middle_of(spine, xy, visible), middle_of(HIPS, xy, visible)
+    if top is not None and hips is not None:
+        lengths.append(float(np.linalg.norm(top - hips)))
+    longest = max(lengths, default=0.0)
     return longest if longest > 0 else None
 
 
-def bone_lengths(bodies: Sequence[tuple[Floats, Bools]]) -> dict[int, float]:
-    """The true length of each kind of bone of which a side is seen, in the unit of `xy`.
+def _looks(joints: Iterable[int], xy: Floats, visible: Bools) -> Iterator[float]:
+    """How long the bones look that end in these joints, as far as they are visible."""
+    for joint in joints:
+        if visible[joint] and visible[PARENT[joint]]:
+            yield float(np.linalg.norm(xy[joint] - xy[PARENT[joint]]))
+
+
+def bone_lengths(bodies: Sequence[Body]) -> dict[int, float]:
+    """The true length of each kind of bone of which a side is visible, in the unit of `xy`.
 
     Args:
-        bodies: `xy` [18, 2] and `seen` [18] of one body, in one pose or in several.
+        bodies: of one person, in one pose or in several.
     """
     trunks = [trunk for body in bodies if (trunk := trunk_length(*body)) is not None]
     if not trunks:
         return {}
     lengths: dict[int, float] = {}
     for kind, (joints, share) in enumerate(KINDS):
-        looks = [
-            float(np.linalg.norm(xy[joint] - xy[PARENT[joint]]))
-            for xy, seen in bodies
-            for joint in joints
-            if seen[joint] and seen[PARENT[joint]]
-        ]
+        looks = [look for body in bodies for look in _looks(joints, *body)]
         if looks:
             usual = max(trunks) * share
             lengths[kind] = usual * _believed(max(looks) / usual)
@@ -94,24 +136,24 @@ def _believed(look: float) -> float:
 
 
 def rebuild(
-    xy: Floats, seen: Bools, bone: Callable[[int, int, Floats], Floats], root: Floats
+    xy: Floats, visible: Bools, bone: Callable[[int, int, Floats], Floats], root: Floats
 ) -> Floats:
     """A body put together again from changed bones.
 
     Args:
-        xy: `[18, 2]`; where a joint is not seen its place is ignored.
-        seen: bool `[18]`.
-        bone: from a joint, its nearest seen ancestor (-1 for none) and the vector between them
-            (from the first joint that is seen, without an ancestor) to the new vector.
-        root: where the first seen joint goes.
+        xy: `[18, 2]`; the place of a missing joint is ignored.
+        visible: bool `[18]`.
+        bone: from a joint, its nearest visible ancestor (or `NO_JOINT`) and the vector between
+            them (from the first visible joint, without an ancestor) to the new vector.
+        root: where the first visible joint goes.
 
     Returns:
-        `[18, 2]`; joints that are not seen lie at `root`.
+        `[18, 2]`; missing joints lie at `root`.
     """
     built = np.tile(root, (18, 1))
-    order = [joint for joint in TREE if seen[joint]]
+    order = [joint for joint in TREE if visible[joint]]
     for joint in order[1:]:
-        parent = ancestor(joint, seen)
-        start = parent if parent >= 0 else order[0]
+        parent = ancestor(joint, visible)
+        start = parent if parent != NO_JOINT else order[0]
         built[joint] = built[start] + bone(joint, parent, xy[joint] - xy[start])
     return built

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ..images import Fit
+from .bones import LIMBS
 from .formats import PoseError, read_pose, read_pose_with_report, to_openpose
 from .formats.limits import LONGEST_TEXT, check_length, parse_json
 from .keypoints import BODY_JOINTS, FARTHEST, MIRROR, Keypoints
-from .render import COLOURS, HAND_BONES, HAND_COLOURS, JOINT_RADIUS, LIMB_HALF_WIDTH, LIMBS
+from .render import COLOURS, HAND_BONES, HAND_COLOURS, JOINT_RADIUS, LIMB_HALF_WIDTH
 
 LIBRARY_FILE = Path(__file__).with_name("library.json")
 
@@ -35,13 +36,9 @@ class LibraryPose:
 def library() -> tuple[LibraryPose, ...]:
     """The poses that ship; the first is the one a new editor shows."""
     document = _library_document()
-    height, width = document["canvas_height"], document["canvas_width"]
+    canvas = {key: document[key] for key in ("canvas_height", "canvas_width")}
     return tuple(
-        LibraryPose(
-            pose["name"],
-            pose["group"],
-            read_pose(_document(pose["pose_keypoints_2d"], height, width)),
-        )
+        LibraryPose(pose["name"], pose["group"], read_pose({"people": [pose], **canvas}))
         for pose in document["poses"]
     )
 
@@ -82,8 +79,8 @@ def read_edited(text: str, height: int, width: int) -> Keypoints:
     """
     check_length(text, "The pose editor's text")
     if not text.strip():
-        first = _library_document()
-        size = first["canvas_height"], first["canvas_width"]
+        document = _library_document()
+        size = document["canvas_height"], document["canvas_width"]
         return inside(fit_pose(library()[0].keypoints, size, (height, width)))
     try:
         document = parse_json(text)
@@ -92,9 +89,9 @@ def read_edited(text: str, height: int, width: int) -> Keypoints:
             f"The pose editor's text is no JSON ({error}). Empty it to start afresh, or paste an "
             "OpenPose document."
         ) from error
-    first = read_pose_with_report(document, size=(height, width), frame=0)
-    canvas = first.sizes[0] or (height, width)
-    pose = inside(fit_pose(first.keypoints, canvas, (height, width)))
+    reading = read_pose_with_report(document, size=(height, width), frame=0)
+    canvas = reading.sizes[0] or (height, width)
+    pose = inside(fit_pose(reading.keypoints, canvas, (height, width)))
     if not bool(pose.visible.any()):
         raise PoseError(
             f"No joint of the pose is inside the frame of {height}x{width}. Move the figure into "
@@ -110,11 +107,11 @@ def fit_pose(pose: Keypoints, size: tuple[int, int], frame: tuple[int, int]) -> 
 
 def inside(pose: Keypoints) -> Keypoints:
     """Joints and hand points beyond the borders of the picture become missing."""
-    seen = pose.visible & ((pose.xy >= 0) & (pose.xy <= 1)).all(-1)
-    if pose.hands_xy is None or pose.hands_visible is None:
-        return replace(pose, visible=seen)
-    hands = pose.hands_visible & ((pose.hands_xy >= 0) & (pose.hands_xy <= 1)).all(-1)
-    return replace(pose, visible=seen, hands_visible=hands)
+    visible = pose.visible & ((pose.xy >= 0) & (pose.xy <= 1)).all(-1)
+    hands = pose.hands_visible
+    if pose.hands_xy is not None and hands is not None:
+        hands = hands & ((pose.hands_xy >= 0) & (pose.hands_xy <= 1)).all(-1)
+    return replace(pose, visible=visible, hands_visible=hands)
 
 
 def to_edited(pose: Keypoints, height: int, width: int) -> dict[str, Any]:
@@ -125,8 +122,3 @@ def to_edited(pose: Keypoints, height: int, width: int) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _library_document() -> dict[str, Any]:
     return json.loads(LIBRARY_FILE.read_text(encoding="utf-8"))
-
-
-def _document(body: list[float], height: int, width: int) -> dict[str, Any]:
-    people = [{"pose_keypoints_2d": body}]
-    return {"people": people, "canvas_height": height, "canvas_width": width}

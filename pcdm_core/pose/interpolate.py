@@ -13,11 +13,23 @@ import numpy as np
 import torch
 
 from ..ranges import check_settings
-from .bones import KINDS, PARENT, TREE, Bools, Floats, trunk_length
-from .keypoints import Keypoints
+from .bones import KINDS, PARENT, TREE, Body, Bools, Floats, body_of, trunk_length
+from .keypoints import HIPS, SHOULDERS, WRISTS, Joint, Keypoints
 
 _LIMBS = (3, 4, 6, 7, 9, 10, 12, 13)  # what turns in the picture; the rest moves with the trunk
-_WRISTS = (7, 4)
+
+# Bones of a body that stands and faces the viewer, in trunks: the right side, from the parent.
+_STANDING_RIGHT = {
+    Joint.RIGHT_SHOULDER: (-0.37, 0.0), Joint.RIGHT_ELBOW: (-0.1, 0.57),
+    Joint.RIGHT_WRIST: (-0.05, 0.51), Joint.RIGHT_HIP: (-0.18, 1.0),
+    Joint.RIGHT_KNEE: (-0.04, 0.86), Joint.RIGHT_ANKLE: (0.0, 0.84),
+    Joint.RIGHT_EYE: (-0.06, -0.06), Joint.RIGHT_EAR: (-0.09, 0.05),
+}  # fmt: skip
+_STANDING = {
+    Joint.NOSE: (0.0, -KINDS[0][1]),
+    **_STANDING_RIGHT,
+    **{joint.mirror: (-x, y) for joint, (x, y) in _STANDING_RIGHT.items()},
+}
 
 
 @dataclass(frozen=True)
@@ -27,22 +39,22 @@ class _Figure:
     hips: Floats  # [2], the middle of the hips
     upright: float  # angle of the trunk, 0 is upright
     bones: Floats  # [18, 2], from each joint's parent to it, in the trunk's frame
-    seen: Bools
+    visible: Bools
     hands: Floats | None  # [2, 21, 2], from the wrist, in the trunk's frame
-    hands_seen: Bools | None
+    hands_visible: Bools  # [2, 21], nothing without hands
 
 
 def interpolate_poses(
     poses: Keypoints, count: int, size: tuple[int, int], *, loop: bool = False
 ) -> Keypoints:
-    """A movement through all given poses, at even steps.
+    """A movement through all poses, at even steps.
 
     Args:
         poses: K key poses, one after another.
         count: how many poses to give; the first is the first key pose and, without `loop`, the
             last is the last one.
         size: (height, width) of the frame, in pixels; angles depend on its shape.
-        loop: go on from the last key pose to the first, which is then not given twice.
+        loop: go on from the last key pose to the first, which then does not come twice.
 
     Returns:
         `count` rows. A joint that both neighbouring key poses show is visible; one that only the
@@ -70,77 +82,62 @@ def between(first: Keypoints, second: Keypoints, share: float, size: tuple[int, 
     """The pose at `share` (0 to 1) of the way from one pose to another; one row each."""
     if share <= 0 or share >= 1:
         return first if share <= 0 else second
-    start, end = _complete(first, second, size), _complete(second, first, size)
+    bodies = body_of(first, size), body_of(second, size)
+    start, end = _complete(*bodies, size[0]), _complete(bodies[1], bodies[0], size[0])
     if start is None or end is None:
         return first if share < 0.5 else second
-    a, b = _apart(start, first, size), _apart(end, second, size)
-    return _together(a, b, share, size)
+    return _together(_apart(start, first, size), _apart(end, second, size), share, size)
 
 
 # --- taking apart --------------------------------------------------------------------------------
 
 
-def _complete(pose: Keypoints, other: Keypoints, size: tuple[int, int]) -> Floats | None:
+def _complete(body: Body, other: Body, height: int) -> Floats | None:
     """All 18 joints in pixels: what is missing is taken from the other pose, then from habit."""
-    xy, seen = _arrays(pose, size)
-    if not seen.any():
+    xy, visible = body
+    if not visible.any():
         return None
-    other_xy, other_seen = _arrays(other, size)
-    trunk, other_trunk = trunk_length(xy, seen), trunk_length(other_xy, other_seen)
+    trunk, other_trunk = trunk_length(*body), trunk_length(*other)
     scale = 1.0 if trunk is None or other_trunk is None else trunk / other_trunk
-    unit = trunk or other_trunk or 0.2 * size[0]
+    unit = trunk or other_trunk or 0.2 * height
+
+    def usual(joint: int) -> Floats:
+        """A bone of the other pose, or of one that stands and faces the viewer."""
+        other_xy, other_visible = other
+        parent = PARENT[joint]
+        if other_visible[joint] and other_visible[parent]:
+            return (other_xy[joint] - other_xy[parent]) * scale
+        return np.array(_STANDING[Joint(joint)]) * unit
+
     whole = xy.copy()
-    known = seen.copy()
-    if not known[1]:
-        # Back from the first joint that is seen, along the bones of the other pose or of habit.
-        first = next(joint for joint in TREE if seen[joint])
+    if not visible[Joint.NECK]:
+        # Back from the first visible joint, along the bones of the other pose or of habit.
+        first = joint = next(joint for joint in TREE if visible[joint])
         back = np.zeros(2)
-        joint = first
-        while joint != 1:
-            back += _usual(joint, other_xy, other_seen, scale, unit)
+        while joint != Joint.NECK:
+            back += usual(joint)
             joint = PARENT[joint]
-        whole[1], known[1] = xy[first] - back, True
+        whole[Joint.NECK] = xy[first] - back
     for joint in TREE[1:]:
-        if not known[joint]:
-            bone = _usual(joint, other_xy, other_seen, scale, unit)
-            whole[joint] = whole[PARENT[joint]] + bone
+        if not visible[joint]:
+            whole[joint] = whole[PARENT[joint]] + usual(joint)
     return whole
 
 
-def _usual(joint: int, xy: Floats, seen: Bools, scale: float, unit: float) -> Floats:
-    """A bone of the other pose, or of one that stands and faces the viewer."""
-    parent = PARENT[joint]
-    if seen[joint] and seen[parent]:
-        return (xy[joint] - xy[parent]) * scale
-    return np.array(_STANDING[joint]) * unit
-
-
-_STANDING = {
-    0: (0.0, -KINDS[0][1]), 2: (-0.37, 0.0), 5: (0.37, 0.0), 8: (-0.18, 1.0), 11: (0.18, 1.0),
-    3: (-0.1, 0.57), 6: (0.1, 0.57), 4: (-0.05, 0.51), 7: (0.05, 0.51),
-    9: (-0.04, 0.86), 12: (0.04, 0.86), 10: (0.0, 0.84), 13: (0.0, 0.84),
-    14: (-0.06, -0.06), 15: (0.06, -0.06), 16: (-0.09, 0.05), 17: (0.09, 0.05),
-}  # fmt: skip
-
-
 def _apart(whole: Floats, pose: Keypoints, size: tuple[int, int]) -> _Figure:
-    hips = (whole[8] + whole[11]) / 2
-    spine = whole[1] - hips
+    hips = whole[list(HIPS)].mean(axis=0)
+    spine = whole[Joint.NECK] - hips
     upright = float(np.arctan2(spine[0], -spine[1])) if np.linalg.norm(spine) > 1e-9 else 0.0
     turn = _turn(-upright)
     bones = np.zeros((18, 2))
     for joint in TREE[1:]:
         bones[joint] = turn @ (whole[joint] - whole[PARENT[joint]])
-    seen = pose.visible[0].cpu().numpy()
+    visible = pose.visible[0].cpu().numpy()
     if pose.hands_xy is None or pose.hands_visible is None:
-        return _Figure(hips, upright, bones, seen, None, None)
+        return _Figure(hips, upright, bones, visible, None, np.zeros((2, 21), bool))
     hands = pose.hands_xy[0].detach().cpu().double().numpy() * [size[1], size[0]]
-    hands = np.stack([hands[side] - whole[wrist] for side, wrist in enumerate(_WRISTS)])
-    return _Figure(hips, upright, bones, seen, hands @ turn.T, pose.hands_visible[0].cpu().numpy())
-
-
-def _arrays(pose: Keypoints, size: tuple[int, int]) -> tuple[Floats, Bools]:
-    return pose.to_pixels(*size)[0].cpu().numpy(), pose.visible[0].cpu().numpy()
+    hands = (hands - whole[list(WRISTS)][:, None]) @ turn.T
+    return _Figure(hips, upright, bones, visible, hands, pose.hands_visible[0].cpu().numpy())
 
 
 # --- putting together ----------------------------------------------------------------------------
@@ -150,41 +147,37 @@ def _together(a: _Figure, b: _Figure, share: float, size: tuple[int, int]) -> Ke
     upright = a.upright + share * _shortest(b.upright - a.upright)
     turned = _faces(a) * _faces(b) < 0
     bones = (1 - share) * a.bones + share * b.bones
-    for joint in _LIMBS:
-        if not turned:
+    if not turned:
+        for joint in _LIMBS:
             bones[joint] = _swung(a.bones[joint], b.bones[joint], share)
     turn = _turn(upright)
     whole = np.zeros((18, 2))
     for joint in TREE[1:]:
         whole[joint] = whole[PARENT[joint]] + turn @ bones[joint]
     hips = (1 - share) * a.hips + share * b.hips
-    whole += hips - (whole[8] + whole[11]) / 2
+    whole += hips - whole[list(HIPS)].mean(axis=0)
     nearer = a if share < 0.5 else b
     frame = np.array([size[1], size[0]], dtype=np.float64)
     xy = torch.from_numpy(whole / frame)[None]
-    # Seen in both or in the nearer: what only the farther one shows comes or goes halfway.
-    visible = torch.from_numpy(nearer.seen.copy())[None]
-    if nearer.hands is None or nearer.hands_seen is None:
+    # Visible in both or in the nearer: what only the farther one shows comes or goes halfway.
+    visible = torch.from_numpy(nearer.visible.copy())[None]
+    if nearer.hands is None:
         return Keypoints(xy, visible)
-    other = b if nearer is a else a
     hands = nearer.hands
-    if other.hands is not None and other.hands_seen is not None:
-        mixed = (1 - share) * _hands(a) + share * _hands(b)
-        both = (nearer.hands_seen & other.hands_seen)[..., None]
+    if a.hands is not None and b.hands is not None:
+        mixed = (1 - share) * a.hands + share * b.hands
+        farther = b if nearer is a else a
+        both = (nearer.hands_visible & farther.hands_visible)[..., None]
         hands = np.where(both, mixed, hands)
-    hands = hands @ turn.T + whole[list(_WRISTS)][:, None]
-    seen = torch.from_numpy(nearer.hands_seen.copy())[None]
-    return Keypoints(xy, visible, torch.from_numpy(hands / frame)[None], seen)
-
-
-def _hands(figure: _Figure) -> Floats:
-    return np.zeros((2, 21, 2)) if figure.hands is None else figure.hands
+    hands = hands @ turn.T + whole[list(WRISTS)][:, None]
+    hands_visible = torch.from_numpy(nearer.hands_visible.copy())[None]
+    return Keypoints(xy, visible, torch.from_numpy(hands / frame)[None], hands_visible)
 
 
 def _faces(figure: _Figure) -> float:
     """Above 0 facing the viewer, below 0 turned away; 0 where it is seen from the side."""
-    width = float(figure.bones[5, 0] - figure.bones[2, 0])
-    spine = float(np.linalg.norm(figure.bones[[8, 11]].mean(axis=0)))
+    width = float(np.diff(figure.bones[list(SHOULDERS), 0]).item())
+    spine = float(np.linalg.norm(figure.bones[list(HIPS)].mean(axis=0)))
     return 0.0 if abs(width) < 0.25 * spine else width
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import TypeVar
 
 import torch
@@ -11,25 +13,52 @@ from torch import Tensor
 
 from ..ranges import check_settings
 
-BODY_JOINTS = (
-    "nose", "neck",
-    "right_shoulder", "right_elbow", "right_wrist",
-    "left_shoulder", "left_elbow", "left_wrist",
-    "right_hip", "right_knee", "right_ankle",
-    "left_hip", "left_knee", "left_ankle",
-    "right_eye", "left_eye", "right_ear", "left_ear",
-)  # fmt: skip
-"""The 18 body joints in the order of OpenPose's COCO model; sides are the person's own."""
+
+class Joint(IntEnum):
+    """The 18 body joints in the order of OpenPose's COCO model; sides are the person's own."""
+
+    NOSE, NECK = 0, 1
+    RIGHT_SHOULDER, RIGHT_ELBOW, RIGHT_WRIST = 2, 3, 4
+    LEFT_SHOULDER, LEFT_ELBOW, LEFT_WRIST = 5, 6, 7
+    RIGHT_HIP, RIGHT_KNEE, RIGHT_ANKLE = 8, 9, 10
+    LEFT_HIP, LEFT_KNEE, LEFT_ANKLE = 11, 12, 13
+    RIGHT_EYE, LEFT_EYE, RIGHT_EAR, LEFT_EAR = 14, 15, 16, 17
+
+    @property
+    def words(self) -> str:
+        """Its name in a sentence."""
+        return self.name.lower().replace("_", " ")
+
+    @property
+    def mirror(self) -> Joint:
+        """The same joint of the other side; nose and neck are their own."""
+        side, _, part = self.name.partition("_")
+        other = {"LEFT": "RIGHT", "RIGHT": "LEFT"}.get(side)
+        return Joint[f"{other}_{part}"] if other else self
+
+
+BODY_JOINTS = tuple(joint.name.lower() for joint in Joint)
+"""The joints' names in files and reports."""
+
+MIRROR = tuple(joint.mirror for joint in Joint)
+"""Where each joint finds its mirror image: every left joint swaps places with its right one."""
+
+# Right side first, as in `Joint`.
+SHOULDERS = Joint.RIGHT_SHOULDER, Joint.LEFT_SHOULDER
+HIPS = Joint.RIGHT_HIP, Joint.LEFT_HIP
+KNEES = Joint.RIGHT_KNEE, Joint.LEFT_KNEE
+ANKLES = Joint.RIGHT_ANKLE, Joint.LEFT_ANKLE
+FACE = Joint.NOSE, Joint.RIGHT_EYE, Joint.LEFT_EYE, Joint.RIGHT_EAR, Joint.LEFT_EAR
 
 HAND_SIDES = ("left", "right")
 """The order of the hands' second axis, which is also the order in which they are drawn."""
 
+WRISTS = Joint.LEFT_WRIST, Joint.RIGHT_WRIST
+"""The joints that carry the hands, in the order of `HAND_SIDES`."""
+
 HAND_POINTS = 21
 
-# Where each joint finds its mirror image: every left joint swaps places with its right one.
-MIRROR = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
-
-# Joints may well lie outside the picture, but a seen one this many pictures away is a mix-up of
+# Joints may well lie outside the picture, but a visible one this many pictures away is a mix-up of
 # units.
 FARTHEST = 16.0
 
@@ -43,7 +72,7 @@ class Keypoints:
 
     Attributes:
         xy: float `[B, 18, 2]`, x / width and y / height, in [0, 1] inside the picture. Precision
-            is kept as given; the file readers give float64, so that drawing truncates to the
+            is kept; the file readers give float64, so that drawing truncates to the
             same pixels as the published float64 arithmetic.
         visible: bool `[B, 18]`; False is a missing joint. Its xy is finite and means nothing.
         hands_xy: float `[B, 2, 21, 2]`, in the order of `HAND_SIDES`, or None: nobody has hands.
@@ -99,33 +128,28 @@ class Keypoints:
             hands_xy: `[B, 2, 21, 2]` or `[2, 21, 2]`, left hand first.
             hands_visible: `[B, 2, 21]` or `[2, 21]`.
         """
+        if xy.ndim == 2:
+            hands = (part if part is None else part[None] for part in (hands_xy, hands_visible))
+            return cls.from_pixels(xy[None], visible[None], height, width, *hands)
         check_settings(height=height, width=width)
-        widest = _widest(xy.device)
-        size = torch.tensor([width, height], dtype=widest, device=xy.device)
-        single = xy.ndim == 2
-        body = xy.to(widest) / size
-        seen = visible.to(torch.bool)
-        hands = None if hands_xy is None else hands_xy.to(widest) / size
-        hands_seen = None if hands_visible is None else hands_visible.to(torch.bool)
-        if single:
-            body, seen = body[None], seen[None]
-            hands = None if hands is None else hands[None]
-            hands_seen = None if hands_seen is None else hands_seen[None]
-        return cls(body, seen, hands, hands_seen)
+        size = _size(height, width, xy.device)
+        return cls(
+            xy.to(size.dtype) / size,
+            visible.to(torch.bool),
+            None if hands_xy is None else hands_xy.to(size.dtype) / size,
+            None if hands_visible is None else hands_visible.to(torch.bool),
+        )
 
     @classmethod
     def cat(cls, parts: Sequence[Keypoints]) -> Keypoints:
         """All rows below each other; where only some parts have hands, the others' are missing."""
         if not parts:
             raise ValueError("cat: no key points were given")
-        xy = torch.cat([part.xy for part in parts])
-        visible = torch.cat([part.visible for part in parts])
+        body = torch.cat([part.xy for part in parts]), torch.cat([part.visible for part in parts])
         if all(part.hands_xy is None for part in parts):
-            return cls(xy, visible)
-        hands = [part._hands_or_none_seen() for part in parts]
-        return cls(
-            xy, visible, torch.cat([xy for xy, _ in hands]), torch.cat([seen for _, seen in hands])
-        )
+            return cls(*body)
+        hands = [part._hands_or_missing() for part in parts]
+        return cls(*body, *(torch.cat(tensors) for tensors in zip(*hands, strict=True)))
 
     def __len__(self) -> int:
         return len(self.xy)
@@ -140,9 +164,8 @@ class Keypoints:
 
         float32 on a device that has no float64.
         """
-        widest = _widest(self.xy.device)
-        size = torch.tensor([width, height], dtype=widest, device=self.xy.device)
-        return self.xy.to(widest) * size
+        size = _size(height, width, self.xy.device)
+        return self.xy.to(size.dtype) * size
 
     def to_vector(self, missing_joint: float = -1.0) -> Tensor:
         """The prior's pose token, float32 `[B, 1, 36]`: x0, y0, x1, y1, ...
@@ -170,9 +193,8 @@ class Keypoints:
         return self._map(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
 
     def select(self: K, index: int | slice | Sequence[int] | Tensor) -> K:
-        """The chosen rows, always with the batch axis (an int chooses a batch of one)."""
-        rows = torch.arange(len(self), device=self.xy.device)[index]
-        rows = rows.reshape(-1)
+        """These rows, always with the batch axis (an int selects a batch of one)."""
+        rows = torch.arange(len(self), device=self.xy.device)[index].reshape(-1)
         return self._map(lambda tensor: tensor[rows])
 
     def mirrored(self) -> Keypoints:
@@ -182,43 +204,39 @@ class Keypoints:
         def flip(xy: Tensor) -> Tensor:
             return torch.stack([1.0 - xy[..., 0], xy[..., 1]], dim=-1)
 
-        return Keypoints(
-            flip(self.xy[:, mirror]),
-            self.visible[:, mirror],
-            None if self.hands_xy is None else flip(self.hands_xy.flip(1)),
-            None if self.hands_visible is None else self.hands_visible.flip(1),
+        return self._with(
+            xy=flip(self.xy[:, mirror]),
+            visible=self.visible[:, mirror],
+            hands_xy=None if self.hands_xy is None else flip(self.hands_xy.flip(1)),
+            hands_visible=None if self.hands_visible is None else self.hands_visible.flip(1),
         )
 
     def moved(self, move: Callable[[Tensor], Tensor]) -> Keypoints:
         """Body and hands after a change of coordinates [..., 2] -> [..., 2], such as a fit's."""
         hands = None if self.hands_xy is None else move(self.hands_xy)
-        return replace(self, xy=move(self.xy), hands_xy=hands)
+        return Keypoints(move(self.xy), self.visible, hands, self.hands_visible)
 
     def without_hands(self) -> Keypoints:
         """The bodies alone."""
-        return replace(self, hands_xy=None, hands_visible=None)
+        return self._with(hands_xy=None, hands_visible=None)
 
     def to(self, device: torch.device | str) -> Keypoints:
         """On another device; where that has no float64 the precision becomes float32."""
         widest = _widest(torch.device(device))
-
-        def move(tensor: Tensor) -> Tensor:
-            if tensor.dtype == torch.float64:
-                tensor = tensor.to(widest)
-            return tensor.to(device)
-
-        return self._map(move)
+        narrow = self._map(lambda t: t.to(widest) if t.dtype == torch.float64 else t)
+        return narrow._map(lambda tensor: tensor.to(device))
 
     def _map(self: K, change: Callable[[Tensor], Tensor]) -> K:
-        return replace(
-            self,
-            xy=change(self.xy),
-            visible=change(self.visible),
-            hands_xy=None if self.hands_xy is None else change(self.hands_xy),
-            hands_visible=None if self.hands_visible is None else change(self.hands_visible),
-        )
+        fields = vars(self).items()
+        return self._with(**{name: change(t) for name, t in fields if isinstance(t, Tensor)})
 
-    def _hands_or_none_seen(self) -> tuple[Tensor, Tensor]:
+    def _with(self: K, **fields: Tensor | None) -> K:
+        """A copy with other fields that are sound because ours are: nothing is checked again."""
+        other = copy.copy(self)
+        other.__dict__.update(fields)
+        return other
+
+    def _hands_or_missing(self) -> tuple[Tensor, Tensor]:
         if self.hands_xy is not None and self.hands_visible is not None:
             return self.hands_xy, self.hands_visible
         shape = (len(self), 2, HAND_POINTS)
@@ -228,6 +246,11 @@ class Keypoints:
 def _widest(device: torch.device) -> torch.dtype:
     """float64, or float32 on devices that may have none (Apple's, some of Intel's)."""
     return torch.float64 if device.type in ("cpu", "cuda", "meta") else torch.float32
+
+
+def _size(height: int, width: int, device: torch.device) -> Tensor:
+    """`[2]`, what takes fractions of a picture to pixels."""
+    return torch.tensor([width, height], dtype=_widest(device), device=device)
 
 
 def _checked(name: str, xy: Tensor, visible_name: str, visible: Tensor) -> Tensor:

@@ -35,8 +35,8 @@ def overlay(picture: Tensor, people: Sequence[Keypoints], ghost: Keypoints | Non
     if ghost is not None:
         grey = draw_people(people_of(ghost), height, width).max(axis=-1, keepdims=True) * GHOST
         pixels = np.maximum(pixels, grey)
-    drawn = draw_people([row for person in people for row in people_of(person)], height, width)
-    pixels = np.where(drawn.any(axis=-1, keepdims=True), drawn, pixels)
+    skeletons = draw_people([row for person in people for row in people_of(person)], height, width)
+    pixels = np.where(skeletons.any(axis=-1, keepdims=True), skeletons, pixels)
     return from_uint8(pixels.round().clip(0, 255).astype(np.uint8))
 
 

@@ -8,53 +8,51 @@ from __future__ import annotations
 
 import numpy as np
 
-SIDES = ((2, 5), (8, 11))
-"""Right and left shoulder, right and left hip."""
+from .keypoints import HIPS, SHOULDERS
+
 IN_PROFILE = 0.05
 """Shoulders or hips that lie less of the person's height apart are seen from the side."""
 
 
 def correct_keypoints(
-    found: np.ndarray, truth: np.ndarray, height: float, share: float = 0.1
+    keypoints: np.ndarray, truth: np.ndarray, height: float, share: float = 0.1
 ) -> np.ndarray:
     """Which joints lie within `share` of the person's height of the truth: bool [...].
 
     Args:
-        found: [..., 2] pixels.
+        keypoints: [..., 2] pixels.
         truth: [..., 2] pixels.
         height: of the person's box in the true picture, in pixels.
 
     Raises:
         ValueError: the shapes differ or the height is not positive.
     """
-    if found.shape != truth.shape or found.shape[-1] != 2:
-        raise ValueError(f"Key points differ in shape: {list(found.shape)}, {list(truth.shape)}.")
+    if keypoints.shape != truth.shape or keypoints.shape[-1] != 2:
+        raise ValueError(
+            f"Key points differ in shape: {list(keypoints.shape)}, {list(truth.shape)}."
+        )
     if height <= 0:
         raise ValueError(f"The person's height is {height}; it has to be positive.")
-    return np.linalg.norm(found.astype(np.float64) - truth, axis=-1) <= share * height
+    return np.linalg.norm(keypoints.astype(np.float64) - truth, axis=-1) <= share * height
 
 
 def pck(
-    found: np.ndarray,
-    truth: np.ndarray,
-    counted: np.ndarray,
-    height: float,
-    share: float = 0.1,
+    keypoints: np.ndarray, truth: np.ndarray, counted: np.ndarray, height: float, share: float = 0.1
 ) -> float:
     """The share of counted joints that are correct, or NaN where none is counted.
 
     Args:
-        found: [J, 2] pixels, from the judged picture.
+        keypoints: [J, 2] pixels, from the judged picture.
         truth: [J, 2] pixels.
         counted: bool [J], such as the joints that are visible in both pictures.
     """
     if not counted.any():
         return float("nan")
-    return float(correct_keypoints(found[counted], truth[counted], height, share).mean())
+    return float(correct_keypoints(keypoints[counted], truth[counted], height, share).mean())
 
 
 def sides_swapped(
-    found: np.ndarray, truth: np.ndarray, counted: np.ndarray, height: float
+    keypoints: np.ndarray, truth: np.ndarray, counted: np.ndarray, height: float
 ) -> float:
     """Whether a picture shows the person's left where the right should be: a front for a back.
 
@@ -63,17 +61,17 @@ def sides_swapped(
     is not counted, or the person stands so much in profile that the true order says nothing.
 
     Args:
-        found: [18, 2] pixels, from the judged picture.
+        keypoints: [18, 2] pixels, from the judged picture.
         truth: [18, 2] pixels.
         counted: bool [18].
         height: of the person's box in the true picture, in pixels.
     """
     reversed_order = [
-        bool((found[left, 0] - found[right, 0]) * across < 0)
-        for right, left in SIDES
-        if counted[right]
-        and counted[left]
-        and abs(across := float(truth[left, 0] - truth[right, 0])) >= IN_PROFILE * height
+        bool((keypoints[b, 0] - keypoints[a, 0]) * across < 0)
+        for a, b in (SHOULDERS, HIPS)
+        if counted[a]
+        and counted[b]
+        and abs(across := float(truth[b, 0] - truth[a, 0])) >= IN_PROFILE * height
     ]
     return float(all(reversed_order)) if reversed_order else float("nan")
 

@@ -35,19 +35,15 @@ def ellipse_polygon(centre: tuple[int, int], axes: tuple[int, int], angle: int) 
     Returns:
         int64 `[N, 2]`; neighbours differ, the last vertex is the first one again.
     """
-    while angle < 0:
-        angle += 360
-    while angle > 360:
-        angle -= 360
+    if not 0 <= angle <= 360:
+        angle %= 360
     cosine, sine = _COSINE[angle], _SINE[angle]
     along, across = axes[0] * _COSINE, axes[1] * _SINE[:361]
     # np.rint rounds halves to even, as OpenCV does; so the centre is added before rounding.
     x = np.rint(centre[0] + along * cosine - across * sine)
     y = np.rint(centre[1] + along * sine + across * cosine)
     points = np.stack([x, y], axis=1).astype(np.int64)
-    changed = np.ones(len(points), dtype=bool)
-    changed[1:] = (points[1:] != points[:-1]).any(axis=1)
-    points = points[changed]
+    points = points[np.append(True, (points[1:] != points[:-1]).any(axis=1))]
     return np.repeat(np.array([centre], dtype=np.int64), 2, axis=0) if len(points) == 1 else points
 
 
@@ -60,13 +56,9 @@ def draw_line(
 
 def fill_circle(picture: np.ndarray, centre: tuple[int, int], radius: int, colour: Colour) -> None:
     """Draw a filled circle (`cv2.circle` with thickness -1)."""
-    disc = _disc(radius)
-    height, width = picture.shape[:2]
-    left, top = centre[0] - radius, centre[1] - radius
-    x0, x1 = max(left, 0), min(centre[0] + radius + 1, width)
-    y0, y1 = max(top, 0), min(centre[1] + radius + 1, height)
-    if x0 < x1 and y0 < y1:
-        picture[y0:y1, x0:x1][disc[y0 - top : y1 - top, x0 - left : x1 - left]] = colour
+    places = np.add(_disc(radius), (centre[1], centre[0]))
+    inside = ((places >= 0) & (places < picture.shape[:2])).all(axis=1)
+    picture[tuple(places[inside].T)] = colour
 
 
 def fill_convex_polygon(picture: np.ndarray, points: np.ndarray, colour: Colour) -> None:
@@ -83,23 +75,16 @@ def fill_convex_polygon(picture: np.ndarray, points: np.ndarray, colour: Colour)
     (x_min, y_min), (x_max, y_max) = points.min(axis=0), points.max(axis=0)
     if len(points) < 3 or x_max < 0 or y_max < 0 or x_min >= width or y_min >= height:
         return
-    top, left, right = _scan_convex(points, int(y_min), min(int(y_max), height - 1))
-    first = max(-top, 0)
-    if len(left) <= first:
-        return
-    left = np.maximum(left[first:], 0)
-    right = np.minimum(right[first:], width - 1)
-    x0, x1 = int(left.min()), int(right.max()) + 1
-    if x0 >= x1:
-        return
-    columns = np.arange(x0, x1)
-    inside = (columns >= left[:, None]) & (columns <= right[:, None])
-    y0 = top + first
-    picture[y0 : y0 + len(left), x0:x1][inside] = colour
+    top = int(y_min)
+    first, last = _scan_convex(points, top, min(int(y_max), height - 1))[:, max(-top, 0) :]
+    columns = np.arange(max(int(x_min), 0), min(int(x_max) + 1, width))
+    inside = (columns >= first[:, None]) & (columns <= last[:, None])
+    rows = slice(max(top, 0), max(top, 0) + len(first))
+    picture[rows, columns[0] : columns[-1] + 1][inside] = colour
 
 
-def _scan_convex(points: np.ndarray, top: int, bottom: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """Left and right ends, inclusive, of the rows `top, top + 1, ...` (at most to `bottom`).
+def _scan_convex(points: np.ndarray, top: int, bottom: int) -> np.ndarray:
+    """`[2, N]`: first and last columns of the rows `top, top + 1, ...` (at most to `bottom`).
 
     Two chains walk from the topmost vertex, one each way round. Both draw from one common store of
     edges, and the scan ends where that is empty, which is how OpenCV treats a polygon that is not
@@ -111,7 +96,7 @@ def _scan_convex(points: np.ndarray, top: int, bottom: int) -> tuple[int, np.nda
     start = ys.index(min(ys))
     index, until = [start, start], [top, top]
     x, slope, since = [-_ONE, -_ONE], [0, 0], [top, top]
-    rows: list[tuple[int, int, int, int, int]] = []
+    rows: list[tuple[int, ...]] = []
     y = top
     while y <= bottom:
         for i, step in ((0, 1), (1, count - 1)):
@@ -134,24 +119,22 @@ def _scan_convex(points: np.ndarray, top: int, bottom: int) -> tuple[int, np.nda
         if edges_left < 0:
             break
         following = min(until[0], until[1], bottom + 1)
-        rows.append(
-            (
-                following - y,
-                x[0] + slope[0] * (y - since[0]),
-                slope[0],
-                x[1] + slope[1] * (y - since[1]),
-                slope[1],
-            )
-        )
+        starts = [x[i] + slope[i] * (y - since[i]) for i in (0, 1)]
+        rows.append((following - y, *starts, *slope))
         y = following
     if not rows:
-        return top, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    lengths, x_a, slope_a, x_b, slope_b = np.array(rows, dtype=np.int64).T
+        return np.zeros((2, 0), dtype=np.int64)
+    table = np.array(rows, dtype=np.int64)
+    offset = _count_up(table[:, 0])
+    _, x_a, x_b, slope_a, slope_b = np.repeat(table, table[:, 0], axis=0).T
+    a, b = x_a + offset * slope_a, x_b + offset * slope_b
+    return (np.array([np.minimum(a, b), np.maximum(a, b)]) + _HALF) >> 16
+
+
+def _count_up(lengths: np.ndarray) -> np.ndarray:
+    """0, 1, ... of each length, one after another."""
     ends = np.cumsum(lengths)
-    offset = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
-    a = np.repeat(x_a, lengths) + offset * np.repeat(slope_a, lengths)
-    b = np.repeat(x_b, lengths) + offset * np.repeat(slope_b, lengths)
-    return top, (np.minimum(a, b) + _HALF) >> 16, (np.maximum(a, b) + _HALF) >> 16
+    return np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
 
 
 def _draw_segments(picture: np.ndarray, segments: np.ndarray, colour: Colour) -> None:
@@ -160,11 +143,9 @@ def _draw_segments(picture: np.ndarray, segments: np.ndarray, colour: Colour) ->
     limits = np.array([width, height, width, height])
     outside = ((segments < 0) | (segments >= limits)).any(axis=1)
     if outside.any():
-        clipped = (_clip(segment, width, height) for segment in segments[outside].tolist())
-        kept = [segment for segment in clipped if segment is not None]
-        segments = np.concatenate(
-            [segments[~outside], np.array(kept, dtype=np.int64).reshape(-1, 4)]
-        )
+        clipped = [_clip(segment, width, height) for segment in segments[outside].tolist()]
+        inside = np.array([part for part in clipped if part], dtype=np.int64).reshape(-1, 4)
+        segments = np.concatenate([segments[~outside], inside])
         if not len(segments):
             return
     backwards = segments[:, 2] < segments[:, 0]
@@ -175,8 +156,7 @@ def _draw_segments(picture: np.ndarray, segments: np.ndarray, colour: Colour) ->
     major = np.maximum(dx, np.abs(dy))
     minor = np.minimum(dx, np.abs(dy))
     lengths = major + 1
-    ends = np.cumsum(lengths)
-    along = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+    along = _count_up(lengths)
     # Bresenham's error term in closed form; a tie stays on the nearer side of the start.
     minor, major = np.repeat(minor, lengths), np.repeat(np.maximum(major, 1), lengths)
     across = (2 * minor * along + major - 1) // (2 * major)
@@ -186,35 +166,19 @@ def _draw_segments(picture: np.ndarray, segments: np.ndarray, colour: Colour) ->
     picture[rows, columns] = colour
 
 
-def _clip(segment: list[int], width: int, height: int) -> tuple[int, int, int, int] | None:
+def _clip(segment: list[int], width: int, height: int) -> list[int] | None:
     """The part of a line inside the picture, with OpenCV's truncating divisions; None if none."""
-    x1, y1, x2, y2 = segment
-    right, bottom = width - 1, height - 1
-    code1 = (x1 < 0) + (x1 > right) * 2 + (y1 < 0) * 4 + (y1 > bottom) * 8
-    code2 = (x2 < 0) + (x2 > right) * 2 + (y2 < 0) * 4 + (y2 > bottom) * 8
-    if code1 & code2:
-        return None
-    if code1 & 12:
-        edge = 0 if code1 < 8 else bottom
-        x1 += _truncated((edge - y1) * (x2 - x1), y2 - y1)
-        y1 = edge
-        code1 = (x1 < 0) + (x1 > right) * 2
-    if code2 & 12:
-        edge = 0 if code2 < 8 else bottom
-        x2 += _truncated((edge - y2) * (x2 - x1), y2 - y1)
-        y2 = edge
-        code2 = (x2 < 0) + (x2 > right) * 2
-    if code1 & code2:
-        return None
-    if code1:
-        edge = 0 if code1 == 1 else right
-        y1 += _truncated((edge - x1) * (y2 - y1), x2 - x1)
-        x1 = edge
-    if code2:
-        edge = 0 if code2 == 1 else right
-        y2 += _truncated((edge - x2) * (y2 - y1), x2 - x1)
-        x2 = edge
-    return x1, y1, x2, y2
+    ends = segment[:2], segment[2:]
+    for axis, last in ((1, height - 1), (0, width - 1)):
+        if max(end[axis] for end in ends) < 0 or min(end[axis] for end in ends) > last:
+            return None
+        for end, other in (ends, ends[::-1]):
+            edge = min(max(end[axis], 0), last)
+            if edge != end[axis]:
+                run, rise = other[1 - axis] - end[1 - axis], other[axis] - end[axis]
+                end[1 - axis] += _truncated((edge - end[axis]) * run, rise)
+                end[axis] = edge
+    return [*ends[0], *ends[1]]
 
 
 def _truncated(numerator: int, denominator: int) -> int:
@@ -224,13 +188,12 @@ def _truncated(numerator: int, denominator: int) -> int:
 
 @lru_cache(maxsize=16)
 def _disc(radius: int) -> np.ndarray:
-    """bool `[2r+1, 2r+1]`: the pixels of a filled circle."""
-    disc = np.zeros((2 * radius + 1, 2 * radius + 1), dtype=bool)
+    """int64 `[N, 2]`: the pixels of a filled circle, rows and columns from its centre."""
+    halves = np.zeros(radius + 1, dtype=np.int64)
     dx, dy, error, plus, minus = radius, 0, 0, 1, 2 * radius - 1
     while dx >= dy:
-        for row, half in ((dy, dx), (dx, dy)):
-            disc[radius - row, radius - half : radius + half + 1] = True
-            disc[radius + row, radius - half : radius + half + 1] = True
+        halves[dy] = max(halves[dy], dx)
+        halves[dx] = max(halves[dx], dy)
         dy += 1
         error += plus
         plus += 2
@@ -238,4 +201,5 @@ def _disc(radius: int) -> np.ndarray:
             error -= minus
             dx -= 1
             minus -= 2
-    return disc
+    line = np.arange(-radius, radius + 1)
+    return np.argwhere(np.abs(line) <= halves[np.abs(line), None]) - radius

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from torch import Tensor
 
 from ..images import load_picture
 from ..picture_files import MAX_PIXELS
 from .describe import part_of, view_of
-from .formats.frame import Findings, Frame, Units
-from .formats.read import Order, Reading, choose_people, read_pose_with_report
+from .formats.frame import Context, Findings, Frame
+from .formats.read import Order, Person, Reading, choose_people, read_pose_with_report
 from .keypoints import Keypoints
 from .skeleton_image.read import SkeletonError, read_skeleton
 
@@ -22,20 +22,21 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 def read_pose_file(
     path: str | os.PathLike[str],
     *,
-    size: tuple[int, int] | None = None,
-    person: int | Literal["largest"] = "largest",
+    person: Person = "largest",
     order: Order = "file",
-    frame: int | str | None = None,
-    units: Units = "auto",
-    threshold: float | None = None,
     max_pixels: int = MAX_PIXELS,
+    **options: Any,
 ) -> Reading:
-    """`read_pose_with_report`, for pictures as well; see there for the arguments.
+    """`read_pose_with_report`, for pictures as well; see there for the options.
 
     A picture's skeleton is read by its colours; where there is none, people are detected.
 
     Args:
+        path: of a pose file, or of a picture by its ending.
+        person: see `read_pose`.
+        order: see `read_pose`.
         max_pixels: height times width of a picture that is still read.
+        options: of `read_pose_with_report`, for pose files alone.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -44,48 +45,38 @@ def read_pose_file(
         DetectionError: nobody was found in a photograph, or the detector is not installed.
     """
     path = Path(path)
-    if path.suffix.lower() in PICTURES:
-        picture = load_picture(path, max_pixels=max_pixels)
-        return read_pose_of_picture(picture, person=person, order=order, where=os.fspath(path))
-    return read_pose_with_report(
-        path,
-        size=size,
-        person=person,
-        order=order,
-        frame=frame,
-        units=units,
-        threshold=threshold,
-    )
+    if path.suffix.lower() not in PICTURES:
+        return read_pose_with_report(path, person=person, order=order, **options)
+    picture = load_picture(path, max_pixels=max_pixels)
+    return read_pose_of_picture(picture, person=person, order=order, origin=os.fspath(path))
 
 
 def read_pose_of_picture(
     picture: Tensor,
     *,
-    person: int | Literal["largest"] = "largest",
+    person: Person = "largest",
     order: Order = "file",
-    where: str = "the picture",
+    origin: str = "the picture",
 ) -> Reading:
     """The pose in a skeleton picture or a photograph, `[1, 3, H, W]` in [-1, 1]."""
     height, width = picture.shape[-2:]
-    findings = Findings()
+    context = Context(origin)
+    findings = context.findings
     try:
         frame = _frame_of_skeleton(picture, findings)
     except SkeletonError as error:
         from .detect import detect_people  # its networks are only needed here
 
-        findings.found(f"No skeleton picture ({str(error).split(':')[0]}); people were detected.")
+        findings.fact(f"No skeleton picture ({str(error).split(':')[0]}); people were detected.")
         people = detect_people(picture[0])
-        for number, found in enumerate(people):
-            findings.found(f"Person {number}: {part_of(found)}, view: {view_of(found)}.")
+        for number, one in enumerate(people):
+            findings.fact(f"Person {number}: {part_of(one)}, view: {view_of(one)}.")
         frame = Frame(Keypoints.cat(people), (height, width))
-    return choose_people([frame], person, order, where, findings)
+    return choose_people([frame], person, order, context)
 
 
 def read_skeletons(
-    pictures: Tensor,
-    *,
-    person: int | Literal["largest"] = "largest",
-    order: Order = "file",
+    pictures: Tensor, *, person: Person = "largest", order: Order = "file"
 ) -> Reading:
     """The poses in skeleton pictures `[B, 3, H, W]` in [-1, 1], a row each.
 
@@ -93,18 +84,18 @@ def read_skeletons(
         SkeletonError: one of them is no skeleton that can be read.
         PoseError: there is no such person in one of them.
     """
-    findings = Findings()
-    frames = [_frame_of_skeleton(picture, findings) for picture in pictures]
-    return choose_people(frames, person, order, "the picture", findings)
+    context = Context("the picture")
+    frames = [_frame_of_skeleton(picture, context.findings) for picture in pictures]
+    return choose_people(frames, person, order, context)
 
 
 def _frame_of_skeleton(picture: Tensor, findings: Findings) -> Frame:
     skeleton = read_skeleton(picture)
     for line in skeleton.report.recognised:
         if not line.startswith("Missing"):  # said again of the person that is chosen
-            findings.found(line)
+            findings.fact(line)
     for warning in skeleton.warnings:
-        findings.found(f"Unlike the models' skeletons: {warning}.")
+        findings.fact(f"Unlike the models' skeletons: {warning}.")
     for line in skeleton.report.guessed:
         findings.guess(line)
     return Frame(skeleton.people, skeleton.size)

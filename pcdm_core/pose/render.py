@@ -8,23 +8,19 @@ Source: `draw_bodypose` and `draw_handpose` of the DWPose annotator in the publi
 from __future__ import annotations
 
 import colorsys
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from ..images import from_uint8
 from ..ranges import check_settings
+from .bones import LIMBS
 from .keypoints import Keypoints
 from .raster import draw_line, ellipse_polygon, fill_circle, fill_convex_polygon
-
-# As published: the 17 limbs that are drawn, as pairs of joints, in this order.
-LIMBS = (
-    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10),
-    (1, 11), (11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
-)  # fmt: skip
 
 # RGB; the first 17 are the limbs' colours, all 18 are the joints'.
 COLOURS = (
@@ -63,13 +59,10 @@ class Person:
 
 def people_of(keypoints: Keypoints) -> list[Person]:
     """Every row as a `Person`."""
-    xy = keypoints.xy.detach().cpu().to(torch.float64).numpy()
-    visible = keypoints.visible.cpu().numpy()
-    if keypoints.hands_xy is None or keypoints.hands_visible is None:
-        return [Person(*row) for row in zip(xy, visible, strict=True)]
-    hands = keypoints.hands_xy.detach().cpu().to(torch.float64).numpy()
-    hands_visible = keypoints.hands_visible.cpu().numpy()
-    return [Person(*row) for row in zip(xy, visible, hands, hands_visible, strict=True)]
+    fields = keypoints.xy, keypoints.visible, keypoints.hands_xy, keypoints.hands_visible
+    tensors = [field.detach().cpu() for field in fields if field is not None]
+    arrays = [t.double().numpy() if t.is_floating_point() else t.numpy() for t in tensors]
+    return [Person(*row) for row in zip(*arrays, strict=True)]
 
 
 def render_pose(
@@ -93,11 +86,9 @@ def render_pose(
     """
     check_settings(height=height, width=width)
     people = people_of(keypoints if draw_hands else keypoints.without_hands())
-    if not people:
-        return torch.zeros(0, 3, height, width, device=keypoints.xy.device)
-    pictures = np.stack([draw_people([person], height, width, reduction) for person in people])
-    maps = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(torch.float32)
-    return ((maps / 255.0 - 0.5) / 0.5).to(keypoints.xy.device)
+    pictures = [draw_people([person], height, width, reduction) for person in people]
+    pixels = np.stack(pictures) if pictures else np.zeros((0, height, width, 3), dtype=np.uint8)
+    return from_uint8(pixels).to(keypoints.xy.device)
 
 
 def pose_canvas(source_pose_map: Tensor, target_pose_map: Tensor) -> Tensor:
@@ -172,13 +163,12 @@ def draw_hand(canvas: np.ndarray, xy: np.ndarray, visible: np.ndarray) -> None:
     height, width = canvas.shape[:2]
     points = [_pixel(point, height, width) for point in xy]
     # As published: a point in the first row or column counts as missing.
-    drawn = [bool(seen) and x > 0 and y > 0 for seen, (x, y) in zip(visible, points, strict=True)]
+    shows = [bool(flag) and x > 0 and y > 0 for flag, (x, y) in zip(visible, points, strict=True)]
     for (a, b), colour in zip(HAND_BONES, HAND_COLOURS, strict=True):
-        if drawn[a] and drawn[b]:
+        if shows[a] and shows[b]:
             draw_line(canvas, points[a], points[b], colour)
-    for seen, point in zip(drawn, points, strict=True):
-        if seen:
-            fill_circle(canvas, point, HAND_DOT_RADIUS, HAND_DOT_COLOUR)
+    for point in itertools.compress(points, shows):
+        fill_circle(canvas, point, HAND_DOT_RADIUS, HAND_DOT_COLOUR)
 
 
 def _pixel(point: np.ndarray, height: int, width: int) -> tuple[int, int]:

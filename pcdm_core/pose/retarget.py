@@ -16,27 +16,28 @@ import torch
 
 from ..ranges import check_settings
 from .bones import (
-    FACE,
     HEAD_KIND,
     KIND_OF,
     PARENT,
     TREE,
+    Body,
     Bools,
     Floats,
+    body_of,
     bone_lengths,
+    middle_of,
     rebuild,
     trunk_length,
 )
 from .editor import fit_pose, inside
-from .keypoints import Keypoints
+from .keypoints import ANKLES, FACE, HIPS, KNEES, SHOULDERS, WRISTS, Joint, Keypoints
 
 Framing = Literal["as source", "whole"]
 
-_ANKLES, _TRUNK = (10, 13), (1, 2, 5, 8, 11)
-_LEGS = ((8, 9, 10), (11, 12, 13))
-_BELOW = (9, 10, 12, 13)  # what half a body does not show
-_CORE = (0, *_TRUNK)  # what stays in the frame where the whole body does not
-_WRISTS = (7, 4)  # the left hand hangs on the left wrist
+_TRUNK = (Joint.NECK, *SHOULDERS, *HIPS)
+_LEGS = tuple(zip(HIPS, KNEES, ANKLES, strict=True))
+_BELOW = (*KNEES, *ANKLES)  # what half a body does not show
+_CORE = (Joint.NOSE, *_TRUNK)  # what stays in the frame where the whole body does not
 _MARGIN = 0.02  # of the frame, left where a pose is moved or made smaller to stay in it
 _SMALLEST, _LARGEST = 0.1, 10.0  # times that a bone may change
 
@@ -112,129 +113,118 @@ def _retarget_body(
     target: Keypoints, source: Keypoints, size: tuple[int, int], framing: Framing, keep_legs: bool
 ) -> Retargeted:
     """All rows of the target as one body; one row of the source."""
-    bodies = [_arrays(target.select(row), size) for row in range(len(target))]
-    own, own_seen = _arrays(source, size)
-    ratios, scale = _ratios(bodies, own, own_seen)
+    bodies = [body_of(target.select(row), size) for row in range(len(target))]
+    source_body = body_of(source, size)
+    ratios, scale = _ratios(bodies, source_body)
 
     def bone(joint: int, parent: int, vector: Floats) -> Floats:
-        if joint in FACE:
+        if joint in FACE[1:]:
             return vector * ratios.get(HEAD_KIND, scale)
-        direct = parent == PARENT[joint] and parent >= 0
-        return vector * (ratios.get(KIND_OF[joint], scale) if direct else scale)
+        return vector * (ratios.get(KIND_OF[joint], scale) if parent == PARENT[joint] else scale)
 
-    built = [rebuild(xy, seen, bone, np.zeros(2)) for xy, seen in bodies]
-    _move_along(built, bodies, scale)
-    shown = next((row for row, (_, seen) in enumerate(bodies) if seen.any()), 0)
-    shift = _place(built[shown], bodies[shown][1], own, own_seen)
-    built = [body + shift for body in built]
-    shows = [seen for _, seen in bodies]
-    legs = keep_legs and _may_take_legs(shows, own_seen)
+    shapes = [rebuild(xy, visible, bone, np.zeros(2)) for xy, visible in bodies]
+    _move_along(shapes, bodies, scale)
+    first = next((row for row, (_, visible) in enumerate(bodies) if visible.any()), 0)
+    shift = _place(shapes[first], bodies[first][1], source_body)
+    moved = [(shape + shift, visible) for shape, (_, visible) in zip(shapes, bodies, strict=True)]
+    legs = keep_legs and _may_take_legs(moved, source_body[1])
     if legs:
-        built, shows = _with_legs(built, shows, own, own_seen)
-        target = replace(target, visible=torch.from_numpy(np.stack(shows)))
-    stands = bool(own_seen[list(_ANKLES)].any())
-    shift, shrink = _framed(built, shows, stands, size, framing)
+        moved = [_with_legs(body, source_body) for body in moved]
+        visible = torch.from_numpy(np.stack([visible for _, visible in moved]))
+        target = replace(target, visible=visible)
+    keeps_scale = framing == "as source" and not source_body[1][list(ANKLES)].any()
+    shift, shrink = _framed(moved, keeps_scale, size)
     rows = [
         inside(_with_hands(target.select(row), xy, body * shrink + shift, scale * shrink, size))
-        for row, ((xy, _), body) in enumerate(zip(bodies, built, strict=True))
+        for row, ((xy, _), (body, _)) in enumerate(zip(bodies, moved, strict=True))
     ]
     pose = Keypoints.cat(rows)
-    said = f"the body's size changed by {scale:.2f}"
+    report = f"the body's size changed by {scale:.2f}"
     if ratios:
-        said += f", its bones by {min(ratios.values()):.2f} to {max(ratios.values()):.2f}"
+        report += f", its bones by {min(ratios.values()):.2f} to {max(ratios.values()):.2f}"
     if shrink < 1:
-        said += f"; made {shrink:.2f} times as large to stay in the frame"
+        report += f"; made {shrink:.2f} times as large to stay in the frame"
     if legs:
-        said += "; the legs, which it does not show, are the source's own"
+        report += "; the legs, which it does not show, are the source's own"
     if lost := int(target.visible.sum()) - int(pose.visible.sum()):
-        said += f"; joints beyond the frame are left out ({lost})"
-    return Retargeted(pose, said)
+        report += f"; joints beyond the frame are left out ({lost})"
+    return Retargeted(pose, report)
 
 
-def _arrays(pose: Keypoints, size: tuple[int, int]) -> tuple[Floats, Bools]:
-    return pose.to_pixels(*size)[0].cpu().numpy(), pose.visible[0].cpu().numpy()
-
-
-def _ratios(
-    bodies: Sequence[tuple[Floats, Bools]], own: Floats, own_seen: Bools
-) -> tuple[dict[int, float], float]:
+def _ratios(bodies: Sequence[Body], source: Body) -> tuple[dict[int, float], float]:
     """By how much each kind of bone changes that both show, and the body as a whole."""
     trunks = [trunk for body in bodies if (trunk := trunk_length(*body)) is not None]
-    own_trunk = trunk_length(own, own_seen)
-    if not trunks or own_trunk is None:
+    source_trunk = trunk_length(*source)
+    if not trunks or source_trunk is None:
         return {}, 1.0
-    lengths, own_lengths = bone_lengths(bodies), bone_lengths([(own, own_seen)])
-    both = lengths.keys() & own_lengths.keys()
-    ratios = {kind: _bounded(own_lengths[kind] / lengths[kind]) for kind in both}
-    return ratios, _bounded(own_trunk / max(trunks))
+    lengths, source_lengths = bone_lengths(bodies), bone_lengths([source])
+    both = lengths.keys() & source_lengths.keys()
+    ratios = {kind: _bounded(source_lengths[kind] / lengths[kind]) for kind in both}
+    return ratios, _bounded(source_trunk / max(trunks))
 
 
-def _move_along(built: list[Floats], bodies: Sequence[tuple[Floats, Bools]], scale: float) -> None:
+def _move_along(shapes: list[Floats], bodies: Sequence[Body], scale: float) -> None:
     """Give the rows their way against the first one, at a joint that all of them show."""
-    common = [joint for joint in TREE if all(seen[joint] for _, seen in bodies)]
-    if len(built) == 1 or not common:
+    common = [joint for joint in TREE if all(visible[joint] for _, visible in bodies)]
+    if not common:
         return
     joint = common[0]
     start = bodies[0][0][joint]
-    for body, (xy, _) in zip(built, bodies, strict=True):
-        body += built[0][joint] + (xy[joint] - start) * scale - body[joint]
+    for shape, (xy, _) in zip(shapes[1:], bodies[1:], strict=True):
+        shape += shapes[0][joint] + (xy[joint] - start) * scale - shape[joint]
 
 
 def _bounded(ratio: float) -> float:
     return min(max(ratio, _SMALLEST), _LARGEST)
 
 
-def _place(built: Floats, seen: Bools, own: Floats, own_seen: Bools) -> Floats:
+def _place(xy: Floats, visible: Bools, source: Body) -> Floats:
     """The shift [2] to where the source person is."""
-    trunk = [joint for joint in _TRUNK if seen[joint] and own_seen[joint]]
-    if not seen.any():
+    source_xy, source_visible = source
+    if not visible.any():
         return np.zeros(2)
-    common = trunk or [joint for joint in range(18) if seen[joint] and own_seen[joint]]
+    both = visible & source_visible
+    common = [joint for joint in _TRUNK if both[joint]] or np.flatnonzero(both).tolist()
     if not common:
-        return own[own_seen].mean(axis=0) - built[seen].mean(axis=0) if own_seen.any() else own[0]
-    shift = own[common].mean(axis=0) - built[common].mean(axis=0)
-    feet = [joint for joint in _ANKLES if seen[joint]]
-    own_feet = [joint for joint in _ANKLES if own_seen[joint]]
-    if feet and own_feet:
-        shift[1] = own[own_feet, 1].max() - built[feet, 1].max()
+        middle = middle_of(Joint, source_xy, source_visible)
+        return source_xy[0] if middle is None else middle - xy[visible].mean(axis=0)
+    shift = source_xy[common].mean(axis=0) - xy[common].mean(axis=0)
+    feet = [joint for joint in ANKLES if visible[joint]]
+    source_feet = [joint for joint in ANKLES if source_visible[joint]]
+    if feet and source_feet:
+        shift[1] = source_xy[source_feet, 1].max() - xy[feet, 1].max()
     return shift
 
 
-def _may_take_legs(shows: Sequence[Bools], own_seen: Bools) -> bool:
+def _may_take_legs(bodies: Sequence[Body], source_visible: Bools) -> bool:
     """Whether no row shows its legs, the source does, and there is a trunk to put them under."""
-    trunk = [joint for joint in _TRUNK if own_seen[joint] and all(seen[joint] for seen in shows)]
-    legless = not any(seen[list(_BELOW)].any() for seen in shows)
-    return bool(trunk) and legless and bool(own_seen[list(_BELOW)].any())
+    joints = np.array([visible for _, visible in bodies])
+    trunk = (joints.all(axis=0) & source_visible)[list(_TRUNK)]
+    below = list(_BELOW)
+    return bool(trunk.any() and source_visible[below].any() and not joints[:, below].any())
 
 
-def _with_legs(
-    built: Sequence[Floats], shows: Sequence[Bools], own: Floats, own_seen: Bools
-) -> tuple[list[Floats], list[Bools]]:
-    """The rows with the source's legs: where the source's are, or under the hips that they show."""
-    bodies, joints = [body.copy() for body in built], [seen.copy() for seen in shows]
-    for body, seen in zip(bodies, joints, strict=True):
-        for leg in _LEGS:
-            hip = leg[0]
-            under = body[hip] - own[hip] if seen[hip] and own_seen[hip] else np.zeros(2)
-            for joint in leg:
-                if own_seen[joint] and not seen[joint]:
-                    body[joint], seen[joint] = own[joint] + under, True
-    return bodies, joints
+def _with_legs(body: Body, source: Body) -> Body:
+    """The body with the source's legs: where those are, or under the hips that it shows."""
+    (xy, visible), (source_xy, source_visible) = body, source
+    xy, visible = xy.copy(), visible.copy()
+    for leg in _LEGS:
+        hip = leg[0]
+        under = xy[hip] - source_xy[hip] if visible[hip] and source_visible[hip] else np.zeros(2)
+        for joint in leg:
+            if source_visible[joint] and not visible[joint]:
+                xy[joint], visible[joint] = source_xy[joint] + under, True
+    return xy, visible
 
 
 def _framed(
-    bodies: Sequence[Floats],
-    seen: Sequence[Bools],
-    source_stands: bool,
-    size: tuple[int, int],
-    framing: Framing,
+    bodies: Sequence[Body], keeps_scale: bool, size: tuple[int, int]
 ) -> tuple[Floats, float]:
     """Shift [2] and factor that bring what must be seen into the frame, changing no more."""
-    keeps_scale = framing == "as source" and not source_stands
     points: list[Floats] = []
-    for body, joints in zip(bodies, seen, strict=True):
-        core = [joint for joint in _CORE if joints[joint]]
-        points.append(body[core] if keeps_scale and core else body[joints])
+    for xy, visible in bodies:
+        core = [joint for joint in _CORE if visible[joint]]
+        points.append(xy[core] if keeps_scale and core else xy[visible])
     must = np.concatenate(points)
     if not len(must):
         return np.zeros(2), 1.0
@@ -258,17 +248,16 @@ def _framed(
 
 
 def _with_hands(
-    target: Keypoints, xy: Floats, built: Floats, scale: float, size: tuple[int, int]
+    target: Keypoints, xy: Floats, body: Floats, scale: float, size: tuple[int, int]
 ) -> Keypoints:
     """The new body, with the target's hands on its wrists."""
     frame = torch.tensor([size[1], size[0]], dtype=torch.float64)
-    body, visible = torch.from_numpy(built)[None] / frame, target.visible.cpu()
+    places, visible = torch.from_numpy(body)[None] / frame, target.visible.cpu()
     if target.hands_xy is None or target.hands_visible is None:
-        return Keypoints(body, visible)
-    hands = target.hands_xy[0].detach().cpu().to(torch.float64) * frame
-    seen = target.hands_visible.cpu().clone()
-    for side, wrist in enumerate(_WRISTS):
-        hands[side] = (hands[side] - torch.from_numpy(xy[wrist])) * scale
-        hands[side] += torch.from_numpy(built[wrist])
-        seen[0, side] &= visible[0, wrist]
-    return Keypoints(body, visible, hands[None] / frame, seen)
+        return Keypoints(places, visible)
+    hands = target.hands_xy.detach().cpu().to(torch.float64) * frame
+    wrists = list(WRISTS)
+    hands = (hands - torch.from_numpy(xy[wrists])[:, None]) * scale
+    hands += torch.from_numpy(body[wrists])[:, None]
+    hands_visible = target.hands_visible.cpu() & visible[:, wrists, None]
+    return Keypoints(places, visible, hands / frame, hands_visible)

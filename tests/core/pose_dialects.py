@@ -36,7 +36,7 @@ def flat(triples: list[Triple]) -> list[float]:
     return [float(number) for triple in triples for number in triple]
 
 
-def seen(
+def scored_points(
     points: Any, confidence: float = 1.0, scale: tuple[float, float] = (1.0, 1.0)
 ) -> list[Triple]:
     return [(x / scale[0], y / scale[1], confidence) for x, y in points]
@@ -45,7 +45,7 @@ def seen(
 def body_18(
     confidence: float = 1.0, missing: Triple = (0.0, 0.0, 0.0), scale: Any = (1.0, 1.0)
 ) -> list[Triple]:
-    triples = seen(BODY, confidence, scale)
+    triples = scored_points(BODY, confidence, scale)
     triples[MISSING] = missing
     return triples
 
@@ -65,7 +65,13 @@ def coco_17(confidence: float = 0.8, low: float = 0.11) -> list[Triple]:
 def whole_body_133() -> list[Triple]:
     feet = [(215.0 + n, 660.0 + n, 0.5) for n in range(6)]
     face = [(240.0 + n / 4, 110.0 + n / 4, 0.7) for n in range(68)]
-    return [*coco_17(), *feet, *face, *seen(LEFT_HAND, 0.6), *seen(RIGHT_HAND, 0.6)]
+    return [
+        *coco_17(),
+        *feet,
+        *face,
+        *scored_points(LEFT_HAND, 0.6),
+        *scored_points(RIGHT_HAND, 0.6),
+    ]
 
 
 def whole_body_134(in_openpose_order: bool = True) -> list[Triple]:
@@ -92,9 +98,9 @@ def aux_dwpose() -> Any:
     """controlnet_aux's DWPreprocessor: pixels, confidence 1."""
     person = {
         "pose_keypoints_2d": flat(body_18()),
-        "face_keypoints_2d": flat(seen([(240 + n, 110 + n) for n in range(68)])),
-        "hand_left_keypoints_2d": flat(seen(LEFT_HAND)),
-        "hand_right_keypoints_2d": flat(seen(RIGHT_HAND)),
+        "face_keypoints_2d": flat(scored_points([(240 + n, 110 + n) for n in range(68)])),
+        "hand_left_keypoints_2d": flat(scored_points(LEFT_HAND)),
+        "hand_right_keypoints_2d": flat(scored_points(RIGHT_HAND)),
     }
     return [canvas(people=[person])]
 
@@ -168,8 +174,8 @@ def coco_whole_body_file() -> Any:
     document["annotations"][0] |= {
         "foot_kpts": [0.0] * 18,
         "face_kpts": [0.0] * 204,
-        "lefthand_kpts": flat(seen(LEFT_HAND, 1.0)),
-        "righthand_kpts": flat(seen(RIGHT_HAND, 1.0)),
+        "lefthand_kpts": flat(scored_points(LEFT_HAND, 1.0)),
+        "righthand_kpts": flat(scored_points(RIGHT_HAND, 1.0)),
     }
     return document
 
@@ -257,7 +263,11 @@ DIALECTS = {
 
 def source_of(dialect: Dialect) -> Any:
     """What a caller hands to the reader: parsed JSON, or a text."""
-    return json.loads(json.dumps(made)) if not isinstance(made := dialect.make(), str) else made
+    return (
+        json.loads(json.dumps(document))
+        if not isinstance(document := dialect.make(), str)
+        else document
+    )
 
 
 def expected_body() -> np.ndarray:

@@ -38,13 +38,13 @@ def example(person: int, view: int) -> tuple[torch.Tensor, Keypoints]:
     return load_picture(file), read_pose(file.with_suffix(".json"))
 
 
-def right_joints(found: Keypoints, truth: Keypoints, within: float) -> float:
+def right_joints(detection: Keypoints, truth: Keypoints, within: float) -> float:
     """The share of the true joints that lie within a part of the person's height."""
     size = torch.tensor([64.0, 96.0])
-    seen = truth.visible[0]
-    places = truth.xy[0, seen] * size
+    visible = truth.visible[0]
+    places = truth.xy[0, visible] * size
     height = (places.amax(0) - places.amin(0)).max()
-    off = (found.xy[0, seen] * size - places).norm(dim=1) / height
+    off = (detection.xy[0, visible] * size - places).norm(dim=1) / height
     return (off <= within).double().mean().item()
 
 
@@ -61,11 +61,11 @@ def test_nine_of_ten_joints_of_the_examples_are_found() -> None:
 @needs_runtime
 def test_a_back_view_has_no_nose_and_no_eyes() -> None:
     picture, truth = example(7, 1)
-    (found,) = detect_people(picture)
+    (detection,) = detect_people(picture)
     assert view_of(truth) == "back"
-    assert view_of(found) == "back"
-    assert not found.visible[0, [0, 14, 15]].any()
-    assert right_joints(found, truth, 0.1) >= 0.9
+    assert view_of(detection) == "back"
+    assert not detection.visible[0, [0, 14, 15]].any()
+    assert right_joints(detection, truth, 0.1) >= 0.9
 
 
 @needs_runtime
@@ -77,10 +77,10 @@ def test_a_back_that_the_first_crop_takes_for_a_front_is_read_as_a_back() -> Non
     (crop,) = networks.crops(pixels, detect.SURE_BOX)
     second = networks.landmarks(pixels, networks.landmarks(pixels, crop)[1])[0]
     assert second.xyz[11, 0] > second.xyz[12, 0]  # the left shoulder to the right: a front
-    (found,) = detect_people(picture)
-    assert view_of(found) == "back"
-    assert not found.visible[0, [0, 14, 15]].any()
-    assert right_joints(found, truth, 0.1) >= 0.9
+    (detection,) = detect_people(picture)
+    assert view_of(detection) == "back"
+    assert not detection.visible[0, [0, 14, 15]].any()
+    assert right_joints(detection, truth, 0.1) >= 0.9
 
 
 @needs_runtime
@@ -88,22 +88,24 @@ def test_a_mirrored_look_is_a_look_at_the_mirrored_picture() -> None:
     pixels = (example(0, 0)[0][0] + 1) / 2
     networks = BlazePose()
     crop = Crop(33.0, 47.0, 90.0, 0.1)
-    found, _ = networks.landmarks(pixels, crop, mirrored=True)
+    detection, _ = networks.landmarks(pixels, crop, mirrored=True)
     flipped, _ = networks.landmarks(pixels.flip(-1), Crop(64 - 33.0, 47.0, 90.0, -0.1))
-    left, right = [0, 11, 13, 27, 7], [0, 12, 14, 28, 8]
-    expected = flipped.xyz[right] * [-1, 1, 1] + [64, 0, 0]
-    np.testing.assert_allclose(found.xyz[left], expected, atol=1e-3)
-    np.testing.assert_allclose(found.visible[left], flipped.visible[right], atol=1e-4)
+    left_points, right_points = [0, 11, 13, 27, 7], [0, 12, 14, 28, 8]
+    expected = flipped.xyz[right_points] * [-1, 1, 1] + [64, 0, 0]
+    np.testing.assert_allclose(detection.xyz[left_points], expected, atol=1e-3)
+    np.testing.assert_allclose(
+        detection.visible[left_points], flipped.visible[right_points], atol=1e-4
+    )
 
 
 @needs_runtime
 def test_half_a_body_is_found_and_said() -> None:
     picture, _ = example(0, 0)
-    (found,) = detect_people(picture[..., :44, :])
-    assert found.visible[0, [0, 2, 5]].all()
-    assert not found.visible[0, [9, 10, 12, 13]].any()
-    assert "right ankle" in describe_people([found])
-    assert part_of(found) in ("half body, above the hips", "half body, down to the hips")
+    (detection,) = detect_people(picture[..., :44, :])
+    assert detection.visible[0, [0, 2, 5]].all()
+    assert not detection.visible[0, [9, 10, 12, 13]].any()
+    assert "right ankle" in describe_people([detection])
+    assert part_of(detection) in ("half body, above the hips", "half body, down to the hips")
 
 
 def photograph(name: str) -> torch.Tensor:
@@ -115,15 +117,15 @@ def photograph(name: str) -> torch.Tensor:
 @needs_runtime
 def test_half_a_body_on_a_photograph_is_found_and_said() -> None:
     """Eileen Collins by NASA, 512x512: down to her belt, both arms, a helmet before one hand."""
-    (found,) = detect_people(photograph("astronaut"))
+    (detection,) = detect_people(photograph("astronaut"))
     size = torch.tensor([512.0, 512.0])
-    places = found.xy[0] * size
+    places = detection.xy[0] * size
     for joint, place in ((0, (218, 132)), (2, (100, 238)), (5, (302, 250)), (3, (58, 400))):
-        assert found.visible[0, joint]
+        assert detection.visible[0, joint]
         assert (places[joint] - torch.tensor(place)).norm() < 30, joint
-    assert not found.visible[0, [9, 10, 12, 13]].any()
-    assert view_of(found) == "front"
-    report = describe_people([found])
+    assert not detection.visible[0, [9, 10, 12, 13]].any()
+    assert view_of(detection) == "front"
+    report = describe_people([detection])
     assert "half body" in report
     assert "left ankle" in report
 
@@ -137,18 +139,18 @@ def test_nobody_is_seen_in_a_photograph_of_something_else(name: str) -> None:
 
 @needs_runtime
 def test_several_people_are_all_found_the_largest_first() -> None:
-    left, right = example(0, 0)[0], example(1, 0)[0]
+    first, second = example(0, 0)[0], example(1, 0)[0]
     small = torch.nn.functional.pad(
-        left[..., ::2, ::2], (16, 16, 48, 0), value=float(left[0, 0, 0, 0])
+        first[..., ::2, ::2], (16, 16, 48, 0), value=float(first[0, 0, 0, 0])
     )
-    found = detect_people(torch.cat([small, right, right], dim=-1))
-    assert len(found) == 3
+    detection = detect_people(torch.cat([small, second, second], dim=-1))
+    assert len(detection) == 3
     heights = [
         float(person.xy[0, person.visible[0], 1].amax() - person.xy[0, person.visible[0], 1].amin())
-        for person in found
+        for person in detection
     ]
     assert heights[0] > heights[2]
-    assert "3 people" in describe_people(found)
+    assert "3 people" in describe_people(detection)
 
 
 @needs_runtime
@@ -241,8 +243,8 @@ def test_a_face_shows_what_its_turn_leaves_in_sight() -> None:
         (140.0, {"right_ear"}),
         (180.0, {"right_ear", "left_ear"}),
     ):
-        seen = {name for name, shown in zip(names, face_seen(turn), strict=True) if shown}
-        assert seen == expected, turn
+        points = {name for name, shows in zip(names, face_seen(turn), strict=True) if shows}
+        assert points == expected, turn
 
 
 def test_the_turn_of_a_head_is_told_in_any_posture() -> None:
@@ -283,9 +285,9 @@ def test_a_result_of_the_openpose_detector_becomes_key_points() -> None:
     points: list[Point | None] = [Point(0.5, joint / 20) for joint in range(18)]
     points[4] = None
     hand: list[Point | None] = [Point(0.1, 0.2)] * 21
-    found = detect._from_openpose(PoseResult(Body(points), right_hand=hand))  # pyright: ignore[reportPrivateUsage]
-    assert found.visible[0].tolist() == [joint != 4 for joint in range(18)]
-    assert found.hands_visible is not None
-    assert found.hands_visible.sum(-1).tolist() == [[0, 21]]
+    detection = detect._from_openpose(PoseResult(Body(points), right_hand=hand))  # pyright: ignore[reportPrivateUsage]
+    assert detection.visible[0].tolist() == [joint != 4 for joint in range(18)]
+    assert detection.hands_visible is not None
+    assert detection.hands_visible.sum(-1).tolist() == [[0, 21]]
     assert not detect._from_openpose(PoseResult(Body(points))).has_hands  # pyright: ignore[reportPrivateUsage]
     assert issubclass(DetectorMissingError, ValueError)

@@ -104,8 +104,8 @@ def test_joints_of_the_packages_own_people_are_where_it_says(openpose: Any, fold
     assert picture.shape == (768, 512, 3)  # as the package's own call makes it
     assert (picture == [0, 0, 255]).all()  # its networks take BGR
     assert person.visible[0].tolist() == [joint != MISSING for joint in range(18)]
-    seen = person.visible[0].numpy()
-    np.testing.assert_allclose(person.xy[0].numpy()[seen], PLACES[seen], atol=1e-6)
+    visible = person.visible[0].numpy()
+    np.testing.assert_allclose(person.xy[0].numpy()[visible], PLACES[visible], atol=1e-6)
 
 
 def test_points_of_a_hand_that_the_package_did_not_find_are_missing(

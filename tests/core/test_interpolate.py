@@ -40,41 +40,41 @@ def test_limbs_keep_their_lengths_while_they_turn() -> None:
     straight = Keypoints((first.xy + last.xy) / 2, first.visible)
     assert lengths(straight)[2] < 0.2 * lengths(first)[2]  # what this avoids
     for pose in interpolate_poses(Keypoints.cat([first, last]), 9, SIZE).xy:
-        made = lengths(Keypoints(pose[None], first.visible))
-        np.testing.assert_allclose(made, lengths(first), rtol=1e-9)
+        result = lengths(Keypoints(pose[None], first.visible))
+        np.testing.assert_allclose(result, lengths(first), rtol=1e-9)
 
 
 def test_halfway_is_the_middle_of_the_angles() -> None:
-    made = between(with_arm(20), with_arm(100), 0.5, SIZE)
-    torch.testing.assert_close(made.xy, with_arm(60).xy)
+    result = between(with_arm(20), with_arm(100), 0.5, SIZE)
+    torch.testing.assert_close(result.xy, with_arm(60).xy)
 
 
 def test_limb_lengths_lie_between_those_of_both_poses() -> None:
     entries = list(POSES.values())
     for first, second in zip(entries[:-1:3], entries[1::3], strict=False):
         facing = [pose.xy[0, 5, 0] - pose.xy[0, 2, 0] for pose in (first, second)]
-        made = lengths(between(first, second, 0.4, SIZE))
+        result = lengths(between(first, second, 0.4, SIZE))
         a, b = lengths(first), lengths(second)
-        seen = [first.visible[0, j] & second.visible[0, j] for j in LIMBS]
+        visible = [first.visible[0, j] & second.visible[0, j] for j in LIMBS]
         if facing[0] * facing[1] > 0:
             low, high = np.minimum(a, b) - 1e-6, np.maximum(a, b) + 1e-6
-            assert all(((made >= low) & (made <= high))[seen])
+            assert all(((result >= low) & (result <= high))[visible])
 
 
 def test_the_ends_are_the_key_poses_and_a_movement_passes_all_of_them() -> None:
     keys = Keypoints.cat([with_arm(0), with_arm(80), with_arm(150)])
-    made = interpolate_poses(keys, 9, SIZE)
-    assert len(made) == 9
+    result = interpolate_poses(keys, 9, SIZE)
+    assert len(result) == 9
     for row, key in ((0, 0), (4, 1), (8, 2)):
-        torch.testing.assert_close(made.xy[row], keys.xy[key])
+        torch.testing.assert_close(result.xy[row], keys.xy[key])
 
 
 def test_a_loop_gives_the_first_pose_once() -> None:
     keys = Keypoints.cat([with_arm(0), with_arm(90)])
-    made = interpolate_poses(keys, 8, SIZE, loop=True)
-    torch.testing.assert_close(made.xy[0], keys.xy[0])
-    torch.testing.assert_close(made.xy[4], keys.xy[1])
-    torch.testing.assert_close(made.xy[7], made.xy[1])
+    result = interpolate_poses(keys, 8, SIZE, loop=True)
+    torch.testing.assert_close(result.xy[0], keys.xy[0])
+    torch.testing.assert_close(result.xy[4], keys.xy[1])
+    torch.testing.assert_close(result.xy[7], result.xy[1])
 
 
 def test_a_lying_trunk_turns_as_a_whole() -> None:
@@ -82,9 +82,9 @@ def test_a_lying_trunk_turns_as_a_whole() -> None:
     centre = (xy[8] + xy[11]) / 2
     off = xy - centre
     lying = torch.stack([-off[:, 1], off[:, 0]], dim=1) + centre
-    made = between(STANDING, Keypoints.from_pixels(lying, STANDING.visible[0], *SIZE), 0.5, SIZE)
-    np.testing.assert_allclose(lengths(made), lengths(STANDING), rtol=1e-9)
-    spine = (made.to_pixels(*SIZE)[0, 1] - centre).numpy()
+    result = between(STANDING, Keypoints.from_pixels(lying, STANDING.visible[0], *SIZE), 0.5, SIZE)
+    np.testing.assert_allclose(lengths(result), lengths(STANDING), rtol=1e-9)
+    spine = (result.to_pixels(*SIZE)[0, 1] - centre).numpy()
     assert np.rad2deg(np.arctan2(spine[0], -spine[1])) == pytest.approx(45, abs=1)
 
 
@@ -93,25 +93,25 @@ def test_a_turn_to_the_back_narrows_the_shoulders_and_never_turns_the_body_over(
     xy[..., 0] = 1 - xy[..., 0]  # seen from the back
     back = without(Keypoints(xy, STANDING.visible), 0, 14, 15)
     for share in (0.2, 0.5, 0.8):
-        made = between(STANDING, back, share, SIZE).to_pixels(*SIZE)[0]
-        assert made[1, 1] < made[8, 1] < made[10, 1]
-        width, full = ((p[5, 0] - p[2, 0]).item() for p in (made, STANDING.to_pixels(*SIZE)[0]))
+        result = between(STANDING, back, share, SIZE).to_pixels(*SIZE)[0]
+        assert result[1, 1] < result[8, 1] < result[10, 1]
+        width, full = ((p[5, 0] - p[2, 0]).item() for p in (result, STANDING.to_pixels(*SIZE)[0]))
         assert width == pytest.approx(full * (1 - 2 * share), abs=1)
 
 
 def test_a_joint_that_one_pose_lacks_comes_or_goes_halfway() -> None:
     first, last = without(with_arm(0), 7), with_arm(90)
-    made = interpolate_poses(Keypoints.cat([first, last]), 5, SIZE)
-    assert made.visible[:, 7].tolist() == [False, False, True, True, True]
-    assert made.visible[:, 6].all()
-    made = interpolate_poses(Keypoints.cat([first, without(last, 7)]), 5, SIZE)
-    assert not made.visible[:, 7].any()
+    result = interpolate_poses(Keypoints.cat([first, last]), 5, SIZE)
+    assert result.visible[:, 7].tolist() == [False, False, True, True, True]
+    assert result.visible[:, 6].all()
+    result = interpolate_poses(Keypoints.cat([first, without(last, 7)]), 5, SIZE)
+    assert not result.visible[:, 7].any()
 
 
 def test_a_joint_comes_in_at_its_place_on_the_moving_body() -> None:
     first, last = without(with_arm(0), 6, 7), with_arm(0)
-    made = between(first, last, 0.6, SIZE)
-    torch.testing.assert_close(made.xy[0, [6, 7]], last.xy[0, [6, 7]])
+    result = between(first, last, 0.6, SIZE)
+    torch.testing.assert_close(result.xy[0, [6, 7]], last.xy[0, [6, 7]])
 
 
 def test_any_two_partial_poses_give_finite_ones_in_between() -> None:
@@ -122,9 +122,9 @@ def test_any_two_partial_poses_give_finite_ones_in_between() -> None:
             xy = torch.rand(1, 18, 2, generator=generator, dtype=torch.float64)
             share = torch.rand(1, generator=generator).item()
             pair.append(Keypoints(xy, torch.rand(1, 18, generator=generator) < share))
-        made = interpolate_poses(Keypoints.cat(pair), 4, SIZE)
-        assert made.xy.isfinite().all()
-        assert not (made.visible & ~(pair[0].visible | pair[1].visible)).any()
+        result = interpolate_poses(Keypoints.cat(pair), 4, SIZE)
+        assert result.xy.isfinite().all()
+        assert not (result.visible & ~(pair[0].visible | pair[1].visible)).any()
 
 
 def test_hands_go_along() -> None:
@@ -132,9 +132,9 @@ def test_hands_go_along() -> None:
         hands = pose.xy[:, [7, 4], None].repeat(1, 1, 21, 1)
         return Keypoints(pose.xy, pose.visible, hands, torch.ones(1, 2, 21, dtype=torch.bool))
 
-    made = between(armed(with_arm(0)), armed(with_arm(90)), 0.5, SIZE)
-    assert made.hands_xy is not None
-    torch.testing.assert_close(made.hands_xy[0, :, 3], made.xy[0, [7, 4]])
+    result = between(armed(with_arm(0)), armed(with_arm(90)), 0.5, SIZE)
+    assert result.hands_xy is not None
+    torch.testing.assert_close(result.hands_xy[0, :, 3], result.xy[0, [7, 4]])
     assert between(armed(STANDING), with_arm(9), 0.2, SIZE).has_hands
     assert not between(armed(STANDING), with_arm(9), 0.8, SIZE).has_hands
 

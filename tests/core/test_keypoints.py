@@ -18,11 +18,11 @@ def random_keypoints(batch: int, seed: int = 0, hands: bool = False) -> Keypoint
 
 def assert_equal(a: Keypoints, b: Keypoints) -> None:
     for field in ("xy", "visible", "hands_xy", "hands_visible"):
-        left, right = getattr(a, field), getattr(b, field)
-        if left is None or right is None:
-            assert left is right
+        ours, theirs = getattr(a, field), getattr(b, field)
+        if ours is None or theirs is None:
+            assert ours is theirs
         else:
-            torch.testing.assert_close(left, right)
+            torch.testing.assert_close(ours, theirs)
 
 
 def test_pixels_go_in_and_come_out_again() -> None:
@@ -87,11 +87,11 @@ def test_visibility_must_be_bool_and_match() -> None:
 
 
 def test_hands_need_their_visibility_and_their_shape() -> None:
-    body, seen = torch.rand(1, 18, 2), torch.ones(1, 18, dtype=torch.bool)
+    body, visible = torch.rand(1, 18, 2), torch.ones(1, 18, dtype=torch.bool)
     with pytest.raises(ValueError, match="give both or neither"):
-        Keypoints(body, seen, torch.rand(1, 2, 21, 2))
+        Keypoints(body, visible, torch.rand(1, 2, 21, 2))
     with pytest.raises(ValueError, match="hands_xy: expected"):
-        Keypoints(body, seen, torch.rand(1, 21, 2), torch.ones(1, 21, dtype=torch.bool))
+        Keypoints(body, visible, torch.rand(1, 21, 2), torch.ones(1, 21, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("hands", [False, True])

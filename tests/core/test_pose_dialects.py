@@ -61,8 +61,8 @@ def test_a_dialect_is_read_from_a_document_from_text_and_from_a_file(
     text = source if isinstance(source, str) else json.dumps(source)
     path = tmp_path / "pose"
     path.write_text(text, encoding="utf-8")
-    for given in (source, text, path, str(path)):
-        reading = read_pose_with_report(given, size=SIZE)
+    for form in (source, text, path, str(path)):
+        reading = read_pose_with_report(form, size=SIZE)
         assert_is_the_person(reading.keypoints, dialect)
         assert dialect.says in str(reading.report)
         assert "Missing: right ankle." in reading.report.recognised
@@ -75,14 +75,14 @@ def test_a_missing_shoulder_is_not_the_end_of_a_dialects_neck_unless_it_was_made
     dialect = DIALECTS[name]
     keypoints = read_pose(source_of(dialect), size=SIZE)
     assert bool(keypoints.visible[0, 1])
-    made = str(read_pose_with_report(source_of(dialect), size=SIZE).report)
-    assert ("Neck: the middle of the shoulders" in made) == dialect.neck_is_made
+    report = str(read_pose_with_report(source_of(dialect), size=SIZE).report)
+    assert ("Neck: the middle of the shoulders" in report) == dialect.neck_is_made
 
 
 def test_arrays_and_tensors_are_read_like_lists() -> None:
     triples = np.array(body_18(0.9), dtype=np.float32)
-    for given in (triples, triples[None], torch.from_numpy(triples), list(triples)):
-        keypoints = read_pose(given, size=SIZE)
+    for form in (triples, triples[None], torch.from_numpy(triples), list(triples)):
+        keypoints = read_pose(form, size=SIZE)
         np.testing.assert_allclose(keypoints.xy[0, 0], expected_body()[0], rtol=1e-6)
 
 
@@ -156,8 +156,8 @@ def people() -> dict[str, Any]:
     """Three: in the middle and large, right and small, left and middle-sized."""
     wide = [(256 + (x - 256) * 1.2, y, 1.0) for x, y in BODY]
     small = [(420 + (x - 256) * 0.3, 300 + y * 0.3, 1.0) for x, y in BODY]
-    left = [(90 + (x - 256) * 0.5, 200 + y * 0.5, 1.0) for x, y in BODY]
-    return canvas(people=[{"pose_keypoints_2d": flat(one)} for one in (wide, small, left)])
+    medium = [(90 + (x - 256) * 0.5, 200 + y * 0.5, 1.0) for x, y in BODY]
+    return canvas(people=[{"pose_keypoints_2d": flat(one)} for one in (wide, small, medium)])
 
 
 @pytest.mark.parametrize(
@@ -274,8 +274,8 @@ def test_any_pose_that_is_written_is_read_back(write: Any) -> None:
         assert again.has_hands == keypoints.has_hands
         if again.hands_xy is not None and keypoints.hands_xy is not None:
             assert torch.equal(again.hands_visible, keypoints.hands_visible)
-            seen = keypoints.hands_visible
-            off = (again.hands_xy[seen] - keypoints.hands_xy[seen]).abs().max().item()
+            visible = keypoints.hands_visible
+            off = (again.hands_xy[visible] - keypoints.hands_xy[visible]).abs().max().item()
             assert off < 1e-6, f"seed {seed}"
 
 

@@ -35,20 +35,20 @@ def edited(hidden: tuple[int, ...] = (), **changes: Any) -> dict[str, Any]:
 def test_a_pose_survives_the_editors_text() -> None:
     for pose in library():
         text = json.dumps(to_edited(pose.keypoints, HEIGHT, WIDTH))
-        read = read_edited(text, HEIGHT, WIDTH)
-        assert torch.equal(read.visible, pose.keypoints.visible)
-        seen = pose.keypoints.visible
-        torch.testing.assert_close(read.xy[seen], pose.keypoints.xy[seen])
+        again = read_edited(text, HEIGHT, WIDTH)
+        assert torch.equal(again.visible, pose.keypoints.visible)
+        visible = pose.keypoints.visible
+        torch.testing.assert_close(again.xy[visible], pose.keypoints.xy[visible])
 
 
 def test_an_empty_text_is_the_first_pose_of_the_library() -> None:
-    read = read_edited("  \n", HEIGHT, WIDTH)
-    torch.testing.assert_close(read.xy, library()[0].keypoints.xy)
+    again = read_edited("  \n", HEIGHT, WIDTH)
+    torch.testing.assert_close(again.xy, library()[0].keypoints.xy)
 
 
 def test_a_hidden_joint_is_missing_and_only_that_one() -> None:
-    read = read_edited(json.dumps(edited(hidden=(4, 13))), HEIGHT, WIDTH)
-    assert (~read.visible[0]).nonzero().flatten().tolist() == [4, 13]
+    again = read_edited(json.dumps(edited(hidden=(4, 13))), HEIGHT, WIDTH)
+    assert (~again.visible[0]).nonzero().flatten().tolist() == [4, 13]
 
 
 def test_a_pose_of_another_canvas_is_fitted_whole_and_not_squashed() -> None:
@@ -67,25 +67,25 @@ def test_joints_outside_the_frame_are_missing_on_all_four_sides() -> None:
         4: (-3.0, 100.0), 7: (WIDTH + 3.0, 100.0), 0: (100.0, -3.0), 10: (100.0, HEIGHT + 3.0)
     }.items():  # fmt: skip
         points[3 * joint : 3 * joint + 2] = x, y
-    read = read_edited(json.dumps(document), HEIGHT, WIDTH)
-    assert (~read.visible[0]).nonzero().flatten().tolist() == [0, 4, 7, 10]
+    again = read_edited(json.dumps(document), HEIGHT, WIDTH)
+    assert (~again.visible[0]).nonzero().flatten().tolist() == [0, 4, 7, 10]
 
 
 def test_hands_come_along() -> None:
     document = edited()
     document["people"][0]["hand_left_keypoints_2d"] = [100.0, 200.0, 1.0] * 21
-    read = read_edited(json.dumps(document), HEIGHT, WIDTH)
-    assert read.hands_visible is not None
-    assert read.hands_visible[0].sum(dim=-1).tolist() == [21, 0]
-    again = to_edited(read, HEIGHT, WIDTH)["people"][0]["hand_left_keypoints_2d"]
+    again = read_edited(json.dumps(document), HEIGHT, WIDTH)
+    assert again.hands_visible is not None
+    assert again.hands_visible[0].sum(dim=-1).tolist() == [21, 0]
+    again = to_edited(again, HEIGHT, WIDTH)["people"][0]["hand_left_keypoints_2d"]
     assert again == document["people"][0]["hand_left_keypoints_2d"]
 
 
 def test_a_pasted_pose_of_fractions_is_read() -> None:
     points = edited()["people"][0]["pose_keypoints_2d"]
     points = [value / (WIDTH, HEIGHT, 1)[place % 3] for place, value in enumerate(points)]
-    read = read_edited(json.dumps([{"people": [{"pose_keypoints_2d": points}]}]), HEIGHT, WIDTH)
-    torch.testing.assert_close(read.xy, library()[0].keypoints.xy)
+    again = read_edited(json.dumps([{"people": [{"pose_keypoints_2d": points}]}]), HEIGHT, WIDTH)
+    torch.testing.assert_close(again.xy, library()[0].keypoints.xy)
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_no_two_poses_of_the_library_are_nearly_the_same() -> None:
 
 def test_the_poses_stand_inside_their_frame_with_whole_bodies() -> None:
     for pose in library():
-        seen = pose.keypoints.visible[0]
-        assert seen[1:14].all(), f"{pose.name}: a joint of the body is missing"
-        xy = pose.keypoints.xy[0][seen]
+        visible = pose.keypoints.visible[0]
+        assert visible[1:14].all(), f"{pose.name}: a joint of the body is missing"
+        xy = pose.keypoints.xy[0][visible]
         assert xy.min() >= 0.03, pose.name
         assert xy.max() <= 0.97, pose.name
 
@@ -174,8 +174,8 @@ def test_a_pose_seen_from_behind_has_no_face() -> None:
 
 def test_the_scripts_tables_are_those_of_the_renderer_and_the_library(root: Path) -> None:
     shipped = json.loads((root / "web" / "pose_editor.json").read_text(encoding="utf-8"))
-    made = json.loads(json.dumps(editor_tables()))
-    assert shipped == made, "run `python -m training.tools.make_pose_library`"
+    expected = json.loads(json.dumps(editor_tables()))
+    assert shipped == expected, "run `python -m training.tools.make_pose_library`"
     assert shipped["colours"] == [list(colour) for colour in COLOURS]
     assert shipped["limbs"] == [list(limb) for limb in LIMBS]
     assert shipped["poses"] == json.loads(LIBRARY_FILE.read_text(encoding="utf-8"))["poses"]

@@ -37,7 +37,7 @@ def fractions(points: list[tuple[float, float]]) -> torch.Tensor:
     return torch.tensor(points, dtype=torch.float64) / torch.tensor([WIDTH, HEIGHT])
 
 
-def written(tmp_path: Path, content: Any, name: str = "pose.json") -> Path:
+def write_file(tmp_path: Path, content: Any, name: str = "pose.json") -> Path:
     path = tmp_path / name
     text = content if isinstance(content, str) else json.dumps(content)
     path.write_text(text, encoding="utf-8")
@@ -45,7 +45,7 @@ def written(tmp_path: Path, content: Any, name: str = "pose.json") -> Path:
 
 
 def test_openpose_json_with_18_joints_is_read(tmp_path: Path) -> None:
-    keypoints = read_pose(written(tmp_path, document(person())))
+    keypoints = read_pose(write_file(tmp_path, document(person())))
     assert len(keypoints) == 1
     assert keypoints.visible.all()
     assert keypoints.hands_xy is None
@@ -53,7 +53,7 @@ def test_openpose_json_with_18_joints_is_read(tmp_path: Path) -> None:
 
 
 def test_openpose_json_needs_the_size_where_it_has_none(tmp_path: Path) -> None:
-    path = written(tmp_path, document(person(), canvas=False))
+    path = write_file(tmp_path, document(person(), canvas=False))
     with pytest.raises(PoseError, match=r"pose\.json: the coordinates are pixels.*pass size="):
         read_pose(path)
     keypoints = read_pose(path, size=(HEIGHT, WIDTH))
@@ -68,8 +68,8 @@ def test_the_canvas_of_the_file_goes_before_the_size() -> None:
 def test_body_25_loses_the_middle_of_the_hips_and_the_feet() -> None:
     points = places(25)
     keypoints = read_pose(document(person(points)))
-    kept = points[:8] + points[9:19]
-    torch.testing.assert_close(keypoints.xy[0], fractions(kept))
+    expected = points[:8] + points[9:19]
+    torch.testing.assert_close(keypoints.xy[0], fractions(expected))
 
 
 def test_a_pose_keypoint_of_several_frames_is_a_batch() -> None:
@@ -87,12 +87,12 @@ def test_fractions_and_pixels_of_a_pose_keypoint_are_told_apart() -> None:
 
 
 def test_hands_are_read_left_first() -> None:
-    left, right = places(21, seed=1), places(21, seed=2)
-    hands = {"hand_left_keypoints_2d": flat(left), "hand_right_keypoints_2d": flat(right)}
+    left_hand, right_hand = places(21, seed=1), places(21, seed=2)
+    hands = {"hand_left_keypoints_2d": flat(left_hand), "hand_right_keypoints_2d": flat(right_hand)}
     keypoints = read_pose(document(person() | hands))
     assert keypoints.hands_xy is not None
-    torch.testing.assert_close(keypoints.hands_xy[0, 0], fractions(left))
-    torch.testing.assert_close(keypoints.hands_xy[0, 1], fractions(right))
+    torch.testing.assert_close(keypoints.hands_xy[0, 0], fractions(left_hand))
+    torch.testing.assert_close(keypoints.hands_xy[0, 1], fractions(right_hand))
 
 
 @pytest.mark.parametrize("absent", [None, []])
@@ -134,7 +134,7 @@ def test_the_published_text_files_are_read(tmp_path: Path) -> None:
     points = [(x / WIDTH, y / HEIGHT) for x, y in places()]
     points[3] = (-1.0, -1.0)
     lines = "\n".join(f"{x:.8f} {y:.8f}" for x, y in points)
-    keypoints = read_pose(written(tmp_path, lines + "\n", "person.txt"))
+    keypoints = read_pose(write_file(tmp_path, lines + "\n", "person.txt"))
     assert keypoints.visible[0].tolist() == [joint != 3 for joint in range(18)]
     torch.testing.assert_close(keypoints.xy[0, 5], fractions(places())[5], atol=1e-7, rtol=0)
     assert keypoints.to_vector()[0, 0, 6:8].tolist() == [-1.0, -1.0]
@@ -155,8 +155,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         torch.testing.assert_close(again.to_vector(), rows.to_vector())
         assert again.hands_xy is not None
         assert rows.hands_xy is not None
-        seen = rows.hands_visible
-        torch.testing.assert_close(again.hands_xy[seen], rows.hands_xy[seen])
+        visible = rows.hands_visible
+        torch.testing.assert_close(again.hands_xy[visible], rows.hands_xy[visible])
     assert [file.name for file in path.parent.iterdir()] == ["pose.json"]
 
 
@@ -206,7 +206,7 @@ NAN = float("nan")
 def test_a_pose_that_cannot_be_used_is_named_with_what_was_found(
     tmp_path: Path, content: Any, message: str
 ) -> None:
-    path = written(tmp_path, content, "target.json")
+    path = write_file(tmp_path, content, "target.json")
     with pytest.raises(PoseError, match=rf"target\.json.*{message}"):
         read_pose(path)
     with pytest.raises(PoseError, match=rf"the pose.*{message}"):
@@ -230,7 +230,7 @@ def test_a_text_that_cannot_be_used_is_named_with_what_was_found(
     tmp_path: Path, text: str, message: str
 ) -> None:
     with pytest.raises(PoseError, match=rf"person\.txt: .*{message}"):
-        read_pose(written(tmp_path, text, "person.txt"))
+        read_pose(write_file(tmp_path, text, "person.txt"))
 
 
 def test_a_picture_given_as_a_pose_is_named(tmp_path: Path) -> None:

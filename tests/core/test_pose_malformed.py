@@ -31,10 +31,10 @@ Path = tuple[Any, ...]
 
 def places(node: Any, path: Path = ()) -> list[Path]:
     """Where every value of a document is."""
-    found = [path] if path else []
+    paths = [path] if path else []
     for key, child in children(node):
-        found += places(child, (*path, key))
-    return found
+        paths += places(child, (*path, key))
+    return paths
 
 
 def children(node: Any) -> list[tuple[Any, Any]]:
@@ -46,8 +46,8 @@ def children(node: Any) -> list[tuple[Any, Any]]:
 def walk(document: Any, rng: random.Random) -> Path:
     """A way from the document down to any leaf."""
     path: Path = ()
-    while found := children(at(document, path)):
-        path = (*path, rng.choice(found)[0])
+    while branches := children(at(document, path)):
+        path = (*path, rng.choice(branches)[0])
     return path
 
 
@@ -174,12 +174,12 @@ def mutants_of(name: str, count: int) -> Iterator[Any]:
     valid = source_of(DIALECTS[name])
     text = json.dumps(valid)
     rng = random.Random(name)
-    seen = {repr(valid if isinstance(valid, str) else json.loads(text))}
-    while len(seen) <= count:
+    forms = {repr(valid if isinstance(valid, str) else json.loads(text))}
+    while len(forms) <= count:
         mutate = mutate_text if isinstance(valid, str) else mutate_document
         mutant = mutate(valid if isinstance(valid, str) else text, rng)
-        if repr(mutant) not in seen:
-            seen.add(repr(mutant))
+        if repr(mutant) not in forms:
+            forms.add(repr(mutant))
             yield mutant
 
 
@@ -207,7 +207,7 @@ def attempt(source: Any) -> tuple[Keypoints | None, Exception | None]:
 def test_a_damaged_pose_is_refused_in_words_or_read_without_nan(
     name: str, cases: Callable[[int, int], int]
 ) -> None:
-    reached = read = 0
+    reached = successes = 0
     count = cases(*MUTANTS)
     for number, mutant in enumerate(mutants_of(name, count)):
         keypoints, error = attempt(mutant)
@@ -215,14 +215,14 @@ def test_a_damaged_pose_is_refused_in_words_or_read_without_nan(
             reached += isinstance(error, PointError)
             assert len(str(error)) > 20
             continue
-        read += 1
+        successes += 1
         assert_is_sound(keypoints)
         if number % 100 == 0:
             assert render_pose(keypoints, 32, 32).isfinite().all()
     # A third at least must get as far as single points, or the test would test the JSON reader.
-    assert reached + read >= count / 3, (reached, read)
+    assert reached + successes >= count / 3, (reached, successes)
     assert reached > 0
-    assert read < count
+    assert successes < count
 
 
 def test_there_are_twenty_thousand_damaged_poses() -> None:
@@ -238,17 +238,17 @@ def test_one_damaged_number_moves_or_removes_one_point_or_is_refused(name: str) 
     expected = read_pose(valid, size=SIZE)
     numbers = [path for path in places(valid) if type(at(valid, path)) is float]
     rng = random.Random(7)
-    read = 0
+    successes = 0
     for path in rng.sample(numbers, min(len(numbers), 60)):
         for value in (None, 0.0, -1.0, 1e7, math.nan, 0.37, 210.0):
             document = put(copy.deepcopy(valid), path, value)
             keypoints, _ = attempt(document)
             if keypoints is None:
                 continue
-            read += 1
+            successes += 1
             both = keypoints.visible & expected.visible
             moved = ((keypoints.xy - expected.xy).abs().amax(dim=-1) > 1e-9) & both
             changed = moved | (keypoints.visible != expected.visible)
             # A shoulder of COCO's makes the neck, too.
             assert int(changed.sum()) <= (2 if dialect.neck_is_made else 1), (path, value)
-    assert read > 60
+    assert successes > 60

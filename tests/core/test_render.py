@@ -23,11 +23,11 @@ INK = (10, 20, 30)
 def golden_keypoints(item: dict[str, Any]) -> Keypoints:
     """The people of one golden picture, in float64."""
     people = item["people"]
-    body, seen = points_of([person["body"] for person in people])
+    body, visible = points_of([person["body"] for person in people])
     hands, hands_seen = points_of(
         [[person["hands"][side] for side in ("left", "right")] for person in people]
     )
-    return Keypoints(body, seen, hands, hands_seen)
+    return Keypoints(body, visible, hands, hands_seen)
 
 
 def points_of(nested: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,12 +36,12 @@ def points_of(nested: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
             return [0.0, 0.0]
         return node if isinstance(node[0], float) else [fill(child) for child in node]
 
-    def seen(node: list[Any] | None) -> list[Any] | bool:
+    def visible(node: list[Any] | None) -> list[Any] | bool:
         if node is None or isinstance(node[0], float):
             return node is not None
-        return [seen(child) for child in node]
+        return [visible(child) for child in node]
 
-    return torch.tensor(fill(nested), dtype=torch.float64), torch.tensor(seen(nested))
+    return torch.tensor(fill(nested), dtype=torch.float64), torch.tensor(visible(nested))
 
 
 def person_at(places: dict[int, tuple[float, float]]) -> Keypoints:
@@ -61,8 +61,8 @@ def point_around(rng: np.random.Generator) -> tuple[int, int]:
 @pytest.mark.parametrize("item", ITEMS, ids=lambda item: item["file"])
 def test_a_skeleton_equals_the_published_one_to_the_pixel(item: dict[str, Any]) -> None:
     expected = np.array(Image.open(GOLDEN / item["file"]))
-    drawn = draw_people(people_of(golden_keypoints(item)), item["height"], item["width"])
-    np.testing.assert_array_equal(drawn, expected)
+    picture = draw_people(people_of(golden_keypoints(item)), item["height"], item["width"])
+    np.testing.assert_array_equal(picture, expected)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -159,9 +159,9 @@ def test_hands_are_drawn_only_on_request() -> None:
 
 
 def test_a_hand_point_in_the_first_column_counts_as_missing() -> None:
-    hands_xy, seen = np.full((2, 21, 2), 0.5), np.zeros((2, 21), dtype=bool)
-    seen[0, 0] = True
-    person = Person(np.zeros((18, 2)), np.zeros(18, dtype=bool), hands_xy, seen)
+    hands_xy, visible = np.full((2, 21, 2), 0.5), np.zeros((2, 21), dtype=bool)
+    visible[0, 0] = True
+    person = Person(np.zeros((18, 2)), np.zeros(18, dtype=bool), hands_xy, visible)
     assert draw_people([person], 32, 32).any()
     edge = replace(person, hands_xy=hands_xy * np.array([0.01, 1.0]))
     assert not draw_people([edge], 32, 32).any()
@@ -189,8 +189,8 @@ def test_the_published_hand_colours_go_once_round_the_colour_circle() -> None:
     hands_xy = np.zeros((2, 21, 2))
     hands_xy[0, :] = (0.5, 0.5)
     hands_xy[0, 13:17] = (0.5, 0.9)
-    seen = np.zeros((2, 21), dtype=bool)
-    seen[0, [0, 13]] = True
-    person = Person(np.zeros((18, 2)), np.zeros(18, dtype=bool), hands_xy, seen)
+    visible = np.zeros((2, 21), dtype=bool)
+    visible[0, [0, 13]] = True
+    person = Person(np.zeros((18, 2)), np.zeros(18, dtype=bool), hands_xy, visible)
     picture = draw_people([person], 100, 100)
     assert tuple(picture[70, 50]) == (0, 102, 255)  # bone 12 of 20: hue 0.6

@@ -45,11 +45,11 @@ def read(pixels: np.ndarray) -> SkeletonReading:
     return read_skeleton(from_uint8(pixels))
 
 
-def pck(found: Keypoints, truth: Keypoints, threshold: float) -> tuple[int, int, int]:
+def pck(keypoints: Keypoints, truth: Keypoints, threshold: float) -> tuple[int, int, int]:
     """Joints near their place (in heights of the picture), found ones, visible ones."""
-    both = found.visible & truth.visible
-    near = ((found.xy - truth.xy).norm(dim=-1) < threshold) & both
-    return int(near.sum()), int(found.visible.sum()), int(truth.visible.sum())
+    both = keypoints.visible & truth.visible
+    near = ((keypoints.xy - truth.xy).norm(dim=-1) < threshold) & both
+    return int(near.sum()), int(keypoints.visible.sum()), int(truth.visible.sum())
 
 
 @pytest.mark.slow
@@ -68,27 +68,29 @@ def pck(found: Keypoints, truth: Keypoints, threshold: float) -> tuple[int, int,
 def test_the_library_is_drawn_and_read_back(
     height: int, width: int, change: Change | None, threshold: float, share: float
 ) -> None:
-    near = found = visible = 0
+    near = joints = visible = 0
     # All of them once; every third where the picture is changed, because that takes longer.
     for pose in POSES if change is None else POSES[::3]:
         picture = render_pose(pose.keypoints, height, width)
         reading = read_skeleton(picture if change is None else change(picture))
         assert len(reading.people) == 1, pose.name
         counts = pck(reading.people, pose.keypoints, threshold)
-        near, found, visible = (a + b for a, b in zip((near, found, visible), counts, strict=True))
+        near, joints, visible = (
+            a + b for a, b in zip((near, joints, visible), counts, strict=True)
+        )
         if change is None:
             assert not reading.warnings
-            assert found == near, f"{pose.name}: a joint was found where none is"
+            assert joints == near, f"{pose.name}: a joint was found where none is"
     assert visible > 250
     assert near >= share * visible
-    assert found - near <= 0.01 * visible
+    assert joints - near <= 0.01 * visible
 
 
 def test_left_and_right_are_told_apart_by_colour() -> None:
     for keypoints in (STANDING, STANDING.mirrored()):
-        found = read(uint8(keypoints)).people
-        assert found.visible.all()
-        assert (found.xy - keypoints.xy).abs().max() < 0.004
+        people = read(uint8(keypoints)).people
+        assert people.visible.all()
+        assert (people.xy - keypoints.xy).abs().max() < 0.004
 
 
 def test_a_joint_that_is_covered_is_reported_and_laid_under_its_cover() -> None:
@@ -105,9 +107,9 @@ def test_a_joint_beyond_the_border_is_reported_at_the_border() -> None:
     xy[..., 0] += 0.35
     reading = read(uint8(Keypoints(xy, STANDING.visible)))
     assert any("cut off" in line for line in reading.report.guessed)
-    seen = reading.people.visible[0] & (xy[0, :, 0] < 1)
-    assert int(seen.sum()) >= 10
-    assert (reading.people.xy - xy)[0][seen].abs().max() < 0.004
+    visible = reading.people.visible[0] & (xy[0, :, 0] < 1)
+    assert int(visible.sum()) >= 10
+    assert (reading.people.xy - xy)[0][visible].abs().max() < 0.004
 
 
 def test_missing_joints_stay_missing_and_are_named() -> None:
@@ -121,15 +123,15 @@ def test_missing_joints_stay_missing_and_are_named() -> None:
 def test_several_people_are_kept_apart() -> None:
     half = torch.tensor([0.45, 0.9], dtype=torch.float64)
     rows = [
-        Keypoints(pose.keypoints.xy * half + torch.tensor([left, 0.05]), pose.keypoints.visible)
-        for pose, left in ((POSES[0], 0.02), (POSES[1], 0.52))
+        Keypoints(pose.keypoints.xy * half + torch.tensor([offset, 0.05]), pose.keypoints.visible)
+        for pose, offset in ((POSES[0], 0.02), (POSES[1], 0.52))
     ]
     both = Keypoints.cat(rows)
     reading = read(uint8(both, 512, 768))
     assert len(reading.people) == 2
-    found = reading.people.select(reading.people.xy[:, 1, 0].argsort())
-    assert torch.equal(found.visible, both.visible)
-    assert (found.xy - both.xy).abs().max() < 0.004
+    people = reading.people.select(reading.people.xy[:, 1, 0].argsort())
+    assert torch.equal(people.visible, both.visible)
+    assert (people.xy - both.xy).abs().max() < 0.004
 
 
 @pytest.mark.parametrize(
@@ -190,17 +192,17 @@ def test_hands_are_read_back_to_the_pixel_or_said_to_be_left_out() -> None:
     for seed, pose in enumerate(poses):
         truth = with_hands(pose.keypoints, seed)
         reading = read(uint8(truth, 768, 512))
-        seen = torch.zeros(2, 21, dtype=torch.bool)
+        visible = torch.zeros(2, 21, dtype=torch.bool)
         if reading.people.hands_xy is not None and reading.people.hands_visible is not None:
             assert truth.hands_xy is not None
-            seen = reading.people.hands_visible[0]
+            visible = reading.people.hands_visible[0]
             away = (reading.people.hands_xy - truth.hands_xy)[0] * torch.tensor([512.0, 768.0])
-            off += away.abs().amax(-1)[seen].tolist()
-        count += int(seen.any(1).sum())
+            off += away.abs().amax(-1)[visible].tolist()
+        count += int(visible.any(1).sum())
         for side, name in enumerate(("left", "right")):
             said = any(f"The {name} hand was read" in line for line in reading.report.recognised)
-            assert said == bool(seen[side].any())
-        assert seen.any(1).all() or says_left_out(reading), pose.name
+            assert said == bool(visible[side].any())
+        assert visible.any(1).all() or says_left_out(reading), pose.name
         assert int((reading.people.visible & pose.keypoints.visible).sum()) >= 12
     assert count >= 0.8 * 2 * len(poses)
     assert np.mean(np.array(off) <= 1) >= 0.98
@@ -227,8 +229,8 @@ def test_the_hands_of_a_chosen_person_come_along() -> None:
     "change", [jpeg(90), lambda p: resize(p, 384, 256)], ids=["JPEG", "shrunk"]
 )
 def test_hands_whose_lines_are_blurred_are_left_out_and_the_report_says_so(change: Change) -> None:
-    drawn = from_uint8(uint8(with_hands(STANDING, 0), 768, 512))
-    reading = read_skeleton(change(drawn))
+    skeleton = from_uint8(uint8(with_hands(STANDING, 0), 768, 512))
+    reading = read_skeleton(change(skeleton))
     assert not reading.people.has_hands
     assert says_left_out(reading)
     assert not says_left_out(read_skeleton(change(from_uint8(uint8(STANDING, 768, 512)))))
@@ -318,6 +320,6 @@ def test_every_joint_alone_among_its_neighbours_is_named_right() -> None:
     for joint, name in enumerate(BODY_JOINTS):
         xy = STANDING.xy.clone()
         xy[0, joint] += torch.tensor([0.06, -0.05], dtype=torch.float64)
-        found = read(uint8(Keypoints(xy, STANDING.visible))).people
-        assert found.visible[0, joint], name
-        assert (found.xy - xy)[found.visible].abs().max() < 0.01, name
+        people = read(uint8(Keypoints(xy, STANDING.visible))).people
+        assert people.visible[0, joint], name
+        assert (people.xy - xy)[people.visible].abs().max() < 0.01, name

@@ -32,9 +32,7 @@ from pcdm_core.images import (
     to_uint8,
 )
 from pcdm_core.picture_files import open_picture
-from pcdm_core.pose.describe import FACE
-from pcdm_core.pose.formats.joint_maps import NECK
-from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.pose.keypoints import FACE, Joint, Keypoints
 from pcdm_core.pose.render import draw_people, people_of
 
 from ..synthetic.camera import openpose_visibility
@@ -134,7 +132,7 @@ def head_areas(xy: Tensor, height: int, width: int) -> Tensor:
         fp32 [B, 1, height, width] in [0, 1].
     """
     size = xy.new_tensor([width, height])
-    middle, neck = xy[:, FACE].mean(1) * size, xy[:, NECK] * size
+    middle, neck = xy[:, FACE].mean(1) * size, xy[:, Joint.NECK] * size
     radius = (neck - middle).norm(dim=-1)
     x = torch.arange(width, device=xy.device) + 0.5 - middle[:, :1]
     y = torch.arange(height, device=xy.device) + 0.5 - middle[:, 1:]

@@ -28,11 +28,17 @@ DETECTOR, LANDMARKS = "pose_detection.tflite", "pose_landmark_full.tflite"
 
 LANDMARK_COUNT = 33
 # Where each point finds its mirror image; the last six help to place the body.
-_PAIRS = ((1, 4), (2, 5), (3, 6), (7, 8), (9, 10), *((left, left + 1) for left in range(11, 33, 2)))
+_PAIRS = (
+    (1, 4),
+    (2, 5),
+    (3, 6),
+    (7, 8),
+    (9, 10),
+    *((point, point + 1) for point in range(11, 33, 2)),
+)
 _MIRROR = [{**dict(_PAIRS), **{b: a for a, b in _PAIRS}}.get(point, point) for point in range(39)]
 _AUXILIARY = (33, 34)  # the centre and the reach of the body, from which the next crop is made
 _DETECTOR_SIZE, _CROP_SIZE, _HEAT_SIZE = 224, 256, 64
-_STRIDES = (8, 16, 32, 32, 32)
 _LONG = 1.3  # from here on a picture counts as long
 _OVERLAP = 0.3  # boxes that share more of their area are of one person
 _ROOM = 1.25  # of a crop round the body's circle
@@ -48,6 +54,12 @@ class Crop:
     y: float
     size: float
     angle: float
+
+    @classmethod
+    def whole(cls, picture: Tensor) -> Crop:
+        """The smallest one that holds a picture `[3, H, W]`."""
+        height, width = picture.shape[-2:]
+        return cls(width / 2, height / 2, max(height, width), 0.0)
 
     @classmethod
     def between(cls, centre: Floats, reach: Floats, room: float = _ROOM) -> Crop:
@@ -69,8 +81,7 @@ class Crop:
         shrink = max(int(min(self.size / size, *picture.shape[-2:])), 1)
         small = F.avg_pool2d(picture[None], shrink) if shrink > 1 else picture[None]
         height, width = small.shape[-2:]
-        line = (np.arange(size) + 0.5) / size
-        xy = self.to_picture(np.stack(np.meshgrid(line, line, indexing="xy"), axis=-1)) / shrink
+        xy = self.to_picture(_grid(size)) / shrink
         grid = torch.from_numpy(xy / [width, height] * 2 - 1).to(small)
         return F.grid_sample(small, grid[None], align_corners=False)[0]
 
@@ -116,12 +127,11 @@ class BlazePose:
             in_parts: search overlapping squares along the longer side of a long picture, and not
                 the whole. The network sees 224 pixels and overlooks the small people of a group.
         """
-        windows = _squares(picture) if in_parts else [_whole(picture)]
-        found = [self._boxes(picture, window, threshold) for window in windows]
-        if not found:
+        windows = _squares(picture) if in_parts else [Crop.whole(picture)]
+        if not windows:
             return []
-        boxes = np.concatenate([boxes for boxes, _ in found])
-        scores = np.concatenate([scores for _, scores in found])
+        finds = [self._boxes(picture, window, threshold) for window in windows]
+        boxes, scores = (np.concatenate(parts) for parts in zip(*finds, strict=True))
         crops = [Crop.between(box[2], box[3]) for box in _suppressed(boxes, scores)]
         return [crop for crop in crops if crop.size >= 1]
 
@@ -133,12 +143,12 @@ class BlazePose:
         if raw.shape[-1] == 1:
             raw, logits = logits, raw
         scores = _sigmoid(logits.reshape(-1))
-        kept = scores >= threshold
-        boxes = raw.reshape(-1, 6, 2)[kept] / _DETECTOR_SIZE
+        sure = scores >= threshold
+        boxes, anchors = raw.reshape(-1, 6, 2)[sure] / _DETECTOR_SIZE, self._anchors[sure]
         boxes[:, 1] *= window.size / 2
-        boxes[:, 0] = window.to_picture(boxes[:, 0] + self._anchors[kept])
-        boxes[:, 2:] = window.to_picture(boxes[:, 2:] + self._anchors[kept][:, None])
-        return boxes, scores[kept]
+        boxes[:, 0] = window.to_picture(boxes[:, 0] + anchors)
+        boxes[:, 2:] = window.to_picture(boxes[:, 2:] + anchors[:, None])
+        return boxes, scores[sure]
 
     def landmarks(
         self, picture: Tensor, crop: Crop, *, mirrored: bool = False
@@ -160,19 +170,14 @@ class BlazePose:
             xy, rows = xy[_MIRROR] * [-1, 1] + [1, 0], rows[_MIRROR]
         places = crop.to_picture(xy)
         depth = rows[:, 2:3] / _CROP_SIZE * crop.size
-        found = Landmarks(
+        person = Landmarks(
             xyz=np.concatenate([places, depth], axis=1)[:LANDMARK_COUNT],
             visible=_sigmoid(rows[:LANDMARK_COUNT, 3]),
             present=_sigmoid(rows[:LANDMARK_COUNT, 4]),
             score=float(by_size[1].reshape(())),
         )
         centre, reach = (places[point] for point in _AUXILIARY)
-        return found, Crop.between(centre, reach)
-
-
-def _whole(picture: Tensor) -> Crop:
-    height, width = picture.shape[-2:]
-    return Crop(width / 2, height / 2, max(height, width), 0.0)
+        return person, Crop.between(centre, reach)
 
 
 def _squares(picture: Tensor) -> list[Crop]:
@@ -182,11 +187,12 @@ def _squares(picture: Tensor) -> list[Crop]:
     if long < _LONG * short:
         return []
     count = math.ceil(2 * (long / short - 1)) + 1
-    squares: list[Crop] = []
-    for place in np.linspace(short / 2, long - short / 2, count).tolist():
-        x, y = (place, height / 2) if width > height else (width / 2, place)
-        squares.append(Crop(x, y, short, 0.0))
-    return squares
+    places = np.linspace(short / 2, long - short / 2, count).tolist()
+    across = short / 2
+    return [
+        Crop(*((place, across) if width > height else (across, place)), short, 0.0)
+        for place in places
+    ]
 
 
 def _run(interpreter: Any, picture: Tensor) -> list[Floats]:
@@ -200,30 +206,32 @@ def _run(interpreter: Any, picture: Tensor) -> list[Floats]:
 
 
 def _anchors() -> Floats:
-    """`[2254, 2]`: the cell that each of the detector's boxes belongs to; two a cell and stride."""
-    rows: list[Floats] = []
-    for stride in _STRIDES:
-        cells = -(-_DETECTOR_SIZE // stride)
-        line = (np.arange(cells) + 0.5) / cells
-        grid = np.stack(np.meshgrid(line, line, indexing="xy"), axis=-1).reshape(-1, 2)
-        rows.append(grid)
-    # The three layers of stride 32 share their cells: six boxes in a row.
-    last = np.repeat(rows[-1], 6, axis=0)
-    return np.concatenate([*(np.repeat(grid, 2, axis=0) for grid in rows[:2]), last])
+    """`[2254, 2]`: the cell that each of the detector's boxes belongs to."""
+    # Strides of 8, 16 and three times 32 pixels with two boxes a cell; the last share
+    # their cells: six in a row.
+    layers = ((28, 2), (14, 2), (7, 6))
+    return np.concatenate(
+        [np.repeat(_grid(cells).reshape(-1, 2), boxes, axis=0) for cells, boxes in layers]
+    )
+
+
+def _grid(cells: int) -> Floats:
+    """`[cells, cells, 2]`: x and y of the middles of a square's cells, as fractions of it."""
+    line = (np.arange(cells) + 0.5) / cells
+    return np.stack(np.meshgrid(line, line, indexing="xy"), axis=-1)
 
 
 def _suppressed(boxes: Floats, scores: Floats) -> list[Floats]:
     """One box `[6, 2]` a person, the mean of those that overlap the best, weighted by score."""
-    found: list[Floats] = []
+    people: list[Floats] = []
     order = np.argsort(-scores, kind="stable")
     while len(order):
-        share = _overlap(boxes[order[0]], boxes[order])
-        same = share > _OVERLAP
+        same = _overlap(boxes[order[0]], boxes[order]) > _OVERLAP
         same[0] = True
         group = order[same]
-        found.append(np.average(boxes[group], axis=0, weights=scores[group]))
+        people.append(np.average(boxes[group], axis=0, weights=scores[group]))
         order = order[~same]
-    return found
+    return people
 
 
 def _overlap(box: Floats, boxes: Floats) -> Floats:
@@ -242,13 +250,15 @@ def _refined(xy: Floats, heat: Floats) -> Floats:
         column, row = int(x * _HEAT_SIZE), int(y * _HEAT_SIZE)
         if not (0 <= column < _HEAT_SIZE and 0 <= row < _HEAT_SIZE):
             continue
-        rows = np.arange(max(row - _HEAT_REACH, 0), min(row + _HEAT_REACH + 1, _HEAT_SIZE))
-        columns = np.arange(max(column - _HEAT_REACH, 0), min(column + _HEAT_REACH + 1, _HEAT_SIZE))
+        rows, columns = (
+            np.arange(max(cell - _HEAT_REACH, 0), min(cell + _HEAT_REACH + 1, _HEAT_SIZE))
+            for cell in (row, column)
+        )
         near = heat[np.ix_(rows, columns)][..., point]
         if near.max() >= _HEAT_CONFIDENCE:
             weights = near / near.sum()
-            moved[point] = (weights.sum(axis=0) @ columns, weights.sum(axis=1) @ rows)
-            moved[point] /= _HEAT_SIZE
+            centre = weights.sum(axis=0) @ columns, weights.sum(axis=1) @ rows
+            moved[point] = np.divide(centre, _HEAT_SIZE)
     return moved
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ...images import as_picture, resize, to_uint8
 from ..describe import describe_person
-from ..keypoints import Keypoints
+from ..keypoints import FACE, HAND_POINTS, Keypoints
 from .blazepose import BlazePose, Crop, Floats, Landmarks
 
 Detector = Literal["auto", "blazepose", "openpose"]
@@ -98,22 +98,21 @@ def detect_people(picture: Tensor, detector: Detector = "auto") -> list[Keypoint
         raise ValueError(f"people are looked for in one picture at a time, got {len(picture)}")
     if detector == "auto":
         detector = "blazepose" if has_blazepose() or not has_openpose() else "openpose"
-    found = _by_blazepose(picture) if detector == "blazepose" else _by_openpose(picture)
-    if not found:
+    people = _by_blazepose(picture) if detector == "blazepose" else _by_openpose(picture)
+    if not people:
         height, width = picture.shape[-2:]
         raise NoPersonError(
             f"No person was found in the picture ({height}x{width}, detector {detector}). Take one "
             "in which a person is larger, better lit or less covered, or draw the pose by hand."
         )
-    return sorted(found, key=_extent, reverse=True)
+    return sorted(people, key=_extent, reverse=True)
 
 
 def describe_people(people: Sequence[Keypoints]) -> str:
     """What was found, one line a person: which part of the body, from where, what is missing."""
     count = "1 person" if len(people) == 1 else f"{len(people)} people, the largest first"
-    lines = [f"{count}:"]
-    lines += [f"{number}: {describe_person(person)}" for number, person in enumerate(people)]
-    return "\n".join(lines)
+    lines = [f"{number}: {describe_person(person)}" for number, person in enumerate(people)]
+    return "\n".join([f"{count}:", *lines])
 
 
 def has_blazepose() -> bool:
@@ -123,9 +122,7 @@ def has_blazepose() -> bool:
 
 def has_openpose() -> bool:
     """Whether controlnet_aux is installed and its weights lie in the Hugging Face cache."""
-    if find_spec("controlnet_aux") is None:
-        return False
-    return _openpose_folder() is not None
+    return find_spec("controlnet_aux") is not None and _openpose_folder() is not None
 
 
 # --- BlazePose -----------------------------------------------------------------------------------
@@ -144,41 +141,38 @@ def _blazepose() -> BlazePose:
 
 def _by_blazepose(picture: Tensor) -> list[Keypoints]:
     pixels = (picture[0].detach().cpu() + 1) / 2
-    height, width = pixels.shape[-2:]
-    whole = Crop(width / 2, height / 2, max(height, width), 0.0)
     with _lock:  # a LiteRT interpreter serves one caller at a time
         networks = _blazepose()
         crops = networks.crops(pixels, SURE_BOX) or networks.crops(pixels, MAYBE_BOX)
-        kept = _distinct(_look(networks, pixels, crop) for crop in crops)
+        people = _distinct(_look(networks, pixels, crop) for crop in crops)
         if not crops:
-            kept = _distinct([_look(networks, pixels, whole, SURE_WHOLE)])
+            people = _distinct([_look(networks, pixels, Crop.whole(pixels), SURE_WHOLE)])
         parts = networks.crops(pixels, SURE_BOX, in_parts=True)
-        more = _distinct(_look(networks, pixels, crop, SURE_PART) for crop in parts)
+        others = _distinct(_look(networks, pixels, crop, SURE_PART) for crop in parts)
     # A square may cut a person in two, and half a person looks like somebody else.
-    kept += [found for found in more if not any(_within(found, other) for other in kept)]
-    people = [_keypoints(found, height, width) for found in kept]
-    return [person for person in people if int(person.visible.sum()) >= 3]
+    people += [part for part in others if not any(_within(part, person) for person in people)]
+    poses = [_keypoints(person, *pixels.shape[-2:]) for person in people]
+    return [pose for pose in poses if int(pose.visible.sum()) >= 3]
 
 
 def _look(networks: BlazePose, picture: Tensor, crop: Crop, least: float = 0.0) -> Landmarks:
     """What the last of some looks finds; nobody where the first is less sure than `least`."""
-    at = crop
-    found, following = networks.landmarks(picture, at)
-    if found.score < least:
-        return replace(found, score=0.0)
+    person, following = networks.landmarks(picture, crop)
+    if person.score < least:
+        return replace(person, score=0.0)
     for _ in range(LOOKS - 1):
         if following.size < 1:
             break
-        again, crop = networks.landmarks(picture, following)
-        if again.score < SURE_PERSON <= found.score:
+        again, after = networks.landmarks(picture, following)
+        if again.score < SURE_PERSON <= person.score:
             break  # the second crop lost the person
-        found, at, following = again, following, crop
-    if found.score < SURE_PERSON or _from_behind(found.xyz):
-        return found
+        person, crop, following = again, following, after
+    if person.score < SURE_PERSON or _from_behind(person.xyz):
+        return person
     # It takes a back for a front now and then, in one crop and not in the next, and hardly ever a
     # front for a back (docs/log/pose-detector.md): one of two looks that sees a back is believed.
-    mirrored, _ = networks.landmarks(picture, at, mirrored=True)
-    return mirrored if mirrored.score >= SURE_PERSON and _from_behind(mirrored.xyz) else found
+    mirrored, _ = networks.landmarks(picture, crop, mirrored=True)
+    return mirrored if mirrored.score >= SURE_PERSON and _from_behind(mirrored.xyz) else person
 
 
 def _from_behind(xyz: Floats) -> bool:
@@ -197,14 +191,14 @@ def _across(xyz: Floats) -> tuple[Floats, float]:
     return np.array([-upward[1], upward[0]]) / length, length
 
 
-def _keypoints(found: Landmarks, height: int, width: int) -> Keypoints:
-    xy = np.stack([found.xyz[list(points), :2].mean(axis=0) for points in FROM_BLAZEPOSE])
-    seen = np.stack([found.visible[list(points)].min() for points in FROM_BLAZEPOSE])
-    present = np.stack([found.present[list(points)].min() for points in FROM_BLAZEPOSE])
+def _keypoints(person: Landmarks, height: int, width: int) -> Keypoints:
+    rows = [list(points) for points in FROM_BLAZEPOSE]
+    xy = np.stack([person.xyz[row, :2].mean(axis=0) for row in rows])
+    in_view = np.stack([person.visible[row].min() for row in rows])
+    present = np.stack([person.present[row].min() for row in rows])
     inside = ((xy >= 0) & (xy < [width, height])).all(axis=1)
-    visible = inside & (seen >= SURE_POINT) & (present >= IN_FRAME)
-    turn = head_turn(found.xyz)
-    visible[[0, 14, 15, 16, 17]] &= face_seen(turn)
+    visible = inside & (in_view >= SURE_POINT) & (present >= IN_FRAME)
+    visible[list(FACE)] &= face_seen(head_turn(person.xyz))
     return Keypoints.from_pixels(torch.from_numpy(xy), torch.from_numpy(visible), height, width)
 
 
@@ -234,22 +228,19 @@ def face_seen(turn: float) -> np.ndarray:
 
 def _same(one: Landmarks, other: Landmarks) -> bool:
     """Whether two finds are one person. The sides do not count: one find may mix them up."""
-
-    def trunk(found: Landmarks) -> Floats:
-        return found.xyz[[[11, 12], [23, 24]], :2].mean(axis=1)  # neck and hips
-
-    a, b = trunk(one), trunk(other)
+    # The middles of shoulders and hips.
+    a, b = (person.xyz[[[11, 12], [23, 24]], :2].mean(axis=1) for person in (one, other))
     lengths = [float(np.linalg.norm(ends[0] - ends[1])) for ends in (a, b)]
     return bool(np.linalg.norm(a - b, axis=1).mean() < _SAME * max(lengths))
 
 
 def _distinct(looks: Iterable[Landmarks]) -> list[Landmarks]:
     """Those who are sure, each once, the surest first."""
-    kept: list[Landmarks] = []
-    for found in sorted(looks, key=lambda person: -person.score):
-        if found.score >= SURE_PERSON and not any(_same(found, other) for other in kept):
-            kept.append(found)
-    return kept
+    people: list[Landmarks] = []
+    for look in sorted(looks, key=lambda look: -look.score):
+        if look.score >= SURE_PERSON and not any(_same(look, other) for other in people):
+            people.append(look)
+    return people
 
 
 def _within(part: Landmarks, whole: Landmarks) -> bool:
@@ -272,10 +263,10 @@ def _openpose_folder() -> str | None:
     """The folder of the three weight files in the local cache; nothing is downloaded."""
     from huggingface_hub import try_to_load_from_cache
 
-    places = [try_to_load_from_cache(OPENPOSE_WEIGHTS, name) for name in OPENPOSE_FILES]
-    if not all(isinstance(place, str) for place in places):
+    files = [try_to_load_from_cache(OPENPOSE_WEIGHTS, name) for name in OPENPOSE_FILES]
+    if not all(isinstance(file, str) for file in files):
         return None
-    return str(places[0])[: -len(OPENPOSE_FILES[0]) - 1]
+    return str(files[0])[: -len(OPENPOSE_FILES[0]) - 1]
 
 
 @lru_cache(maxsize=1)
@@ -288,10 +279,8 @@ def _openpose(folder: str) -> Any:
 
 
 def _by_openpose(picture: Tensor) -> list[Keypoints]:
-    folder = None
     try:
-        if has_openpose():
-            folder = _openpose_folder()
+        folder = _openpose_folder() if has_openpose() else None
         detector = None if folder is None else _openpose(folder)
     except Exception as error:  # it imports torchvision, timm and more, which may fail anyhow
         raise DetectorMissingError(
@@ -320,17 +309,13 @@ def _from_openpose(person: Any) -> Keypoints:
     """
     xy, visible = _points(person.body.keypoints)
     hands = [
-        _points(hand) if hand is not None else (torch.zeros(21, 2).double(), torch.zeros(21) > 0)
+        _points([None] * HAND_POINTS if hand is None else hand)
         for hand in (person.left_hand, person.right_hand)
     ]
-    if not any(bool(seen.any()) for _, seen in hands):
-        return Keypoints(xy[None], visible[None])
-    return Keypoints(
-        xy[None],
-        visible[None],
-        torch.stack([points for points, _ in hands])[None],
-        torch.stack([seen for _, seen in hands])[None],
+    pose = Keypoints(
+        xy[None], visible[None], *(torch.stack(part)[None] for part in zip(*hands, strict=True))
     )
+    return pose if pose.has_hands else pose.without_hands()
 
 
 def _points(points: Sequence[Any]) -> tuple[Tensor, Tensor]:

@@ -1,23 +1,17 @@
-"""Pose files: what detectors, editors and data sets write; OpenPose JSON and POSE_KEYPOINT out."""
+"""Pose files: what detectors, editors and data sets write; OpenPose JSON and POSE_KEYPOINT out.
+
+A new format is one entry. JSON: its keys, in the tables that begin `documents.py`. Other text: a
+reader in `text.py`, and its line in `frames_of_text` there. A skeleton that counts joints
+differently: a row of `SKELETONS` in `joint_maps.py`. All of them end in `assemble.py`, where
+coordinates become fractions of the picture; `read.py` is the way in, `write.py` the way out.
+"""
 
 from .frame import Frame, Report, Units
 from .limits import PointError, PoseError
-from .read import Order, Reading, choose_person, read_frames, read_pose, read_pose_with_report
+from .read import Order, Reading, read_frames, read_pose, read_pose_with_report
 from .write import to_openpose, to_pose_keypoint, write_openpose
 
 __all__ = [
-    "Frame",
-    "Order",
-    "PointError",
-    "PoseError",
-    "Reading",
-    "Report",
-    "Units",
-    "choose_person",
-    "read_frames",
-    "read_pose",
-    "read_pose_with_report",
-    "to_openpose",
-    "to_pose_keypoint",
-    "write_openpose",
-]
+    "Frame", "Order", "PointError", "PoseError", "Reading", "Report", "Units", "read_frames",
+    "read_pose", "read_pose_with_report", "to_openpose", "to_pose_keypoint", "write_openpose",
+]  # fmt: skip

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..keypoints import Keypoints
+from .limits import PointError, PoseError, brief
 
 Units = Literal["auto", "pixels", "fractions", "signed"]
 """What coordinates mean: detected, pixels, 0 to 1, -1 to 1 (OpenPose's `--keypoint_scale 4`)."""
@@ -30,7 +31,7 @@ class Findings:
     recognised: list[str] = field(default_factory=list[str])
     guessed: list[str] = field(default_factory=list[str])
 
-    def found(self, fact: str) -> None:
+    def fact(self, fact: str) -> None:
         """Something that the pose says itself; said once."""
         if fact not in self.recognised:
             self.recognised.append(fact)
@@ -46,16 +47,6 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to read; see `read_pose`."""
-
-    size: tuple[int, int] | None = None
-    units: Units = "auto"
-    threshold: float | None = None
-    findings: Findings = field(default_factory=Findings)
-
-
-@dataclass(frozen=True)
 class Frame:
     """The people of one picture, in the file's order.
 
@@ -68,3 +59,46 @@ class Frame:
     people: Keypoints
     size: tuple[int, int] | None
     name: str | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a reader must know besides the data; see `read_pose`.
+
+    Attributes:
+        origin: the file, and where in it; begins error messages.
+        only: the number or the name of the one frame to read; None reads all.
+        findings: get what is said about the reading.
+    """
+
+    origin: str
+    size: tuple[int, int] | None = None
+    units: Units = "auto"
+    threshold: float | None = None
+    only: int | str | None = None
+    findings: Findings = field(default_factory=Findings)
+
+    def at(self, part: str) -> Context:
+        """The same for a part of the file."""
+        return replace(self, origin=f"{self.origin}, {part}")
+
+    def error(self, message: str) -> PoseError:
+        """To be raised: a pose that cannot be used."""
+        return PoseError(f"{self.origin}: {message}")
+
+    def point_error(self, message: str) -> PointError:
+        """To be raised: a point that cannot be used."""
+        return PointError(f"{self.origin}: {message}")
+
+    def select(self, frames: list[Frame]) -> list[Frame]:
+        """All frames, or the only one.
+
+        Raises:
+            PoseError: there is no such frame.
+        """
+        if self.only is None:
+            return frames
+        for number, frame in enumerate(frames):
+            if self.only in (number, frame.name):
+                return [frame]
+        raise self.error(f"frame {brief(self.only)} was asked for, but there are {len(frames)}")

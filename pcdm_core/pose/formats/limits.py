@@ -33,16 +33,16 @@ class PointError(PoseError):
     """A pose whose structure is understood, but one of whose points cannot be used."""
 
 
-def check_length(text: str, where: str) -> None:
+def check_length(text: str, origin: str) -> None:
     """Refuses a text before anything of it is read.
 
     Raises:
-        PoseError: it is longer than `LONGEST_TEXT`; `where` begins the message.
+        PoseError: it is longer than `LONGEST_TEXT`; `origin` begins the message.
     """
     if len(text) > LONGEST_TEXT:
         raise PoseError(
-            f"{where}: {len(text)} characters, and at most {LONGEST_TEXT} are read. Save the poses "
-            "as a file, or paste fewer frames"
+            f"{origin}: {len(text)} characters, and at most {LONGEST_TEXT} are read. Save the "
+            "poses as a file, or paste fewer frames"
         )
 
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-from .limits import LARGEST_NUMBER, PointError, PoseError, brief
+import numpy as np
+from numpy.typing import NDArray
 
-Point = tuple[float, float, float]
-"""x, y, confidence."""
+from .frame import Context
+from .limits import LARGEST_NUMBER, brief
 
-Points = list[Point | None]
-"""None is a point that the file itself declares missing."""
+Points = NDArray[np.float64]
+"""`[N, 3]`: x, y, confidence; a point that the file itself declares missing is NaN."""
+
+NO_POINTS: Points = np.zeros((0, 3))
 
 _CONFIDENCES = ("confidence", "score", "visibility", "c", "v")
+_NULLS = (None, None, None)
 
 
-def points_of(value: Any, counts: tuple[int, ...], where: str, what: str) -> Points:
+def points_of(value: Any, counts: tuple[int, ...], context: Context, name: str) -> Points:
     """Points from a flat list of numbers or a list of points.
 
     Args:
@@ -25,8 +29,8 @@ def points_of(value: Any, counts: tuple[int, ...], where: str, what: str) -> Poi
             or `[{"x": .., "y": .., "score": ..}, ...]`. None, an empty list and a list of nulls
             hold no point. A point without confidence has 1.
         counts: how many points there may be.
-        where: begins error messages.
-        what: the list's name in them.
+        context: how to read.
+        name: of the list in them.
 
     Returns:
         As many points as the list has, or none at all.
@@ -36,23 +40,33 @@ def points_of(value: Any, counts: tuple[int, ...], where: str, what: str) -> Poi
         PointError: a value is no number, NaN or out of all bounds.
     """
     value = plain(value)
-    if value is None:
-        return []
     if isinstance(value, Mapping):
         value = _indexed(value)
+    if value is None:
+        return NO_POINTS
     if not is_list(value):
-        raise PoseError(f"{where}: {what} is no list of numbers ({brief(value)})")
+        raise context.error(f"{name} is no list of numbers ({brief(value)})")
     if all(element is None for element in value):
-        return []
+        return NO_POINTS
     if len(value) == 1 and is_list(value[0]):
-        return points_of(value[0], counts, where, what)
-    points = _nested(value, where) if _is_nested(value) else _flat(value, counts, where, what)
-    if len(points) not in counts:
-        raise PoseError(f"{where}: {what} has {len(points)} points; expected {_either(counts)}")
-    return points
+        return points_of(value[0], counts, context, name)
+    either = " or ".join(map(str, counts))
+    if any(is_list(element) or isinstance(element, Mapping) for element in value):
+        points = _array(_rows(value, context), context)
+        if len(points) not in counts:
+            raise context.error(f"{name} has {len(points)} points; expected {either}")
+        return points
+    for step in (3, 2):
+        if len(value) % step == 0 and len(value) // step in counts:
+            starts = range(0, len(value), step)
+            return _array(((*value[start : start + step], 1.0)[:3] for start in starts), context)
+    raise context.error(
+        f"{name} has {len(value)} numbers, which are not x, y, confidence (or x, y) of "
+        f"{either} points. Export or detect the pose again."
+    )
 
 
-def with_confidences(points: Points, scores: Any, where: str) -> Points:
+def with_confidences(points: Points, scores: Any, context: Context) -> Points:
     """Points whose confidences stand in a list of their own.
 
     Raises:
@@ -60,20 +74,35 @@ def with_confidences(points: Points, scores: Any, where: str) -> Points:
         PointError: a confidence is no number.
     """
     scores = plain(scores)
-    if scores is None or not points:
+    if scores is None or not len(points):
         return points
     if is_list(scores) and len(scores) == 1 and is_list(scores[0]):
         scores = scores[0]
     if not is_list(scores) or len(scores) != len(points):
-        raise PoseError(
-            f"{where}: {len(points)} points, but their confidences are {brief(scores)}; "
-            "give one for each"
+        raise context.error(
+            f"{len(points)} points, but their confidences are {brief(scores)}; give one for each"
         )
-    merged: Points = []
-    for number, (point, score) in enumerate(zip(points, scores, strict=True)):
-        known = _point((None, None, None) if point is None else (*point[:2], score), number, where)
-        merged.append(known)
-    return merged
+    pairs = zip(points.tolist(), scores, strict=True)
+    return _array((_NULLS if x != x else (x, y, score) for (x, y, _), score in pairs), context)
+
+
+def missing_points(count: int) -> Points:
+    """So many points of which the file says nothing."""
+    return np.full((count, 3), np.nan)
+
+
+def is_missing(points: Points, threshold: float) -> NDArray[np.bool_]:
+    """Whether a file means that there is no such point: by its confidence, or by a code.
+
+    Codes are 0, 0; a coordinate of -1; and one negative number for both.
+
+    Args:
+        points: `[..., 3]`.
+        threshold: confidences above it count.
+    """
+    x, y, confidence = np.moveaxis(points, -1, 0)
+    code = ((x == 0) & (y == 0)) | (x == -1) | (y == -1) | ((x == y) & (x < 0))
+    return ~(confidence > threshold) | code
 
 
 def plain(value: Any) -> Any:
@@ -106,62 +135,40 @@ def is_point(value: Any) -> bool:
     return is_list(value) and len(value) in (2, 3) and all(is_number(number) for number in value)
 
 
-def _is_nested(value: Sequence[Any]) -> bool:
-    return any(is_list(element) or isinstance(element, Mapping) for element in value)
-
-
-def _nested(value: Sequence[Any], where: str) -> Points:
-    points: Points = []
+def _rows(value: Sequence[Any], context: Context) -> Iterator[tuple[Any, ...]]:
+    """x, y and confidence of each point in a list of points, not yet checked."""
     for number, element in enumerate(value):
         if element is None or (is_list(element) and not element):
-            points.append(None)
+            yield _NULLS
         elif isinstance(element, Mapping) and is_point(element):
             confidence = next((element[key] for key in _CONFIDENCES if key in element), 1.0)
-            points.append(_point((element["x"], element["y"], confidence), number, where))
+            yield element["x"], element["y"], confidence
         elif is_list(element) and len(element) in (2, 3):
-            points.append(_point((*element, 1.0)[:3], number, where))
+            yield (*element, 1.0)[:3]
         else:
-            raise PointError(
-                f"{where}: point {number} is {brief(element)}; expected x, y or x, y, confidence"
+            raise context.point_error(
+                f"point {number} is {brief(element)}; expected x, y or x, y, confidence"
             )
-    return points
 
 
-def _flat(value: Sequence[Any], counts: tuple[int, ...], where: str, what: str) -> Points:
-    for step in (3, 2):
-        if len(value) % step == 0 and len(value) // step in counts:
-            return [
-                _point((*value[start : start + step], 1.0)[:3], start // step, where)
-                for start in range(0, len(value), step)
-            ]
-    raise PoseError(
-        f"{where}: {what} has {len(value)} numbers, which are not x, y, confidence (or x, y) of "
-        f"{_either(counts)} points. Export or detect the pose again."
-    )
-
-
-def _point(values: tuple[Any, ...], number: int, where: str) -> Point | None:
-    numbers: list[float] = []
-    missing = False
-    for value in values:
-        if value is None:
-            missing = True
-            continue
-        if not is_number(value):
-            raise PointError(f"{where}: point {number} has {brief(value)} where a number belongs")
-        if not abs(value) <= LARGEST_NUMBER:  # also false for NaN
-            raise PointError(
-                f"{where}: point {number} is {brief(value)}; write 0 0 0 for a missing joint"
-            )
-        numbers.append(float(value))
-    return None if missing else (numbers[0], numbers[1], numbers[2])
+def _array(rows: Iterable[tuple[Any, ...]], context: Context) -> Points:
+    """Checked rows; one with a null is missing."""
+    points: list[list[float]] = []
+    for number, row in enumerate(rows):
+        for value in row:
+            if not is_number(value):
+                raise context.point_error(
+                    f"point {number} has {brief(value)} where a number belongs"
+                )
+            if value is not None and not abs(value) <= LARGEST_NUMBER:  # also for NaN
+                raise context.point_error(
+                    f"point {number} is {brief(value)}; write 0 0 0 for a missing joint"
+                )
+        points.append([np.nan] * 3 if None in row else [float(value) for value in row])
+    return np.array(points).reshape(-1, 3)
 
 
 def _indexed(value: Mapping[Any, Any]) -> Any:
     """Points under the keys "0", "1", ... as a list; any other mapping as it is."""
     keys = [str(number) for number in range(len(value))]
     return [value[key] for key in keys] if all(key in value for key in keys) else value
-
-
-def _either(counts: tuple[int, ...]) -> str:
-    return " or ".join(str(count) for count in counts)

@@ -13,12 +13,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ...files import write_text
 from ...ranges import check_settings
 from ..keypoints import HAND_POINTS, HAND_SIDES, Keypoints
-from .people import is_missing
+from .points import is_missing
 
 FACE_POINTS = 70
 
@@ -75,10 +76,9 @@ def write_openpose(
 
 
 def _flat(xy: Tensor, visible: Tensor, height: int, width: int) -> list[float]:
-    numbers: list[float] = []
-    for (x, y), seen in zip(xy.tolist(), visible.tolist(), strict=True):
-        point = (x * width, y * height, 1.0)
-        if seen and is_missing(point, 0.0):
-            point = (point[0] + _NUDGE, point[1] + 2 * _NUDGE, 1.0)
-        numbers += point if seen else (0.0, 0.0, 0.0)
-    return numbers
+    """Pixels and confidences of `[N, 2]` points in one list."""
+    pixels = xy.detach().cpu().double().numpy() * [width, height]
+    points = np.column_stack([pixels, np.ones(len(pixels))])
+    points[is_missing(points, 0.0)] += (_NUDGE, 2 * _NUDGE, 0.0)
+    points[~visible.cpu().numpy()] = 0.0
+    return points.reshape(-1).tolist()

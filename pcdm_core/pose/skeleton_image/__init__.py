@@ -1,1 +1,1 @@
-"""Skeleton pictures read back to key points: the reverse of `pose.render`."""
+"""Skeleton pictures read back to key points: colours (`marks`), bodies (`read`), then `hands`."""

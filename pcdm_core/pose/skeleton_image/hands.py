@@ -8,27 +8,31 @@ and counts only where the new drawing is what the picture shows.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ..formats.frame import Findings
-from ..keypoints import HAND_POINTS, HAND_SIDES
+from ..keypoints import HAND_POINTS, HAND_SIDES, WRISTS, Joint
 from ..render import HAND_BONES, HAND_COLOURS, HAND_DOT_COLOUR, Person, draw_hand, draw_people
-from .marks import Disc, Marks
+from .marks import FOREGROUND, Disc, Marks, colour_distance
 
 Places = NDArray[np.float64]
 
-WRISTS = (7, 4)  # the body's joint that carries each of `HAND_SIDES`
+_DOT = len(HAND_BONES)  # among the bones' numbers, a point's own pixels
+
 _TOLERANCE = 3  # a joint's colour may be 8 away from a bone's, in one channel
 _ALIKE = 0.9  # of what is drawn again, and of what the picture shows
 _MOST_PIXELS = 20_000
 _LEAST_PIXELS = 12
-_DRAWN_PIXELS = 24  # that nothing else explains
-_DRAWN = 40  # away from the background's colour
-_FOREARMS = (3, 4, 6, 7)
+_UNREAD_PIXELS = 24  # that nothing else explains
+_FOREARMS = (Joint.RIGHT_ELBOW, Joint.RIGHT_WRIST, Joint.LEFT_ELBOW, Joint.LEFT_WRIST)
+_LIKE_HANDS = (Joint.NOSE, Joint.RIGHT_KNEE, Joint.LEFT_KNEE)  # discs in a hand's colours
 _REACH = 30  # from them, in radii of the joints
 _DOT_REACH = 3.0
 _JOINED = 2  # pixels that may lie between two of one hand
@@ -36,19 +40,19 @@ _JOINED = 2  # pixels that may lie between two of one hand
 
 @dataclass(frozen=True)
 class Hand:
-    """A hand that was read.
+    """A hand in the picture.
 
     Attributes:
         person: whose it is, by the wrist that is nearest.
         side: 0 for the left hand, 1 for the right one.
         xy: float64 `[21, 2]`, pixels.
-        seen: bool `[21]`.
+        visible: bool `[21]`.
     """
 
     person: int
     side: int
     xy: Places
-    seen: np.ndarray
+    visible: np.ndarray
 
 
 def read_hands(
@@ -62,12 +66,13 @@ def read_hands(
         people: their joints.
         radius: of the joints' discs.
     """
-    bones = _bones(rgb)
-    kind = np.where(bones >= 0, bones, np.where(_near(rgb, HAND_DOT_COLOUR), len(HAND_BONES), -1))
+    kind = np.where(_near(rgb, HAND_DOT_COLOUR), _DOT, -1)
+    for bone, colour in enumerate(HAND_COLOURS):
+        kind[_near(rgb, colour)] = bone
     for person in people:
         for joint, disc in person.items():
-            if joint in (0, 9, 12):  # discs in a hand's colours
-                _clear(kind, disc, radius)
+            if joint in _LIKE_HANDS:
+                kind[_box(disc, radius)] = -1
     rest = _unexplained(rgb, marks, people, radius)
     wrists = [
         (person, side, joints[joint])
@@ -75,74 +80,69 @@ def read_hands(
         for side, joint in enumerate(WRISTS)
         if joint in joints
     ]
-    found: dict[tuple[int, int], list[np.ndarray]] = {}
+    parts_of: dict[tuple[int, int], list[np.ndarray]] = {}
     pixels = np.argwhere(kind >= 0)
     if wrists and len(pixels) <= _MOST_PIXELS:
         for part in _parts(pixels):
             person, side, _ = min(wrists, key=lambda wrist: _distance(part, wrist[2]))
-            found.setdefault((person, side), []).append(part)
+            parts_of.setdefault((person, side), []).append(part)
     hands: list[Hand] = []
-    for (person, side), parts in found.items():
-        own = np.concatenate(parts)
-        if len(own) < _LEAST_PIXELS:
+    for (person, side), parts in parts_of.items():
+        places = np.concatenate(parts)
+        if len(places) < _LEAST_PIXELS:
             continue
-        hand = _read(kind, own, person, side, people[person][WRISTS[side]])
-        drawn = np.zeros_like(rgb)
-        draw_hand(drawn, (hand.xy + 0.5) / [rgb.shape[1], rgb.shape[0]], hand.seen)
-        if _is_alike(rgb, drawn, own):
+        hand = _read(kind, places, person, side, people[person][WRISTS[side]])
+        again = np.zeros_like(rgb)
+        draw_hand(again, (hand.xy + 0.5) / [rgb.shape[1], rgb.shape[0]], hand.visible)
+        if _is_alike(rgb, again, places):
             hands.append(hand)
-            rest &= ~drawn.any(axis=2)
+            rest &= ~again.any(axis=2)
     return hands, int(rest.sum())
 
 
-def describe_hands(hands: Sequence[Hand], left: int, people: int, findings: Findings) -> None:
-    """What was read, and that the rest was not: `left` pixels of it."""
+def describe_hands(hands: Sequence[Hand], unread: int, people: int, findings: Findings) -> None:
+    """What was read, and that the rest was not: `unread` pixels of it."""
     for hand in hands:
         whose = f" of person {hand.person}" if people > 1 else ""
-        points = int(hand.seen.sum())
-        findings.found(f"The {HAND_SIDES[hand.side]} hand{whose} was read: {points} points.")
-    if left >= _DRAWN_PIXELS:
-        findings.found(
+        points = int(hand.visible.sum())
+        findings.fact(f"The {HAND_SIDES[hand.side]} hand{whose} was read: {points} points.")
+    if unread >= _UNREAD_PIXELS:
+        findings.fact(
             "Hands are drawn that could not be read back; they are left out. Hands are read from "
             "pictures that are as they were drawn: neither resized nor saved as JPEG."
         )
 
 
-def _read(kind: np.ndarray, own: np.ndarray, person: int, side: int, wrist: Disc) -> Hand:
-    """The points of one hand from the ends of its lines; `own` is `[N, 2]`, rows and columns."""
-    numbers = kind[own[:, 0], own[:, 1]]
-    ends = [_ends(own[numbers == bone]) for bone in range(len(HAND_BONES))]
-    dots = _dots(kind, own)
-    xy, seen = np.zeros((HAND_POINTS, 2)), np.zeros(HAND_POINTS, dtype=bool)
+def _read(kind: np.ndarray, places: np.ndarray, person: int, side: int, wrist: Disc) -> Hand:
+    """The points of one hand from the ends of its lines; `places` is `[N, 2]`, rows and columns."""
+    numbers = kind[places[:, 0], places[:, 1]]
+    ends = [_ends(places[numbers == bone]) for bone in range(len(HAND_BONES))]
+    dots = _dots(kind, places)
+    xy, visible = np.zeros((HAND_POINTS, 2)), np.zeros(HAND_POINTS, dtype=bool)
 
     def place(point: int, end: Places, other: Places) -> None:
-        if not seen[point]:
-            xy[point], seen[point] = _dot_at(end, other, dots), True
+        if not visible[point]:
+            xy[point], visible[point] = _dot_at(end, other, dots), True
 
-    firsts = [pair for pair in (ends[bone] for bone in range(0, 20, 4)) if pair is not None]
-    at = np.array([wrist.x, wrist.y], dtype=np.float64)
+    firsts = [pair for pair in ends[::4] if pair is not None]
+    here = root = np.array([wrist.x, wrist.y], dtype=np.float64)
     if firsts:
         # The fingers' first bones meet in the hand's own wrist.
         corners = [corner for pair in firsts for corner in pair]
         spread = [sum(_nearer(pair, corner)[2] for pair in firsts) for corner in corners]
         if len(firsts) > 1:
-            at = corners[int(np.argmin(spread))]
-        pair = min(firsts, key=lambda pair: _nearer(pair, at)[2])
-        start, end, _ = _nearer(pair, at)
+            root = corners[int(np.argmin(spread))]
+        start, end, _ = min((_nearer(pair, root) for pair in firsts), key=lambda near: near[2])
         place(0, start, end)
-        at = xy[0]
-    for finger in range(5):
-        here = at
-        for bone in range(4 * finger, 4 * finger + 4):
-            pair = ends[bone]
-            if pair is None:
-                continue
+        root = xy[0]
+    for pair, (first, second) in zip(ends, HAND_BONES, strict=True):
+        here = root if first == 0 else here
+        if pair is not None:
             start, end, _ = _nearer(pair, here)
-            first, second = HAND_BONES[bone]
             place(first, start, end)
             place(second, end, start)
             here = xy[second]
-    return Hand(person, side, xy, seen)
+    return Hand(person, side, xy, visible)
 
 
 def _ends(pixels: np.ndarray) -> tuple[Places, Places] | None:
@@ -162,11 +162,11 @@ def _nearer(pair: tuple[Places, Places], place: Places) -> tuple[Places, Places,
     return (*pair, away[0]) if away[0] <= away[1] else (pair[1], pair[0], away[1])
 
 
-def _dots(kind: np.ndarray, own: np.ndarray) -> Places:
+def _dots(kind: np.ndarray, places: np.ndarray) -> Places:
     """Middles `[N, 2]` (x, y) of dots: blue pixels with blue ones on all four sides."""
-    blue = np.pad(kind == len(HAND_BONES), 1)
+    blue = np.pad(kind == _DOT, 1)
     whole = blue[1:-1, 1:-1] & blue[:-2, 1:-1] & blue[2:, 1:-1] & blue[1:-1, :-2] & blue[1:-1, 2:]
-    return own[whole[own[:, 0], own[:, 1]]][:, ::-1].astype(np.float64)
+    return places[whole[places[:, 0], places[:, 1]]][:, ::-1].astype(np.float64)
 
 
 def _dot_at(end: Places, other: Places, dots: Places) -> Places:
@@ -180,22 +180,14 @@ def _dot_at(end: Places, other: Places, dots: Places) -> Places:
     return np.rint(on)
 
 
-def _bones(rgb: np.ndarray) -> np.ndarray:
-    """int64 `[H, W]`: the bone whose colour a pixel has, or -1."""
-    found = np.full(rgb.shape[:2], -1, dtype=np.int64)
-    for bone, colour in enumerate(HAND_COLOURS):
-        found[_near(rgb, colour)] = bone
-    return found
+def _near(rgb: np.ndarray, colour: Sequence[int] | np.ndarray) -> np.ndarray:
+    return np.less_equal(colour_distance(rgb, colour), _TOLERANCE)
 
 
-def _near(rgb: np.ndarray, colour: Sequence[int]) -> np.ndarray:
-    apart = np.abs(rgb.astype(np.int16) - np.array(colour, np.int16)).max(axis=2)
-    return np.less_equal(apart, _TOLERANCE)
-
-
-def _clear(mask: np.ndarray, disc: Disc, radius: int) -> None:
-    y0, x0 = max(disc.y - radius, 0), max(disc.x - radius, 0)
-    mask[y0 : disc.y + radius + 1, x0 : disc.x + radius + 1] = -1
+def _box(disc: Disc, reach: int) -> tuple[slice, slice]:
+    """Rows and columns round a disc's centre."""
+    rows = slice(max(disc.y - reach, 0), disc.y + reach + 1)
+    return rows, slice(max(disc.x - reach, 0), disc.x + reach + 1)
 
 
 def _unexplained(
@@ -203,40 +195,30 @@ def _unexplained(
 ) -> np.ndarray:
     """bool `[H, W]`: what is drawn round the forearms beside the body itself."""
     height, width = rgb.shape[:2]
-    body, near = np.zeros((height, width), dtype=bool), np.zeros((height, width), dtype=bool)
-    reach = _REACH * radius
+    body, near = np.zeros((2, height, width), dtype=bool)
     for person in people:
-        xy, seen = np.zeros((18, 2)), np.zeros(18, dtype=bool)
+        xy, visible = np.zeros((18, 2)), np.zeros(18, dtype=bool)
         for joint, disc in person.items():
-            xy[joint], seen[joint] = ((disc.x + 0.5) / width, (disc.y + 0.5) / height), True
+            xy[joint], visible[joint] = ((disc.x + 0.5) / width, (disc.y + 0.5) / height), True
             if joint in _FOREARMS:
-                y0, x0 = max(disc.y - reach, 0), max(disc.x - reach, 0)
-                near[y0 : disc.y + reach + 1, x0 : disc.x + reach + 1] = True
-        body |= draw_people([Person(xy, seen)], height, width).any(axis=2)
-    away = np.abs(rgb.astype(np.int16) - np.array(marks.background, dtype=np.int16)).max(axis=2)
-    return (away > _DRAWN) & near & ~_grown(body, radius) & ~marks.white
+                near[_box(disc, _REACH * radius)] = True
+        body |= draw_people([Person(xy, visible)], height, width).any(axis=2)
+    foreground = colour_distance(rgb, marks.background) > FOREGROUND
+    return foreground & near & ~_grown(body, radius) & ~marks.white
 
 
 def _grown(mask: np.ndarray, by: int) -> np.ndarray:
     """A mask with a border of `by` pixels round everything in it."""
-    for axis in (0, 1):
-        edges = np.zeros((2, 2), dtype=np.int64)
-        edges[axis] = by
-        padded = np.pad(mask, edges)
-        mask = np.any([np.roll(padded, step, axis) for step in range(-by, by + 1)], axis=0)
-        mask = mask[by:-by] if axis == 0 else mask[:, by:-by]
-    return mask
+    grown = torch.from_numpy(mask)[None].float()
+    for kernel, padding in (((2 * by + 1, 1), (by, 0)), ((1, 2 * by + 1), (0, by))):
+        grown = F.max_pool2d(grown, kernel, stride=1, padding=padding)
+    return grown[0].numpy() > 0
 
 
 def _parts(pixels: np.ndarray) -> list[np.ndarray]:
     """Pixels `[N, 2]` by what hangs together, with small gaps."""
     waiting = set(map(tuple, pixels.tolist()))
-    steps = [
-        (dy, dx)
-        for dy in range(-_JOINED, _JOINED + 1)
-        for dx in range(-_JOINED, _JOINED + 1)
-        if (dy, dx) != (0, 0)
-    ]
+    steps = list(itertools.product(range(-_JOINED, _JOINED + 1), repeat=2))
     parts: list[np.ndarray] = []
     while waiting:
         part = [waiting.pop()]
@@ -252,11 +234,11 @@ def _distance(part: np.ndarray, disc: Disc) -> float:
     return float(np.hypot(part[:, 0] - disc.y, part[:, 1] - disc.x).min())
 
 
-def _is_alike(rgb: np.ndarray, drawn: np.ndarray, own: np.ndarray) -> bool:
+def _is_alike(rgb: np.ndarray, again: np.ndarray, places: np.ndarray) -> bool:
     """Whether a hand that was drawn again is what the picture shows, and all of it."""
-    again = np.not_equal(drawn.max(axis=2), 0)
-    if not again.any():
+    mask = np.any(again, axis=2)
+    if not mask.any():
         return False
-    same = np.less_equal(np.abs(rgb.astype(np.int16) - drawn).max(axis=2), _TOLERANCE)
-    covered = again[own[:, 0], own[:, 1]]
-    return bool(same[again].mean() >= _ALIKE and covered.mean() >= _ALIKE)
+    same = _near(rgb[mask], again[mask])
+    covered = mask[places[:, 0], places[:, 1]]
+    return bool(same.mean() >= _ALIKE and covered.mean() >= _ALIKE)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
+from ..bones import LIMBS
 from ..raster import fill_circle
-from ..render import COLOURS, LIMBS
+from ..render import COLOURS
 
 # Above this a colour channel is a joint's or a hand's, below it a limb's, which is dimmed to 153.
 _BRIGHT, _DARK = 190, 80
@@ -19,6 +21,8 @@ _JOINT_TOLERANCE, _LIMB_TOLERANCE = 56, 40
 _WHITE = 200  # all channels above: a face point, or a white background
 _LEAST_SHARE = 0.2  # of a disc that must show
 LARGEST_RADIUS = 40
+
+FOREGROUND = 40  # away from the background's colour
 
 NOTHING = -1
 
@@ -46,7 +50,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class Disc:
-    """A joint that was found: its centre's pixel and how many of its pixels show."""
+    """A joint in the picture: its centre's pixel and how many of its pixels show."""
 
     joint: int
     x: int
@@ -58,34 +62,32 @@ def mark(pixels: np.ndarray) -> Marks:
     """Sort the pixels of a uint8 `[H, W, 3]` RGB picture."""
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     red, green, blue = (int(value) for value in np.median(border, axis=0))
-    away = np.abs(pixels.astype(np.int16) - np.array([red, green, blue], dtype=np.int16)).max(
-        axis=2
-    )
-    drawn = away > 40
+    foreground = colour_distance(pixels, (red, green, blue)) > FOREGROUND
     high, low = pixels.max(axis=2), pixels.min(axis=2)
-    white = (low >= _WHITE) & drawn
+    white = (low >= _WHITE) & foreground
     joints = np.full(pixels.shape[:2], NOTHING, dtype=np.int8)
     limbs = joints.copy()
-    bright = drawn & (high >= _BRIGHT) & (low < _WHITE)
+    bright = foreground & (high >= _BRIGHT) & (low < _WHITE)
     vivid = bright & (low <= _DARK)
     joints[vivid] = _nearest(pixels[vivid], np.array(COLOURS), _JOINT_TOLERANCE)
-    dim = drawn & ~bright & (high >= _DARK) & (low <= _DARK)
+    dim = foreground & ~bright & (high >= _DARK) & (low <= _DARK)
     palette = (np.array(COLOURS[: len(LIMBS)]) * 0.6).astype(np.int16)
     limbs[dim] = _nearest(pixels[dim], palette, _LIMB_TOLERANCE)
-    known = (joints != NOTHING) | (limbs != NOTHING) | white
-    count = int(drawn.sum())
-    other = float((drawn & ~known).sum()) / count if count else 0.0
+    marks = (joints != NOTHING) | (limbs != NOTHING) | white
+    other = float((foreground & ~marks).sum()) / max(int(foreground.sum()), 1)
     return Marks(joints, limbs, bright | white, white, other, (red, green, blue))
+
+
+def colour_distance(pixels: np.ndarray, colour: Sequence[int] | np.ndarray) -> np.ndarray:
+    """int16 `[...]`: the largest difference of any channel of uint8 `[..., 3]` from a colour."""
+    apart = np.abs(pixels.astype(np.int16) - np.array(colour, dtype=np.int16))
+    return np.maximum(np.maximum(apart[..., 0], apart[..., 1]), apart[..., 2])
 
 
 def disc_radius(marks: Marks) -> float:
     """Of the joints, in pixels: from the longest row of each colour; 0 where there is none."""
-    longest: list[int] = []
-    for joint in range(len(COLOURS)):
-        mask = marks.joints == joint
-        rows = mask[mask.any(axis=1)]
-        if len(rows):
-            longest.append(max(_longest_run(row) for row in rows))
+    longest = [_longest_run(marks.joints == joint) for joint in range(len(COLOURS))]
+    longest = [run for run in longest if run]
     return (float(np.median(longest)) - 1) / 2 if longest else 0.0
 
 
@@ -100,20 +102,21 @@ def find_discs(marks: Marks, joint: int, radius: int, most: int) -> list[Disc]:
         return []
     reach = radius + 3
     height, width = marks.joints.shape
-    top, left = int(ys.min()) - reach, int(xs.min()) - reach
-    rows, columns = int(ys.max()) + reach + 1 - top, int(xs.max()) + reach + 1 - left
-    mask = np.zeros((rows, columns), dtype=np.int32)
-    mask[ys - top, xs - left] = 1
-    dark = np.zeros_like(mask)  # nothing is dark outside the picture
-    y0, y1, x0, x1 = max(top, 0), min(top + rows, height), max(left, 0), min(left + columns, width)
-    dark[y0 - top : y1 - top, x0 - left : x1 - left] = ~marks.bright[y0:y1, x0:x1]
+    y0, x0 = int(ys.min()) - reach, int(xs.min()) - reach
+    mask = np.zeros((int(ys.max()) + reach + 1 - y0, int(xs.max()) + reach + 1 - x0), np.int32)
+    mask[ys - y0, xs - x0] = 1
+    # Nothing is dark outside the picture.
+    rows, columns = np.arange(mask.shape[0]) + y0, np.arange(mask.shape[1]) + x0
+    inside = ((rows >= 0) & (rows < height))[:, None] & (columns >= 0) & (columns < width)
+    around = np.ix_(rows.clip(0, height - 1), columns.clip(0, width - 1))
+    dark = (inside & ~marks.bright[around]).astype(np.int32)
     # Blurred edges are neither the colour nor black: a ring of a pixel is not judged.
-    inside = _disc_sums(mask, radius)
+    covered = _disc_sums(mask, radius)
     round_it = _disc_sums(mask, radius + 3) - _disc_sums(mask, radius + 1)
-    score = (inside - round_it - _disc_sums(dark, max(radius - 1, 0))).astype(np.float64)
+    score = (covered - round_it - _disc_sums(dark, max(radius - 1, 0))).astype(np.float64)
     least = max(_LEAST_SHARE * float(_half_widths(radius).sum() * 2 + 2 * radius + 1), 3.0)
-    found: list[Disc] = []
-    while len(found) < most:
+    discs: list[Disc] = []
+    while len(discs) < most:
         best = score.max()
         if best < least:
             break
@@ -121,26 +124,26 @@ def find_discs(marks: Marks, joint: int, radius: int, most: int) -> list[Disc]:
         ties = np.argwhere(score == best)
         near = ties[np.abs(ties - ties[0]).max(axis=1) <= radius]
         y, x = (int(value) for value in np.rint(near.mean(axis=0)))
-        if 0 <= y + top < height and 0 <= x + left < width:
-            found.append(Disc(joint, x + left, y + top, float(best)))
-        y0, x0 = max(y - 2 * radius, 0), max(x - 2 * radius, 0)
-        score[y0 : y + 2 * radius + 1, x0 : x + 2 * radius + 1] = -np.inf
-    return found
+        if inside[y, x]:
+            discs.append(Disc(joint, x + x0, y + y0, float(best)))
+        near = slice(max(y - 2 * radius, 0), y + 2 * radius + 1)
+        score[near, max(x - 2 * radius, 0) : x + 2 * radius + 1] = -np.inf
+    return discs
 
 
 def _nearest(pixels: np.ndarray, palette: np.ndarray, tolerance: int) -> np.ndarray:
     """The palette's nearest entry for each of `[N, 3]` pixels, or `NOTHING`."""
-    if not len(pixels):
-        return np.zeros(0, dtype=np.int8)
-    apart = np.abs(pixels[:, None].astype(np.int16) - palette[None].astype(np.int16)).max(axis=2)
-    nearest = apart.argmin(axis=1).astype(np.int8)
-    nearest[apart.min(axis=1) > tolerance] = NOTHING
+    distances = colour_distance(pixels[:, None], palette)
+    nearest = distances.argmin(axis=1).astype(np.int8)
+    nearest[distances.min(axis=1) > tolerance] = NOTHING
     return nearest
 
 
-def _longest_run(row: np.ndarray) -> int:
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(np.int8), [0]])))
-    return int((edges[1::2] - edges[::2]).max())
+def _longest_run(mask: np.ndarray) -> int:
+    """Of a row's pixels in a mask; 0 where it is empty."""
+    rows = np.pad(mask[mask.any(axis=1)], ((0, 0), (1, 1))).astype(np.int8)
+    edges = np.flatnonzero(np.diff(rows.reshape(-1)))
+    return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
 @lru_cache(maxsize=LARGEST_RADIUS * 2)

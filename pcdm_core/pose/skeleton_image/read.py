@@ -6,17 +6,20 @@ black, hands as fine lines, no face. Colours tell the joints apart, left from ri
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...images import to_uint8
+from ..bones import LIMBS
 from ..formats.frame import Findings, Report
 from ..formats.limits import PoseError
-from ..keypoints import BODY_JOINTS, HAND_POINTS, HAND_SIDES, Keypoints
-from ..render import JOINT_RADIUS, LIMBS
+from ..keypoints import HAND_POINTS, Joint, Keypoints
+from ..render import JOINT_RADIUS
 from .hands import Hand, describe_hands, read_hands
 from .marks import LARGEST_RADIUS, NOTHING, Disc, Marks, disc_radius, find_discs, mark
 
@@ -65,21 +68,17 @@ def read_skeleton(picture: Tensor) -> SkeletonReading:
         picture = picture[0]
     if picture.ndim != 3 or picture.shape[0] != 3 or 0 in picture.shape:
         raise SkeletonError(f"a skeleton picture is [3, H, W], got {list(picture.shape)}")
-    pixels = ((picture.detach().cpu().to(torch.float32) + 1) * 127.5).round().clamp(0, 255)
-    rgb = pixels.to(torch.uint8).permute(1, 2, 0).numpy()
+    # A plane for each channel in memory: numpy compares these several times as fast.
+    rgb = np.moveaxis(np.ascontiguousarray(np.moveaxis(to_uint8(picture[None])[0], -1, 0)), 0, -1)
     try:
         return _read(rgb)
-    except SkeletonError:
+    except SkeletonError as error:
         try:
-            swapped = _read(np.ascontiguousarray(rgb[..., ::-1]))
+            reading = _read(rgb[..., ::-1])
         except SkeletonError:
-            swapped = None
-        if swapped is None:
-            raise
+            raise error from None
     warning = "red and blue are swapped (BGR); the models saw RGB"
-    return SkeletonReading(
-        swapped.people, swapped.size, (warning, *swapped.warnings), swapped.report
-    )
+    return replace(reading, warnings=(warning, *reading.warnings))
 
 
 def _read(rgb: np.ndarray) -> SkeletonReading:
@@ -87,21 +86,20 @@ def _read(rgb: np.ndarray) -> SkeletonReading:
     marks = mark(rgb)
     radius = max(round(disc_radius(marks)), 1)
     warnings = list(_warnings(marks, radius))
-    about = (
-        f" It also looks unlike the models' skeletons: {'; '.join(warnings)}." if warnings else ""
-    )
+    unlike = f" It also looks unlike the models' skeletons: {'; '.join(warnings)}."
+    about = unlike if warnings else ""
     if marks.other > _PHOTOGRAPH or radius > LARGEST_RADIUS:
         raise SkeletonError(
             f"no skeleton in ControlNet's colours: {marks.other:.0%} of the picture has others. A "
             "photograph needs a detector; a skeleton of another kind, the key points that it was "
             "drawn from."
         )
-    discs = [find_discs(marks, joint, radius, _MOST_PEOPLE) for joint in range(len(BODY_JOINTS))]
-    found = sum(map(bool, discs))
-    if found < _LEAST_JOINTS:
+    discs = [find_discs(marks, joint, radius, _MOST_PEOPLE) for joint in Joint]
+    joints = sum(map(bool, discs))
+    if joints < _LEAST_JOINTS:
         raise SkeletonError(
-            f"{found} joints in ControlNet's colours are in this picture; give the key points that "
-            f"it was drawn from, or detect the pose.{about}"
+            f"{joints} joints in ControlNet's colours are in this picture; give the key points "
+            f"that it was drawn from, or detect the pose.{about}"
         )
     limbs, tested = _limbs(marks, discs, radius)
     if len({limb for limb, *_ in limbs}) * 2 < tested or (not limbs and marks.other > _STRANGE):
@@ -115,8 +113,8 @@ def _read(rgb: np.ndarray) -> SkeletonReading:
     if len(people) == 1:
         _find_covered(marks, people[0], radius, findings)
     _describe(people, findings)
-    hands, left = read_hands(rgb, marks, people, radius)
-    describe_hands(hands, left, len(people), findings)
+    hands, unread = read_hands(rgb, marks, people, radius)
+    describe_hands(hands, unread, len(people), findings)
     keypoints = _keypoints(people, hands, height, width)
     return SkeletonReading(keypoints, (height, width), tuple(warnings), findings.report())
 
@@ -134,7 +132,7 @@ def _warnings(marks: Marks, radius: int) -> Iterator[str]:
             f"joints have a radius of {radius} pixels instead of {JOINT_RADIUS}: it was drawn for "
             "another size or by another program"
         )
-    if int((marks.joints == 12).sum()) > 8 * max((3.2 * radius**2), 30):
+    if int((marks.joints == Joint.LEFT_KNEE).sum()) > 8 * max((3.2 * radius**2), 30):
         yield "hands have large dots; the models saw fine lines"
 
 
@@ -142,24 +140,21 @@ def _limbs(
     marks: Marks, discs: list[list[Disc]], radius: int
 ) -> tuple[list[tuple[int, Disc, Disc]], int]:
     """The limbs that are drawn between discs, and how many kinds could be tested."""
-    found: list[tuple[int, Disc, Disc]] = []
+    limbs: list[tuple[int, Disc, Disc]] = []
     tested = 0
     for limb, (a, b) in enumerate(LIMBS):
-        pairs: list[tuple[float, Disc, Disc]] = []
-        testable = False
-        for first in discs[a]:
-            for second in discs[b]:
-                support = _support(marks, limb, first, second, radius)
-                testable |= support is not None
-                if support is not None and support >= _SUPPORT:
-                    pairs.append((support, first, second))
-        tested += testable
-        used: set[Disc] = set()
-        for _, first, second in sorted(pairs, key=lambda pair: -pair[0]):
-            if first not in used and second not in used:
-                used |= {first, second}
-                found.append((limb, first, second))
-    return found, tested
+        supports = {
+            (start, end): support
+            for start, end in itertools.product(discs[a], discs[b])
+            if (support := _support(marks, limb, start, end, radius)) is not None
+        }
+        tested += bool(supports)
+        joined: set[Disc] = set()
+        for (start, end), support in sorted(supports.items(), key=lambda item: -item[1]):
+            if support >= _SUPPORT and start not in joined and end not in joined:
+                joined |= {start, end}
+                limbs.append((limb, start, end))
+    return limbs, tested
 
 
 def _support(marks: Marks, limb: int, start: Disc, end: Disc, radius: int) -> float | None:
@@ -174,11 +169,11 @@ def _support(marks: Marks, limb: int, start: Disc, end: Disc, radius: int) -> fl
     height, width = marks.limbs.shape
     xs = np.rint(start.x + (end.x - start.x) * free / length).astype(np.int64).clip(0, width - 1)
     ys = np.rint(start.y + (end.y - start.y) * free / length).astype(np.int64).clip(0, height - 1)
-    seen = marks.limbs[ys, xs]
-    counted = (seen <= limb) & ~marks.bright[ys, xs]
+    limbs = marks.limbs[ys, xs]
+    counted = (limbs <= limb) & ~marks.bright[ys, xs]
     if int(counted.sum()) < 3:
         return None
-    return float((seen == limb)[counted].mean())
+    return float((limbs == limb)[counted].mean())
 
 
 def _group(
@@ -189,18 +184,13 @@ def _group(
     findings: Findings,
 ) -> list[dict[int, Disc]]:
     """Discs by person: those that limbs join, then the single ones where there is one person."""
-    leader = {disc: disc for same in discs for disc in same}
-
-    def root(disc: Disc) -> Disc:
-        while leader[disc] is not disc:
-            disc = leader[disc]
-        return disc
-
-    for _, first, second in limbs:
-        leader[root(first)] = root(second)
-    groups: dict[Disc, list[Disc]] = {}
-    for disc in leader:
-        groups.setdefault(root(disc), []).append(disc)
+    group_of = {disc: number for number, disc in enumerate(itertools.chain(*discs))}
+    for _, start, end in limbs:
+        old, new = group_of[start], group_of[end]
+        group_of = {disc: new if group == old else group for disc, group in group_of.items()}
+    groups: dict[int, list[Disc]] = {}
+    for disc, group in group_of.items():
+        groups.setdefault(group, []).append(disc)
     joined = sorted((g for g in groups.values() if len(g) > 1), key=len, reverse=True)
     single = [group[0] for group in groups.values() if len(group) == 1]
     people: list[dict[int, Disc]] = []
@@ -221,7 +211,7 @@ def _group(
         free.sort(key=lambda person: _away(disc, person))
         free[0][disc.joint] = disc
         if len(people) > 1:
-            findings.guess(f"the {_name(disc.joint)} without a limb is the nearest person's.")
+            findings.guess(f"the {Joint(disc.joint).words} without a limb is the nearest person's.")
     return people
 
 
@@ -260,25 +250,24 @@ def _away(disc: Disc, person: dict[int, Disc]) -> float:
 def _find_covered(marks: Marks, person: dict[int, Disc], radius: int, findings: Findings) -> None:
     """Joints whose disc is covered or cut off, from the far end of a limb that ends in them."""
     for limb, ends in enumerate(LIMBS):
-        for known, lost in (ends, ends[::-1]):
-            if known not in person or lost in person:
+        for near, lost in (ends, ends[::-1]):
+            if near not in person or lost in person:
                 continue
-            end = _far_end(marks, limb, person, known, lost, radius)
+            end = _far_end(marks, limb, person, near, lost, radius)
             if end is not None:
                 person[lost] = end
-                findings.guess(
-                    f"the {_name(lost)} is covered or cut off; it lies at the end of its limb."
-                )
+                name = Joint(lost).words
+                findings.guess(f"the {name} is covered or cut off; it lies at the end of its limb.")
 
 
 def _far_end(
-    marks: Marks, limb: int, person: dict[int, Disc], known: int, lost: int, radius: int
+    marks: Marks, limb: int, person: dict[int, Disc], near: int, lost: int, radius: int
 ) -> Disc | None:
     """Where a limb ends: under the disc of a joint that it runs to, or at the picture's border.
 
     Anywhere else the lost joint's own disc would show.
     """
-    start = person[known]
+    start = person[near]
     ys, xs = np.nonzero(marks.limbs == limb)
     if len(ys) < _LIMB_PIXELS:
         return None
@@ -295,7 +284,7 @@ def _far_end(
         covers = [
             disc
             for joint, disc in person.items()
-            if joint != known
+            if joint != near
             and np.hypot(disc.x - start.x, disc.y - start.y) >= away[far] - 2 * radius
             and np.hypot(disc.x - end.x, disc.y - end.y) <= away[far]
             and (_support(marks, limb, start, disc, radius) or 0.0) >= _COVERED_SUPPORT
@@ -306,35 +295,30 @@ def _far_end(
 
 
 def _describe(people: list[dict[int, Disc]], findings: Findings) -> None:
-    found = [len(person) for person in people]
-    if len(people) == 1:
-        findings.found(f"Skeleton picture in ControlNet's colours: {found[0]} joints.")
-        absent = [_name(joint) for joint in range(len(BODY_JOINTS)) if joint not in people[0]]
-        if absent:
-            findings.found(f"Missing or covered: {', '.join(absent)}.")
-    else:
-        findings.found(f"Skeleton pictures of {len(people)} people, with {found} joints.")
+    counts = [len(person) for person in people]
+    if len(people) > 1:
+        findings.fact(f"Skeleton pictures of {len(people)} people, with {counts} joints.")
+        return
+    findings.fact(f"Skeleton picture in ControlNet's colours: {counts[0]} joints.")
+    absent = [joint.words for joint in Joint if joint not in people[0]]
+    if absent:
+        findings.fact(f"Missing or covered: {', '.join(absent)}.")
 
 
 def _keypoints(
     people: list[dict[int, Disc]], hands: list[Hand], height: int, width: int
 ) -> Keypoints:
-    xy = torch.zeros(len(people), len(BODY_JOINTS), 2, dtype=torch.float64)
-    visible = torch.zeros(len(people), len(BODY_JOINTS), dtype=torch.bool)
+    """Places of pixels are their middles."""
+    xy, visible = np.zeros((len(people), 18, 2)), np.zeros((len(people), 18), dtype=bool)
     for row, person in enumerate(people):
         for joint, disc in person.items():
-            xy[row, joint, 0] = (disc.x + 0.5) / width
-            xy[row, joint, 1] = (disc.y + 0.5) / height
+            xy[row, joint] = (disc.x + 0.5) / width, (disc.y + 0.5) / height
             visible[row, joint] = True
     if not hands:
-        return Keypoints(xy, visible)
-    points = torch.zeros(len(people), len(HAND_SIDES), HAND_POINTS, 2, dtype=torch.float64)
-    seen = torch.zeros(len(people), len(HAND_SIDES), HAND_POINTS, dtype=torch.bool)
+        return Keypoints(torch.from_numpy(xy), torch.from_numpy(visible))
+    hands_xy = np.zeros((len(people), 2, HAND_POINTS, 2))
+    hands_visible = np.zeros((len(people), 2, HAND_POINTS), dtype=bool)
     for hand in hands:
-        points[hand.person, hand.side] = torch.from_numpy((hand.xy + 0.5) / [width, height])
-        seen[hand.person, hand.side] = torch.from_numpy(hand.seen)
-    return Keypoints(xy, visible, points, seen)
-
-
-def _name(joint: int) -> str:
-    return BODY_JOINTS[joint].replace("_", " ")
+        hands_xy[hand.person, hand.side] = (hand.xy + 0.5) / [width, height]
+        hands_visible[hand.person, hand.side] = hand.visible
+    return Keypoints(*map(torch.from_numpy, (xy, visible, hands_xy, hands_visible)))

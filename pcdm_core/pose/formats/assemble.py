@@ -1,0 +1,181 @@
+"""The people of one picture, from the points that a file has to key points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..keypoints import FARTHEST, HAND_POINTS, WRISTS, Keypoints
+from .frame import Context, Frame
+from .joint_maps import SCORED_COUNTS, to_body_18
+from .points import NO_POINTS, Points, is_missing, missing_points
+
+# Above this a coordinate cannot be a fraction of the picture: people reach a little way out of the
+# frame, but not a whole picture's width.
+LARGEST_FRACTION = 2.0
+
+# As published: detectors that score every point count one as seen from here (DWPose, mmpose).
+SCORE_THRESHOLD = 0.3
+
+# Coordinates from -1 to 1 put half of a body below 0. A body in fractions with so many points out
+# of the picture would hardly show.
+_SIGNED_SHARE = 0.4
+
+_SCALES = (100.0, 255.0, 1000.0)  # of confidences beyond 0 to 10
+
+
+@dataclass(frozen=True)
+class RawPerson:
+    """One person's points as a file has them.
+
+    Attributes:
+        body: 17, 18, 25, 133 or 134 points, or none.
+        hands: left and right, 21 points or none each; they go before hands in the body's list.
+        scored: whether every point has a score, also those that are not seen.
+        sure_of_sides: False where the producer is known to swap the hands.
+    """
+
+    body: Points
+    hands: tuple[Points, Points] = (NO_POINTS, NO_POINTS)
+    scored: bool = False
+    sure_of_sides: bool = True
+
+
+def assemble(
+    people: Sequence[RawPerson],
+    size: tuple[int, int] | None,
+    context: Context,
+    name: str | None = None,
+) -> Frame:
+    """The people of a picture as key points, whether the file has fractions or pixels.
+
+    Args:
+        people: at least one.
+        size: (height, width) that the file says; `context.size` counts where this is None.
+        context: how to read.
+        name: of the picture.
+
+    Raises:
+        PoseError: pixels, and nobody knows the picture's size.
+        PointError: points that fit neither pixels nor fractions, or lie pictures away.
+    """
+    source, size = ("given", context.size) if size is None else ("the file says", size)
+    if size is not None:
+        context.findings.fact(f"Picture: {size[0]} high, {size[1]} wide, as {source}.")
+    certainty = _certainty(people, context)
+    points = np.stack(
+        [_row(person, _threshold(person, certainty, context), context) for person in people]
+    )[..., :2]
+    visible = ~np.isnan(points[..., 0])
+    scale, shift = _units(points, visible, size, context)
+    xy = np.where(visible[..., None], points, 0.0) / scale + shift
+    farthest = np.where(visible, np.abs(xy).max(axis=-1), 0.0)
+    if (farthest > FARTHEST).any():
+        row, point = np.argwhere(farthest == farthest.max())[0]
+        picture = "" if size is None else f" (its picture is taken to be {size[0]}x{size[1]})"
+        raise context.at(f"person {row}").point_error(
+            f"point {point} lies {farthest.max():.3g} pictures away{picture}; give "
+            "the size of the picture that the pose belongs to, or mend the point"
+        )
+    tensors = [torch.from_numpy(array[:, :18].copy()) for array in (xy, visible)]
+    if visible[:, 18:].any():
+        shape = (len(xy), 2, HAND_POINTS)
+        tensors.append(torch.from_numpy(xy[:, 18:].reshape(*shape, 2)))
+        tensors.append(torch.from_numpy(visible[:, 18:].reshape(shape)))
+    return Frame(Keypoints(*tensors), size, name)
+
+
+def _row(person: RawPerson, threshold: float, context: Context) -> Points:
+    """`[60, 3]`: 18 joints, 21 points of the left hand, 21 of the right one."""
+
+    def sure(points: Points) -> Points:
+        return np.where(is_missing(points, threshold)[:, None], np.nan, points)
+
+    body, *whole_body_hands = to_body_18(sure(person.body), context.findings)
+    hands = [
+        sure(hand) if len(hand) else other if len(other) else missing_points(HAND_POINTS)
+        for hand, other in zip(person.hands, whole_body_hands, strict=True)
+    ]
+    if not person.sure_of_sides and _are_swapped(body, hands):
+        hands.reverse()
+        context.findings.guess(
+            "the hands' names are swapped: each lies at the other side's wrist, so it was moved."
+        )
+    return np.concatenate([body, *hands])
+
+
+def _threshold(person: RawPerson, certainty: float, context: Context) -> float:
+    """Above which a confidence counts, where `certainty` is the highest one."""
+    if context.threshold is not None:
+        return context.threshold * certainty
+    if not person.scored and len(person.body) not in SCORED_COUNTS:
+        return 0.0
+    context.findings.fact(f"Seen: points that score more than {SCORE_THRESHOLD:g}.")
+    return SCORE_THRESHOLD * certainty
+
+
+def _certainty(people: Sequence[RawPerson], context: Context) -> float:
+    """1, or what stands for certainty; judged by most points, because one may be damaged."""
+    parts = [part[:, 2] for person in people for part in (person.body, *person.hands)]
+    confidences = np.concatenate(parts)
+    confidences = confidences[confidences > 0]
+    middle = float(np.median(confidences)) if len(confidences) else 1.0
+    if middle <= 10:
+        return 1.0
+    scale = next((s for s in _SCALES if middle <= s), middle)
+    context.findings.guess(f"confidences run from 0 to {scale:g}.")
+    return scale
+
+
+def _units(
+    points: Points, visible: np.ndarray, size: tuple[int, int] | None, context: Context
+) -> tuple[tuple[float, float], float]:
+    """What coordinates `[P, 60, 2]` are divided by, x and y, and what is added then."""
+    places = points[visible]
+    beyond = np.abs(places).max(axis=1) > LARGEST_FRACTION
+    units = context.units
+    if units == "auto" and beyond.any():
+        if beyond.sum() * 2 <= len(places):
+            # Most points decide: pixels would throw them all into the picture's corner.
+            row, number = np.argwhere(visible)[beyond][0]
+            x, y = places[beyond][0]
+            raise context.at(f"person {row}").point_error(
+                f"point {number} lies at {x:g}, {y:g}, but "
+                "the others are fractions of the picture (0 to 1). Mend the point, or say "
+                "units='pixels'."
+            )
+        units = "pixels"
+    elif units == "auto" and _look_signed(places):
+        context.findings.guess("coordinates run from -1 to 1; say units='fractions' if not.")
+        units = "signed"
+    if units == "pixels":
+        if size is None:
+            raise context.error(
+                f"the coordinates are pixels (up to "
+                f"{places.max() if len(places) else 0:g}), but the size of "
+                "their picture is not given; pass size=(height, width)"
+            )
+        context.findings.fact("Coordinates: pixels.")
+        return (float(size[1]), float(size[0])), 0.0
+    if units == "signed":
+        return (2.0, 2.0), 0.5
+    if len(places):
+        context.findings.fact("Coordinates: fractions of the picture.")
+    return (1.0, 1.0), 0.0
+
+
+def _look_signed(places: Points) -> bool:
+    negative = (places < 0).any(axis=1).sum()
+    within = np.less_equal(np.abs(places), 1).all()
+    return bool(within and len(places) >= 5 and negative >= _SIGNED_SHARE * len(places))
+
+
+def _are_swapped(body: Points, hands: Sequence[Points]) -> bool:
+    """Whether every hand that can be judged lies far nearer to the other side's wrist."""
+    roots, wrists = np.stack([hand[0] for hand in hands]), body[list(WRISTS)]
+    here, there = (np.hypot(*(roots - ends)[:, :2].T) for ends in (wrists, wrists[::-1]))
+    judged = ~np.isnan(here + there)
+    return bool(judged.any() and (there * 2 < here)[judged].all())
