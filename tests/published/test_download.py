@@ -178,6 +178,7 @@ get_all([replace(model_files()[0], sources=(source,))], Path({folder!r}))
 @pytest.mark.skipif(
     sys.platform == "win32", reason="a test cannot press Ctrl-C for one child there"
 )
+@pytest.mark.slow
 def test_after_ctrl_c_the_next_call_goes_on_with_what_has_come(
     public: Public, tmp_path: Path
 ) -> None:

@@ -241,6 +241,7 @@ print(status, int(peak.split()[1]) // 1000)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("name", ["large.safetensors", "large.pt"])
+@pytest.mark.slow
 def test_verify_needs_less_memory_than_the_file(name: str, tmp_path: Path) -> None:
     tensors = upstream_state("stage 3")
     tensors["large"] = torch.zeros(200_000_000, dtype=torch.half)

@@ -206,6 +206,7 @@ def test_a_command_that_the_archive_leaves_out_says_where_it_is(archive: Archive
         assert f"`python run.py {name}` in the project's repository" in line
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_downloaded_the_addresses_are_given(archive: Archive) -> None:
     result = run(archive, COMMAND, "models", "get", "--preset", "published", "--to", "here")
     assert result.returncode == 2
