@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .files import check_name, distinct_names, print_any_name
 from .offload import add_memory_options, pick_device
-from .options import DEFAULT_STEPS
 from .picture_files import add_picture_options
+from .published.commands import add_models_command
 from .ranges import COUNT, GUIDANCE_SCALE, NUMBER, PICTURES, SEED, STEPS, parse_size
 from .speed import STUDENT, add_fast_options, find_fast
 
@@ -135,6 +135,10 @@ def build_parser() -> argparse.ArgumentParser:
         moved.add_argument("arguments", nargs="*")
         moved.set_defaults(command=_refuse, name=name, successor=successor)
 
+    add_models_command(
+        commands.add_parser("models", help="the published weights: get, place, verify")
+    )
+
     inspect = commands.add_parser("inspect", help="say what a weights file is")
     inspect.add_argument("file", type=Path)
     inspect.set_defaults(command=describe_weights, output=None)
@@ -151,7 +155,9 @@ def _refuse(options: argparse.Namespace) -> None:
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     """Options that `generate` and the demo share."""
     parser.add_argument("--seed", type=SEED.parse, default=0, help="of the noise (default 0)")
-    parser.add_argument("--steps", type=STEPS.parse, default=DEFAULT_STEPS, help="of every stage")
+    parser.add_argument(
+        "--steps", type=STEPS.parse, help="of every stage (default: the preset's, 20 or 50)"
+    )
     parser.add_argument(
         "--guidance-scale",
         type=GUIDANCE_SCALE.parse,
@@ -190,13 +196,18 @@ def generate_pictures(options: argparse.Namespace) -> None:
     ]
     outputs = output_files(options.output, options.image, names)
     pipeline = load_pipeline(options)
+    preset = pipeline.preset
+    steps = options.steps or preset.steps
+    if options.weights is not None and options.fast is None:
+        sampler = preset.inpainting.schedule.sampler
+        print(f"Preset {preset.name}: {steps} steps a stage, {sampler}.", file=sys.stderr)
     with stage_bars() as bars:
         result = pipeline(
             source,
             poses.source,
             poses.targets.select(rows),
             seed=options.seed,
-            steps=options.steps,
+            steps=steps,
             guidance_scale=options.guidance_scale,
             batch_index=noises,
             with_refining=not options.no_refining,
@@ -267,6 +278,7 @@ def describe_weights(options: argparse.Namespace) -> None:
         "parameters": f"{summary.parameters:,} ({', '.join(summary.dtypes)})",
         **{key: value for key, value in summary.metadata.items() if key != "config"},
         "configuration": config,
+        **({"note": summary.note} if summary.note else {}),
     }
     for name, fact in facts.items():
         print(f"{name}: {fact}")

@@ -187,6 +187,7 @@ class Preset:
     height: int
     width: int
     fit: Literal["squash", "pad"]
+    steps: int = 20  # default of every stage
     guidance_scale: float = 2.0  # default of stages 2 and 3
     refining_denoise: float = 1.0  # default of stage 3; below 1 it starts from the coarse picture
 

@@ -82,7 +82,7 @@ def draw_demo(options: argparse.Namespace) -> None:
             poses.source,
             poses.targets,
             seed=options.seed,
-            steps=options.steps,
+            steps=options.steps or pipeline.preset.steps,
             guidance_scale=options.guidance_scale,
             callback=bars,
             fast=options.fast,

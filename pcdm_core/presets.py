@@ -46,6 +46,7 @@ _SIMPLIFIED = Preset(
     height=512,
     width=512,
     fit="squash",
+    steps=50,
 )
 
 # Ends in (almost) pure noise. The published table keeps sqrt(alpha_bar) = .068 there: a latent of

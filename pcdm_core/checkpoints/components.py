@@ -13,6 +13,7 @@ from ..config import Preset
 from ..images import FitMode
 from ..presets import PRESETS
 from .files import CheckpointError, PathLike, read_metadata
+from .folder import check_complete, check_start
 from .load import inspect, load_component, shipped_weights
 from .lora import SUFFIX, apply_lora
 from .signatures import Component
@@ -50,8 +51,12 @@ def load_components(
         CheckpointError: a file is missing or is not what its name says.
     """
     folder = shipped_weights() if folder is None else folder
-    inpainting = load_component(folder, "inpainting")  # in the file's type, as a student needs it
     path = os.path.join(folder, "inpainting.safetensors")
+    check_start(folder)
+    summary = inspect(path, mapped=True)
+    if summary.component == "inpainting" and summary.config is not None:
+        check_complete(folder, preset_of("inpainting", summary.config, path), with_refining)
+    inpainting = load_component(folder, "inpainting")  # in the file's type, as a student needs it
     preset = preset_of("inpainting", inpainting.config, path)
     components: dict[str, Any] = {"inpainting": inpainting}
     for name in ("autoencoder", "patch_encoder", "prior", "global_encoder", "refining"):

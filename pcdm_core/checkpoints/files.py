@@ -36,7 +36,15 @@ _PART = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}\.safetensors")
 # What a browser or git leaves in place of a file.
 _NOT_WEIGHTS: Mapping[tuple[bytes, ...], str] = {
     (b"version https://git-lfs",): "a Git LFS pointer: run `git lfs pull` in its folder",
-    (b"<!doctype html", b"<html"): "a web page, not weights: download the file itself",
+    (b"<!doctype html", b"<html", b"<?xml", b"<!--", b"<head"): (
+        "a web page, not weights: open it in a browser, and download the file itself"
+    ),
+}
+_HEAD = 4096  # bytes in which a web page begins, after blanks
+_BLANKS = b" \t\r\n\f\xef\xbb\xbf"  # and the mark of UTF-8
+WRAPPERS: Mapping[str, str] = {  # entries that hold the weights, beside other things
+    "module": "DeepSpeed checkpoint",
+    "state_dict": "PyTorch checkpoint with `state_dict`",
 }
 
 
@@ -107,15 +115,21 @@ def _listing(folder: Path) -> str:
     names = sorted(p.name for p in folder.iterdir() if p.suffix in SUFFIXES or _is_index(p))
     if not names:
         return f"{folder} has no weights files."
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return f"{folder} has: {', '.join(names[:12])}{more}."
+    return f"{folder} has: {_some(names)}."
 
 
-def read_state_dict(path: PathLike) -> WeightsFile:
+def _some(names: list[str], count: int = 12) -> str:
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if names[count:] else "")
+
+
+def read_state_dict(path: PathLike, *, mapped: bool = False) -> WeightsFile:
     """Read tensors and metadata, whatever the container; tensors stay on the CPU as stored.
 
-    A pickle is read without running code; of a DeepSpeed checkpoint the entry `module` counts,
+    A pickle is read without running code; of one with an entry of `WRAPPERS` that entry counts,
     otherwise the file itself must be a dictionary of tensors.
+
+    Args:
+        mapped: leave the values of a pickle on disk too, until they are looked at.
 
     Raises:
         CheckpointError: missing, damaged, truncated, or a pickle with more than plain tensors.
@@ -124,15 +138,15 @@ def read_state_dict(path: PathLike) -> WeightsFile:
     if _is_index(path):
         return _read_parts(path)
     with path.open("rb") as file:
-        head = file.read(64)
+        head = file.read(_HEAD)
     if head[8:9] == b"{":
         return WeightsFile(path, *_read_safetensors(path), "safetensors")
     is_zip = head[:4] == b"PK\x03\x04"
     if is_zip or head[:1] == b"\x80":
-        return _read_pickle(path, is_zip)
+        return _read_pickle(path, is_zip, mapped)
     size = path.stat().st_size
     for starts, what in _NOT_WEIGHTS.items():
-        if head.lower().startswith(starts):
+        if head.lstrip(_BLANKS).lower().startswith(starts):
             raise CheckpointError(f"{path} ({size} bytes) is {what}.")
     raise CheckpointError(
         f"{path} ({size} bytes) is neither safetensors nor a PyTorch file. "
@@ -217,15 +231,22 @@ def _read_parts(index: Path) -> WeightsFile:
     return WeightsFile(index, tensors, metadata, f"safetensors in {len(parts)} parts")
 
 
-def _read_pickle(path: Path, is_zip: bool) -> WeightsFile:
+def _read_pickle(path: Path, is_zip: bool, mapped: bool) -> WeightsFile:
     size = path.stat().st_size
     if is_zip and not _ends(path):
         raise CheckpointError(
             f"{path} ({size} bytes) is a truncated PyTorch file: its end is missing. "
             f"Copy or download it again."
         )
+    if is_zip and (members := archive_members(path)):
+        raise CheckpointError(
+            f"{path} ({size} bytes) is a zip archive, not weights; in it: {_some(members)}. Unpack "
+            f"it and choose a file, or give its folder to `pcdm models place`, which unpacks it."
+        )
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=mapped and is_zip
+        )
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"({name[1]})" if name else f"or damaged ({size} bytes)"
@@ -240,8 +261,9 @@ def _read_pickle(path: Path, is_zip: bool) -> WeightsFile:
             f"Copy or download it again."
         ) from error
     container = "PyTorch file without `module`"
-    if isinstance(content, Mapping) and isinstance(content.get("module"), Mapping):
-        content, container = content["module"], "DeepSpeed checkpoint"
+    for entry, words in WRAPPERS.items():
+        if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
+            content, container = content[entry], words
     tensors = content if isinstance(content, Mapping) else {}
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
         keys = ", ".join(str(key) for key in list(tensors)[:6]) or type(content).__name__
@@ -250,6 +272,17 @@ def _read_pickle(path: Path, is_zip: bool) -> WeightsFile:
             f"tensors either (found: {keys}). Save the model's state dict alone."
         )
     return WeightsFile(path, {str(k): v for k, v in tensors.items()}, {}, container)
+
+
+def archive_members(path: Path) -> list[str]:
+    """The files in a zip archive; empty for a file of PyTorch's own, which is a zip too."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except Exception:  # a damaged archive fails in whatever way its bytes lead to
+        return []
+    own_format = any(name.rpartition("/")[2] == "data.pkl" for name in names)
+    return [] if own_format else [name for name in names if not name.endswith("/")]
 
 
 def _ends(path: Path) -> bool:

@@ -21,15 +21,10 @@ from ..config import config_from_dict, config_to_dict
 from ..files import file_hash
 from ..presets import PRESETS
 from .detect import detect, facts_of, preset_config, recognise, some
-from .files import (
-    CheckpointError,
-    PathLike,
-    WeightsFile,
-    find_weights,
-    read_state_dict,
-    write_state_dict,
-)
+from .files import CheckpointError, PathLike, WeightsFile, find_weights, write_state_dict
+from .layouts import read_weights
 from .signatures import CONFIGS, TITLES, Component, Facts, dinov2_current, dinov2_published
+from .sizes import other_size
 
 Device = torch.device | str
 DType = torch.dtype | None
@@ -52,6 +47,7 @@ class Summary:
     parameters: int
     dtypes: tuple[str, ...]
     metadata: dict[str, str]
+    note: str = ""  # what to do, where no preset can use the file
 
 
 # --- recognition ---------------------------------------------------------------------------------
@@ -74,13 +70,13 @@ def _config_of(file: WeightsFile, component: Component, facts: Facts) -> Any | N
     return preset_config(component, facts)
 
 
-def inspect(path: PathLike) -> Summary:
-    """Say what a weights file is, without building a model.
+def inspect(path: PathLike, *, mapped: bool = False) -> Summary:
+    """Say what a weights file is, without building a model; `mapped` as in `read_state_dict`.
 
     Raises:
         CheckpointError: unreadable, or not one of ours.
     """
-    file = read_state_dict(path)
+    file = read_weights(path, mapped=mapped)
     signature, facts = recognise(file.tensors, file.name)
     component = signature.component
     config = _config_of(file, component, facts)
@@ -95,6 +91,7 @@ def inspect(path: PathLike) -> Summary:
         parameters=sum(tensor.numel() for tensor in file.tensors.values()),
         dtypes=tuple(sorted({str(t.dtype).removeprefix("torch.") for t in file.tensors.values()})),
         metadata=file.metadata,
+        note="" if config is not None else other_size(component, facts),
     )
 
 
@@ -120,7 +117,7 @@ def load_model(
     Raises:
         CheckpointError: the file cannot be read, is something else, or does not fit `config`.
     """
-    file = read_state_dict(path)
+    file = read_weights(path)
     name = str(file.path)
     signature, facts = recognise(file.tensors, file.name)
     component = signature.component
@@ -132,8 +129,8 @@ def load_model(
         config = _config_of(file, component, facts)
     if config is None:
         raise CheckpointError(
-            f"{name} is {signature.title}, with the dimensions of no preset "
-            f"({_words(facts)}) and without a configuration in its metadata. Give `config`."
+            f"{name} is {signature.title}, with the dimensions of no preset. "
+            f"{other_size(component, facts)}"
         )
     expected = facts_of(config, facts)
     wrong = [word for word in facts if expected[word] != facts[word]]
@@ -301,7 +298,7 @@ def convert(
     """
     source = find_weights(path_in)
     model = load_model(source, config=config)
-    file = read_state_dict(source)
+    file = read_weights(source)
     component = detect(file.tensors, file.name).component
     origin = {"source": source.name, "source_sha256": file_hash(*file.files)}
     return inspect(

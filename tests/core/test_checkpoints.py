@@ -264,11 +264,12 @@ def test_a_published_file_of_a_presets_size_needs_no_configuration(tmp_path: Pat
     assert convert(tmp_path / "s3.safetensors", tmp_path / "y.safetensors").preset == "test"
 
 
-def test_a_size_of_no_preset_asks_for_its_configuration(tmp_path: Path) -> None:
+def test_a_size_of_no_preset_is_named_beside_the_one_that_fits(tmp_path: Path) -> None:
     save_file(upstream_state("CLIP"), tmp_path / "clip.safetensors")
     words = message(load_model, tmp_path / "clip.safetensors")
     assert "the dimensions of no preset" in words
-    assert "Give `config`" in words
+    assert "one with embedding_dim 20, hidden_size 16, positions 5" in words
+    assert "need CLIP ViT-H (embedding_dim 1024, hidden_size 1280, positions 257)" in words
     assert load_model(tmp_path / "clip.safetensors", config=CLIP).config == CLIP
 
 

@@ -13,6 +13,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from pcdm_core.published.table import files_of
 from tests.hosts import ROOT
 from tests.registry.conftest import Archive
 from tests.registry.scan import RULES, Rule, findings, matches
@@ -25,6 +26,8 @@ LICENCES = ("LICENSE", "pcdm_core/weights/pose/LICENSE", "pcdm_core/weights/pose
 # What uses the Python files: ComfyUI imports the first, `pip install .` makes the command `pcdm` of
 # the second.
 ENTRIES = ("__init__.py", "pcdm_core/cli.py")
+# What the second imports where it is there: the one file that downloads.
+WITHOUT = {"pcdm_core/published/download.py"}
 # Every file that is no Python, and what uses it.
 USERS = {
     "LICENSE": "the law",
@@ -33,6 +36,7 @@ USERS = {
     "pyproject.toml": "ComfyUI and the Manager",
     "requirements.txt": "the Manager",
     "pcdm_core/pose/library.json": "pcdm_core/pose/editor.py",
+    "pcdm_core/published/files.json": "pcdm_core/published/table.py",
     "pcdm_core/weights/examples/origin.json": "the law: what the examples are made of",
     "pcdm_core/weights/examples/*/*.json": "PCDMExamplePerson",
     "pcdm_core/weights/examples/*/*.png": "PCDMExamplePerson",
@@ -65,7 +69,7 @@ def test_the_archive_holds_nothing_that_no_node_workflow_or_help_page_uses(
     archive: Archive,
 ) -> None:
     code = {name for name in archive.names if name.endswith(".py")}
-    assert code == reached(*ENTRIES)
+    assert code == reached(*ENTRIES) - WITHOUT
     data = set(archive.names) - code
     assert not [n for n in data if not any(fnmatch(n, pattern) for pattern in USERS)]
     scripts = "".join(text(archive, name) for name in data if fnmatch(name, "web/*.[jc]s*"))
@@ -200,3 +204,17 @@ def test_a_command_that_the_archive_leaves_out_says_where_it_is(archive: Archive
     assert result.stdout == "2 2\n", result.stderr
     for line, name in zip(result.stderr.splitlines(), ("measure", "run-benchmark"), strict=True):
         assert f"`python run.py {name}` in the project's repository" in line
+
+
+@pytest.mark.slow
+def test_where_nothing_can_be_downloaded_the_addresses_are_given(archive: Archive) -> None:
+    result = run(archive, COMMAND, "models", "get", "--preset", "published", "--to", "here")
+    assert result.returncode == 2
+    assert "this copy of the pack downloads nothing" in result.stderr
+    for file in files_of("published"):
+        assert f"{file.source.name}: {file.source.address}" in result.stderr
+    assert "`pcdm models place here`" in result.stderr
+    assert not (archive.folder.parent / "here").exists()
+    listed = run(archive, COMMAND, "models", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert "simplified (one stage): 3 files" in listed.stdout

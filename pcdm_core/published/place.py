@@ -1,0 +1,239 @@
+"""Downloads under the names under which Python or ComfyUI looks for them.
+
+What can be used as it is gets a hard link, or a copy where the file system has none. The rest is
+converted. Nothing is overwritten unless that was asked for, and every file appears whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..checkpoints.detect import detect
+from ..checkpoints.files import CheckpointError, read_metadata, write_state_dict
+from ..checkpoints.layouts import ORIGINAL_VAE, read_weights
+from ..checkpoints.load import convert, load_model
+from ..checkpoints.signatures import dinov2_published
+from ..config import STAGES
+from ..files import BLOCK, atomic_file, file_hash, part_of, replace_file
+from .search import (
+    Weights,
+    archives,
+    best,
+    comfyui_models,
+    likely_preset,
+    parts_of,
+    search,
+    weights_members,
+)
+from .table import ModelFile, PresetName, files_of, in_words
+from .verify import source_of_size, unknown_hash, wrong_hash
+
+# What both the pack and ComfyUI read as it is.
+_PLAIN = ("safetensors", f"safetensors, {ORIGINAL_VAE}")
+_PLAIN_LAYOUTS = ("diffusers AutoencoderKL", "transformers", "transformers CLIP")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the files go: a folder of weights, or ComfyUI's folder `models`."""
+
+    root: Path
+    comfyui: bool
+
+    def path(self, file: ModelFile) -> Path:
+        """The place of a file."""
+        return self.root / (file.comfyui if self.comfyui else file.python)
+
+
+def target_of(weights: Path | None, comfyui: Path | None) -> Target:
+    """The target of the options --weights and --comfyui.
+
+    Raises:
+        ValueError: not exactly one of both, or no ComfyUI.
+    """
+    if comfyui is not None and weights is None:
+        return Target(comfyui_models(comfyui), comfyui=True)
+    if weights is not None and comfyui is None:
+        return Target(weights, comfyui=False)
+    raise ValueError("Give --weights FOLDER for Python, or --comfyui FOLDER.")
+
+
+def place(
+    downloads: Path,
+    target: Target,
+    *,
+    preset: PresetName | None = None,
+    copy: bool = False,
+    replace: bool = False,
+    say: Say = print,
+) -> PresetName:
+    """Put everything that a preset needs where it is looked for.
+
+    Args:
+        downloads: files under any names, in any folders; zip archives are unpacked.
+        preset: None is the one whose models are there.
+        copy: copy where a link would do.
+        replace: write over another file under a name that is needed.
+        say: gets a line for each file.
+
+    Returns:
+        The preset.
+
+    Raises:
+        ValueError: something is missing or in the way; the rest has been placed.
+    """
+    if not downloads.is_dir():
+        raise ValueError(f"{downloads} is no folder.")
+    with _unpacked(downloads, target.root, say) as folders:
+        weights = search(folders)
+        preset = preset or likely_preset(weights)
+        lacks: list[str] = []
+        sources: set[Path] = set()
+        for file in files_of(preset):
+            entry = best(weights, file, preset)
+            path = target.path(file)
+            if entry is None:
+                lacks.append(f"{file.title}: {file.source.name}, {file.source.address}")
+                say(f"{file.title}: missing")
+                continue
+            sources.add(entry.path)
+            try:
+                note = hash_note(entry)
+                deed = _place_file(entry, path, file, target, copy=copy, replace=replace)
+            except (FileExistsError, CheckpointError) as error:
+                lacks.append(str(error))
+                say(f"{file.title}: not placed")
+                continue
+            say(f"{file.title}: {deed} {path} ({entry.path}, {in_words(entry.bytes)})")
+            if note:
+                say(f"  {note}")
+        for entry in weights:
+            if entry.path not in sources:
+                say(f"not used: {entry.fault or entry.path}")
+    if lacks:
+        raise ValueError("not everything is in place.\n  " + "\n  ".join(lacks))
+    return preset
+
+
+def _place_file(
+    entry: Weights, path: Path, file: ModelFile, target: Target, *, copy: bool, replace: bool
+) -> str:
+    """Place one file, and say in a word how.
+
+    Raises:
+        FileExistsError: another file is there.
+    """
+    assert entry.summary is not None
+    if path.exists():
+        if _equal(entry, path):
+            return "already at"
+        if not replace:
+            raise FileExistsError(
+                f"{path}: another file than {entry.path} is there. --replace writes over it."
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if file.component in STAGES:
+        if entry.summary.layout.startswith("pack's") and entry.summary.container == "safetensors":
+            return link_or_copy(entry.path, path, copy)
+        convert(entry.path, path)
+        return "converted to"
+    plain = entry.summary.container in _PLAIN and entry.path.suffix == ".safetensors"
+    if plain and (entry.summary.layout in _PLAIN_LAYOUTS or not target.comfyui):
+        load_model(entry.path, stage=file.component)  # every tensor has its place
+        return link_or_copy(entry.path, path, copy)
+    _write_plain(entry, path)
+    return "converted to"
+
+
+def hash_note(entry: Weights) -> str:
+    """What to say of a file whose values nobody has published a hash of; else nothing.
+
+    Raises:
+        CheckpointError: it has the size of a file of the table, and another hash.
+    """
+    source = source_of_size(entry)
+    if source is None:
+        return unknown_hash(entry)
+    if content_hash(entry) != source.sha256:
+        raise CheckpointError(wrong_hash(entry.path, source))
+    return ""
+
+
+def content_hash(entry: Weights) -> str:
+    """SHA-256 of a file, or of an index and its parts, as `convert` notes it."""
+    return file_hash(entry.path, *parts_of(entry.path))
+
+
+def _equal(entry: Weights, path: Path) -> bool:
+    """Whether the file at `path` is this one, or was made of it."""
+    if path.samefile(entry.path):
+        return True
+    digest = content_hash(entry)
+    if read_metadata(path).get("source_sha256") == digest:
+        return True
+    return path.stat().st_size == entry.path.stat().st_size and file_hash(path) == digest
+
+
+def link_or_copy(source: Path, path: Path, copy: bool = False) -> str:
+    """Give a file a second name, or where that fails a copy; say which."""
+    part = part_of(path)
+    try:
+        if copy:
+            raise OSError("a copy was asked for")
+        os.link(source.resolve(), part)
+        replace_file(part, path)
+    except OSError:
+        with source.open("rb") as original, atomic_file(path) as target:
+            shutil.copyfileobj(original, target, BLOCK)
+        return "copied to"
+    finally:
+        part.unlink(missing_ok=True)
+    return "linked to"
+
+
+def _write_plain(entry: Weights, path: Path) -> None:
+    """An encoder or autoencoder under the names of transformers or diffusers, which ComfyUI reads.
+
+    The first load tells whether all of its tensors are there.
+    """
+    load_model(entry.path)
+    file = read_weights(entry.path, mapped=True)
+    tensors = detect(file.tensors, file.name).to_ours(file.tensors)
+    plain = {
+        name.removeprefix("model.").removeprefix("vae."): tensor
+        for name, tensor in dinov2_published(tensors).items()
+    }
+    origin = {"source": entry.path.name, "source_sha256": file_hash(*file.files)}
+    write_state_dict(plain, path, {"format": "pt", **origin})
+
+
+@contextmanager
+def _unpacked(downloads: Path, root: Path, say: Say) -> Generator[list[Path], None, None]:
+    """The folder, and one with what its zip archives hold, which goes when the block ends."""
+    packed = archives(downloads)
+    if not packed:
+        yield [downloads]
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix=".unpacked-") as name:
+        for number, path in enumerate(packed):
+            with zipfile.ZipFile(path) as archive:
+                members = [archive.getinfo(member) for member in weights_members(path)]
+                size = sum(member.file_size for member in members)
+                if size > shutil.disk_usage(name).free:
+                    raise ValueError(
+                        f"{path} unpacks to {in_words(size)}, for which {root} has no room."
+                    )
+                say(f"unpacking {path} ({in_words(size)})")
+                for member in members:
+                    archive.extract(member, Path(name) / str(number))
+        yield [downloads, Path(name)]

@@ -1,0 +1,141 @@
+"""Sizes, headers and hashes of weights files, in little memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..files import BLOCK, file_hash
+from .search import Weights, read_header
+from .table import PRESET_TITLES, Source, files_of, in_words, model_files
+
+# safetensors' names of types, as `weights_hash` has them.
+_TYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+
+OTHER_VAE = "that of SDXL has the same shapes and gives wrong colours"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What is to be said of a file; `good` is False where it cannot be used or is damaged."""
+
+    good: bool
+    words: str
+
+
+def verify_file(path: Path) -> Check:
+    """Read the whole file once, if it is one of the table or says its own hash."""
+    weights = read_header(path)
+    if weights.summary is None or weights.fault:
+        return Check(False, weights.fault)
+    metadata = weights.summary.metadata
+    title = _title(weights)
+    if source := source_of_size(weights):
+        if file_hash(path) == source.sha256:
+            return Check(True, f"{title}. Size and SHA-256 are those of {source.name}.")
+        return Check(False, wrong_hash(path, source))
+    if "weights_sha256" in metadata and path.suffix == ".safetensors":
+        if stored_hash(path) != metadata["weights_sha256"]:
+            return Check(
+                False,
+                f"{title}. Its weights are not those that were written: it is damaged. Place or "
+                f"convert the original file again.",
+            )
+        origin = metadata.get("source")
+        words = f"made of {origin}, and " if origin else ""
+        return Check(True, f"{title}, {words}as it was written.")
+    return Check(True, f"{title}. {unknown_hash(weights)}")
+
+
+def wrong_hash(path: Path, source: Source) -> str:
+    """A sentence on a file with the size of a known one and other bytes."""
+    other = f" or another one ({OTHER_VAE})" if "vae" in source.name else ""
+    return (
+        f"{path} has the size of {source.name} but another SHA-256: it is damaged or changed"
+        f"{other}. Download it again: {source.address}"
+    )
+
+
+def source_of_size(weights: Weights) -> Source | None:
+    """The source of the table with a known hash and the size of this file."""
+    return next(
+        (
+            source
+            for file in model_files()
+            for source in file.sources
+            if weights.summary is not None
+            and weights.summary.component == file.component
+            and source.sha256
+            and source.bytes == weights.bytes
+        ),
+        None,
+    )
+
+
+def unknown_hash(weights: Weights) -> str:
+    """A sentence on a file that is of the right shapes, and none of the table's known files."""
+    assert weights.summary is not None
+    component = weights.summary.component
+    names = [
+        source.name
+        for file in model_files()
+        for source in file.sources
+        if source.sha256 and file.component == component
+    ]
+    if not names:
+        return "No SHA-256 was published for it: its shapes are right, its values unchecked."
+    sentence = f"It is another file than {' and '.join(names)}: its values are unchecked."
+    if component == "autoencoder":
+        sentence += f" Any VAE of Stable Diffusion 1 or 2 does; {OTHER_VAE}."
+    return sentence
+
+
+def stored_hash(path: Path) -> str:
+    """As `weights_hash` of the tensors in a safetensors file, a block at a time.
+
+    The file begins with the length of its header in 8 bytes; offsets count from the header's end.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        for name in sorted(header):
+            entry = header[name]
+            dtype = _TYPES.get(entry["dtype"], entry["dtype"])
+            digest.update(f"{name} torch.{dtype} {entry['shape']}\n".encode())
+            start, end = entry["data_offsets"]
+            file.seek(8 + length + start)
+            _feed(digest, file, end - start)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, file: BinaryIO, count: int) -> None:
+    while count:
+        block = file.read(min(count, BLOCK))
+        digest.update(block)
+        count -= len(block)
+
+
+def _title(weights: Weights) -> str:
+    assert weights.summary is not None
+    rows = {
+        file.title: preset
+        for preset in PRESET_TITLES
+        for file in files_of(preset)
+        if weights.fills(file, preset)
+    }
+    title = next(iter(rows), f"{weights.summary.component} of the preset {weights.summary.preset}")
+    return f"{title} ({in_words(weights.bytes)}, {weights.summary.container})"
