@@ -174,5 +174,5 @@ def test_the_oldest_host_knows_everything_that_a_schema_says() -> None:
     assert len(inputs) > 30
     assert not LATER_INPUT_FIELDS & {keyword.arg for call in inputs for keyword in call.keywords}
     unpacked = [k.value for call in (*schemas, *inputs) for k in call.keywords if k.arg is None]
-    assert [] == [text for text in map(ast.unparse, unpacked) if not UNPACKED.fullmatch(text)]
+    assert [text for text in map(ast.unparse, unpacked) if not UNPACKED.fullmatch(text)] == []
     assert not LATER_SOCKETS & {ast.unparse(call.func).split(".")[1] for call in inputs}
