@@ -28,12 +28,10 @@ function colourEntry(table, kind) {
   })
 }
 
-/** For Vue nodes: properties below those that a palette sets on the document's own element. */
-function colourProperties() {
-  const sheet = new CSSStyleSheet()
-  const lines = Object.entries(COLOURS).map(([kind, it]) => `--color-datatype-${kind}: ${it};`)
-  sheet.replaceSync(`:root { ${lines.join(' ')} }`)
-  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet]
+/** For Vue nodes: what a property is where no palette sets it. */
+function colourProperty(kind) {
+  const name = `--color-datatype-${kind}`
+  CSS.registerProperty({ name, syntax: '<color>', inherits: true, initialValue: COLOURS[kind] })
 }
 
 // Two copies of the pack serve this file twice; the first one is enough.
@@ -45,8 +43,10 @@ if (!app.extensions?.some((extension) => extension.name === NAME)) {
         app.canvas.constructor.link_type_colors,
         app.canvas.default_connection_color_byType
       ]
-      for (const table of tables) Object.keys(COLOURS).forEach((kind) => colourEntry(table, kind))
-      colourProperties()
+      for (const kind of Object.keys(COLOURS)) {
+        for (const table of tables) colourEntry(table, kind)
+        colourProperty(kind)
+      }
     }
   })
 }

@@ -10,6 +10,7 @@ from tests.browser.editor import Editor
 
 NODE = "PCDMInpaintingSampler"
 KIND, COLOUR = "PCDM_POSE", "#26c6da"
+AS_RGB = "rgb(38, 198, 218)"
 PALETTE = "Comfy.ColorPalette"
 TITLE = {"en": "PCDM Inpainting Sampler", "zh": "PCDM 重绘采样器"}
 INPUT = {"en": "steps", "zh": "步数"}
@@ -82,15 +83,15 @@ def test_sockets_and_links_keep_their_colours_with_every_palette(opened: Editor)
     try:
         for name in ("light", "dark", "nord"):
             set_palette(opened, name)
-            assert opened.page.run(COLOURS) == [COLOUR] * 3, name
+            assert opened.page.run(COLOURS) == [COLOUR, COLOUR, AS_RGB], name
     finally:
         set_palette(opened, "dark")
 
 
 def test_a_palette_that_names_a_kind_is_obeyed(opened: Editor) -> None:
-    def tables(value: str) -> Any:
+    def entry(value: str) -> Any:
         opened.page.run(f"app.canvas.default_connection_color_byType.{KIND} = '{value}'")
         return opened.page.run(COLOURS)[0]
 
-    assert tables("#123456") == "#123456"
-    assert tables("") == COLOUR
+    assert entry("#123456") == "#123456"
+    assert entry("") == COLOUR

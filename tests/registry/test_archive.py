@@ -80,9 +80,8 @@ def test_the_archive_holds_nothing_that_no_node_workflow_or_help_page_uses(
     assert {name.removesuffix(".jpg") + ".json" for name in pictures} <= data
     pages = "".join(text(archive, name) for name in data if fnmatch(name, "web/docs/*.md"))
     pictures = {name for name in data if fnmatch(name, "web/docs/*.jpg")}
-    assert pictures and not [
-        name for name in pictures if f"](pictures/{Path(name).name})" not in pages
-    ]
+    assert pictures
+    assert not [name for name in pictures if f"](pictures/{Path(name).name})" not in pages]
 
 
 def text(archive: Archive, name: str) -> str:
