@@ -49,7 +49,7 @@ class PCDMLoadPrior(io.ComfyNode):
             category=CATEGORY,
             description="Loads stage 1, which predicts what the person will look like in the "
             "new pose.",
-            **search_aliases("stage 1, pose transfer", "姿势迁移, 先验模型"),
+            **search_aliases("stage 1, pcdms weights", "先验模型, 权重"),
             inputs=[_weights_input("prior", "Weights of stage 1.")],
             outputs=[
                 PriorSocket.Output(
@@ -86,9 +86,7 @@ class PCDMLoadInpainting(io.ComfyNode):
             description="Loads stage 2, which draws the person in the new pose. The output is "
             "an ordinary MODEL: LoRA loaders, attention patches and any sampler "
             "work with it.",
-            **search_aliases(
-                "stage 2, pose transfer, person image synthesis", "姿势迁移, 重绘模型"
-            ),
+            **search_aliases("stage 2, pcdms weights, person image synthesis", "重绘模型, 权重"),
             inputs=[_weights_input("inpainting", "Weights of stage 2.")],
             outputs=[
                 io.Model.Output(
@@ -122,7 +120,7 @@ class PCDMLoadRefining(io.ComfyNode):
             description="Loads stage 3, which brings back the texture of the source picture. "
             "The output is an ordinary MODEL: LoRA loaders, attention patches and "
             "any sampler work with it.",
-            **search_aliases("stage 3, pose transfer, texture", "姿势迁移, 精修模型"),
+            **search_aliases("stage 3, pcdms weights, texture", "精修模型, 权重"),
             inputs=[_weights_input("refining", "Weights of stage 3.")],
             outputs=[
                 io.Model.Output(
