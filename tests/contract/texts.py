@@ -30,6 +30,7 @@ HEADINGS = {
     "en": ("Inputs", "Outputs", "- **{}**: {}", "- **{}** ({}): {}"),
     "zh": ("输入", "输出", "- **{}**：{}", "- **{}**（{}）：{}"),  # noqa: RUF001
 }
+SWITCH = {"en": ("off", "on"), "zh": ("关", "开")}
 
 
 def main() -> None:
@@ -99,7 +100,7 @@ def page(node: Node, texts: dict[str, Any], language: str, path: Path) -> str:
     lines = [f"# {texts['display_name']}", "", texts["description"], "", by_hand, ""]
     lines += [f"## {inputs}", ""]  # lists: in the narrow panel of front ends a table is cut off
     for item in node["inputs"]:
-        words, value = texts["inputs"][item["id"]], default_of(item)
+        words, value = texts["inputs"][item["id"]], default_of(item, language)
         parts = (label(item, words), value, words["tooltip"])
         lines.append(line_with_default.format(*parts) if value else line.format(*parts[::2]))
     lines += ["", f"## {outputs}", ""]
@@ -113,8 +114,10 @@ def label(item: Node, texts: dict[str, str]) -> str:
     return texts["name"] if texts["name"] == item["id"] else f"{texts['name']} `{item['id']}`"
 
 
-def default_of(item: Node) -> str:
+def default_of(item: Node, language: str = "en") -> str:
     """The value that a new node's widget has; empty for a socket and an empty text."""
+    if isinstance(item["default"], bool):
+        return SWITCH[language][item["default"]]
     return "" if item["default"] in (None, "") else f"{item['default']}"
 
 
