@@ -104,10 +104,10 @@ def test_every_node_has_a_help_page_with_a_picture_and_a_mistake(
 def test_every_help_page_belongs_to_a_node_and_every_picture_to_a_page(
     nodes: list[texts.Node],
 ) -> None:
-    written = [page for language in ("en", "zh") for page in pages(nodes, language).values()]
+    documents = [page for language in ("en", "zh") for page in pages(nodes, language).values()]
     expected = {texts.page_of(node["id"], language) for node in nodes for language in ("en", "zh")}
     assert set(texts.HELP.rglob("*.md")) == expected
-    pictures = {path for page in written for _, path in PICTURE.findall(page)}
+    pictures = {path for page in documents for _, path in PICTURE.findall(page)}
     files = {path for path in texts.HELP.rglob("*") if path.is_file()} - expected
     assert {path.relative_to(texts.HELP).as_posix() for path in files} == pictures
     assert sum(path.stat().st_size for path in files) < 2_000_000
@@ -129,8 +129,8 @@ def test_chinese_texts_keep_to_the_glossary(nodes: list[texts.Node]) -> None:
 def test_the_menus_names_are_translated(nodes: list[texts.Node]) -> None:
     # "loaders" and "sampling" are the host's own.
     menus = {part for node in nodes for part in node["category"].split("/")} - {"PCDM"}
-    own = texts.json.loads((texts.LOCALES / "zh" / "main.json").read_text(encoding="utf-8"))
-    assert menus - {"loaders", "sampling"} == set(own["nodeCategories"])
+    main = texts.json.loads((texts.LOCALES / "zh" / "main.json").read_text(encoding="utf-8"))
+    assert menus - {"loaders", "sampling"} == set(main["nodeCategories"])
 
 
 def test_locales_are_folders_that_the_host_reads() -> None:
