@@ -18,8 +18,9 @@ from torch import Tensor
 
 from pcdm_core import stages
 from pcdm_core.checkpoints import WEIGHTS_FOLDER
-from pcdm_core.images import body_mask, load_picture, to_pil
+from pcdm_core.images import load_picture, to_pil
 from pcdm_core.pipeline import PCDMsPipeline
+from pcdm_core.pose.body_mask import body_mask
 from pcdm_core.pose.detect import detect_people
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.interpolate import interpolate_poses
