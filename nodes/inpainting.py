@@ -16,6 +16,7 @@ from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.stages import condition_inpainting
 from .checks import check_embedding, check_encoders
 from .convert import conditioning_of, image_of, latent_of, mask_of, target_of
+from .newer import search_aliases
 from .notes import tell
 from .samplers import run_sampler, sampling_inputs
 from .sizes import check_size, every, pictures_input, size_inputs, sized
@@ -95,15 +96,19 @@ def prepare(
 def _inputs() -> list[io.Input]:
     return [
         io.Model.Input("model", tooltip="From PCDM Load Inpainting Model."),
-        EncodersSocket.Input("encoders", tooltip="From PCDM Load Encoders, of the same preset."),
-        io.Image.Input("source", tooltip="The person; one picture, or one for each pose."),
-        PoseSocket.Input("source_pose", tooltip="The pose in the source picture."),
-        PoseSocket.Input("target_pose", tooltip="The pose or poses asked for."),
+        EncodersSocket.Input(
+            "encoders", tooltip="From PCDM Load Encoders, with the same set of weights."
+        ),
+        io.Image.Input(
+            "source", tooltip="The picture of the person. One for all poses, or one for each."
+        ),
+        PoseSocket.Input("source_pose", tooltip="The person's pose in the source picture."),
+        PoseSocket.Input("target_pose", tooltip="The new pose, or several."),
         EmbeddingSocket.Input(
             "target_embedding",
             optional=True,
-            tooltip="From PCDM Predict Target Embedding. The simplified preset takes none; the "
-            "others need it.",
+            tooltip="From PCDM Predict Target Embedding. All weights need it but the simplified "
+            "ones, which take none.",
         ),
     ]
 
@@ -117,21 +122,28 @@ class PCDMInpaintingConditioning(io.ComfyNode):
             node_id="PCDMInpaintingConditioning",
             display_name="PCDM Inpainting Conditioning",
             category=CATEGORY,
-            description="Stage 2 for the stock samplers: connect the same MODEL, positive, "
-            "negative and latent to a KSampler, then VAE Decode and PCDM Crop Target.",
+            description="Stage 2 with ComfyUI's own samplers: connect the same MODEL, "
+            "positive, negative and latent to a KSampler, then VAE Decode and "
+            "PCDM Crop Target.",
+            **search_aliases("stage 2, pose transfer, ksampler", "姿势迁移"),
             inputs=[*_inputs(), pictures_input()],
             hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Conditioning.Output(
-                    "positive", display_name="positive", tooltip="For the sampler."
+                    "positive",
+                    display_name="positive",
+                    tooltip="Connect to positive of the sampler.",
                 ),
                 io.Conditioning.Output(
                     "negative",
                     display_name="negative",
-                    tooltip="For the sampler; published as zeros.",
+                    tooltip="Connect to negative of the sampler. It is all zeros, as published.",
                 ),
                 io.Latent.Output(
-                    "latent", display_name="latent", tooltip="Empty, of the canvas source|target."
+                    "latent",
+                    display_name="latent",
+                    tooltip="Connect to latent_image of the sampler. An empty canvas for source "
+                    "and target side by side.",
                 ),
             ],
         )
@@ -164,34 +176,44 @@ class PCDMInpaintingSampler(io.ComfyNode):
             node_id="PCDMInpaintingSampler",
             display_name="PCDM Inpainting Sampler",
             category=CATEGORY,
-            description="Stage 2: draws the person of the source in the target poses. "
-            "Conditioning, sampling, decoding and cropping in one.",
+            description="Stage 2: draws the person of the source picture in the new pose. "
+            "Conditioning, sampling, decoding and cropping in one node.",
+            **search_aliases(
+                "stage 2, pose transfer, change pose, reference pose, human, body, "
+                "character, person image synthesis",
+                "姿势迁移, 换姿势, 动作迁移, 人物, 角色",
+            ),
             inputs=[
                 *_inputs(),
                 io.Latent.Input(
                     "start",
                     optional=True,
-                    tooltip="Canvas latents that a run with denoise below 1, or with a noise mask "
-                    "on them, starts from; without them it starts from the source picture on both "
-                    "sides.",
+                    tooltip="The latent of an earlier run to start from, for denoise below 1 or "
+                    "with a noise mask. Without it, a denoise below 1 starts from the "
+                    "source picture.",
                 ),
                 *sampling_inputs(),
                 pictures_input(),
-                *size_inputs("Leave it so before the refining stage."),
+                *size_inputs("Do not change it if a refining stage follows."),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Image.Output(
-                    "image", display_name="image", tooltip="The coarse pictures, pose after pose."
+                    "image",
+                    display_name="image",
+                    tooltip="The coarse pictures, pose by pose. Connect to coarse of PCDM "
+                    "Refining Sampler.",
                 ),
-                io.Latent.Output("latent", display_name="latent", tooltip="Of the whole canvas."),
+                io.Latent.Output(
+                    "latent", display_name="latent", tooltip="The latent of the whole canvas."
+                ),
                 io.Image.Output(
                     "canvas", display_name="canvas", tooltip="Source and target side by side."
                 ),
                 io.Mask.Output(
                     "mask",
                     display_name="mask",
-                    tooltip="The area of the body in the target picture.",
+                    tooltip="The area of the body in the drawn picture, for compositing.",
                 ),
             ],
         )
@@ -261,12 +283,17 @@ class PCDMCropTarget(io.ComfyNode):
             node_id="PCDMCropTarget",
             display_name="PCDM Crop Target",
             category=CATEGORY,
-            description="The right half of a decoded canvas: the target picture.",
+            description="Cuts the person in the new pose out of a decoded canvas: its right half.",
+            **search_aliases("split canvas, right half", "裁剪"),
             inputs=[
-                io.Image.Input("canvas", tooltip="What VAE Decode makes of the inpainting latents.")
+                io.Image.Input(
+                    "canvas", tooltip="The picture from VAE Decode: source and target side by side."
+                )
             ],
             outputs=[
-                io.Image.Output("image", display_name="image", tooltip="The target pictures.")
+                io.Image.Output(
+                    "image", display_name="image", tooltip="The person in the new pose."
+                )
             ],
         )
 

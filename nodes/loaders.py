@@ -16,6 +16,7 @@ from ..pcdm_core.presets import PRESETS
 from . import weights
 from .checks import check_global_encoder, check_vae
 from .managed import Resident, resident_dtype
+from .newer import ADVANCED, search_aliases
 from .types import EncodersSocket, LoadedEncoders, LoadedPrior, PriorSocket
 from .vae import PatchVAE
 from .vision import Encoder, OwnEncoder, host_global_encoder, host_patch_encoder
@@ -27,13 +28,13 @@ CATEGORY = "PCDM/loaders"
 def _weights_input(component: Component, tooltip: str) -> io.Combo.Input:
     advice, offered = "", weights.choices(component)
     if weights.SHIPPED_STUDENT in offered:
-        advice = " That for 4 steps is faster: set steps to 4 in its sampler, guidance_scale to 1."
+        advice = " The one for 4 steps is faster; set steps to 4 in the sampler."
     return io.Combo.Input(
         "weights",
         options=offered,
         default=weights.SHIPPED,
-        tooltip=f"{tooltip} Files are looked for in models/pcdm; the shipped set needs no download "
-        f"and knows rendered people only.{advice}",
+        tooltip=f"{tooltip} The shipped set needs no download and draws small rendered people; for "
+        f"photographs put the published weights into models/pcdm.{advice}",
     )
 
 
@@ -46,11 +47,15 @@ class PCDMLoadPrior(io.ComfyNode):
             node_id="PCDMLoadPrior",
             display_name="PCDM Load Prior",
             category=CATEGORY,
-            description="Stage 1 of PCDMs: predicts the embedding of the target picture.",
-            inputs=[_weights_input("prior", "The stage-1 model.")],
+            description="Loads stage 1, which predicts what the person will look like in the "
+            "new pose.",
+            **search_aliases("stage 1, pcdms weights", "先验模型, 权重"),
+            inputs=[_weights_input("prior", "Weights of stage 1.")],
             outputs=[
                 PriorSocket.Output(
-                    "prior", display_name="prior", tooltip="For PCDM Predict Target Embedding."
+                    "prior",
+                    display_name="prior",
+                    tooltip="Connect to PCDM Predict Target Embedding.",
                 )
             ],
         )
@@ -78,12 +83,17 @@ class PCDMLoadInpainting(io.ComfyNode):
             node_id="PCDMLoadInpainting",
             display_name="PCDM Load Inpainting Model",
             category=CATEGORY,
-            description="Stage 2 of PCDMs: draws the person of the source in the target pose. A "
-            "MODEL like any other: LoRA loaders, attention patches and samplers act on it.",
-            inputs=[_weights_input("inpainting", "The stage-2 model.")],
+            description="Loads stage 2, which draws the person in the new pose. The output is "
+            "an ordinary MODEL: LoRA loaders, attention patches and any sampler "
+            "work with it.",
+            **search_aliases("stage 2, pcdms weights, person image synthesis", "重绘模型, 权重"),
+            inputs=[_weights_input("inpainting", "Weights of stage 2.")],
             outputs=[
                 io.Model.Output(
-                    "model", display_name="model", tooltip="For the PCDM inpainting nodes."
+                    "model",
+                    display_name="model",
+                    tooltip="Connect to PCDM Inpainting Sampler, or to PCDM Inpainting "
+                    "Conditioning and a KSampler.",
                 )
             ],
         )
@@ -107,12 +117,17 @@ class PCDMLoadRefining(io.ComfyNode):
             node_id="PCDMLoadRefining",
             display_name="PCDM Load Refining Model",
             category=CATEGORY,
-            description="Stage 3 of PCDMs: restores texture in the coarse picture. A MODEL like "
-            "any other: LoRA loaders, attention patches and samplers act on it.",
-            inputs=[_weights_input("refining", "The stage-3 model.")],
+            description="Loads stage 3, which brings back the texture of the source picture. "
+            "The output is an ordinary MODEL: LoRA loaders, attention patches and "
+            "any sampler work with it.",
+            **search_aliases("stage 3, pcdms weights, texture", "精修模型, 权重"),
+            inputs=[_weights_input("refining", "Weights of stage 3.")],
             outputs=[
                 io.Model.Output(
-                    "model", display_name="model", tooltip="For the PCDM refining nodes."
+                    "model",
+                    display_name="model",
+                    tooltip="Connect to PCDM Refining Sampler, or to PCDM Refining Conditioning "
+                    "and a KSampler.",
                 )
             ],
         )
@@ -136,48 +151,52 @@ class PCDMLoadEncoders(io.ComfyNode):
             node_id="PCDMLoadEncoders",
             display_name="PCDM Load Encoders",
             category=CATEGORY,
-            description="The image encoders and the autoencoder that the stages see pictures "
-            "through: the shipped set or files of models/pcdm, or for the published presets what "
-            "Load CLIP Vision and Load VAE give. Their preset must be that of the models.",
+            description="Loads the parts that turn pictures into what the models work with, "
+            "and back: two image encoders and an autoencoder (VAE). Choose the "
+            "same set of weights as in the other loaders.",
+            **search_aliases("dinov2, clip vision, vae", "编码器"),
             inputs=[
                 _weights_input(
                     "patch_encoder",
-                    "The patch encoder (DINOv2); its neighbours come along. Unused where dinov2 is "
-                    "connected.",
+                    "The patch encoder (DINOv2); the other parts come from the same folder. Not "
+                    "used if dinov2 is connected.",
                 ),
                 io.Combo.Input(
                     "global_encoder",
                     options=weights.choices("global_encoder"),
                     default=SAME_SET,
-                    tooltip="The encoder that the prior sees the source through (CLIP vision "
-                    "tower). By default global_encoder.safetensors beside the patch encoder. "
-                    "Unused where clip_vision is connected.",
+                    **ADVANCED,
+                    tooltip="The encoder that stage 1 uses (CLIP vision). By default the one "
+                    "beside the patch encoder. Not used if clip_vision is connected.",
                 ),
                 io.Vae.Input(
                     "autoencoder",
                     optional=True,
-                    tooltip="A VAE of ComfyUI's own, for the published and simplified presets. "
-                    "Without one, autoencoder.safetensors beside the patch encoder.",
+                    tooltip="For the published weights: any VAE of Stable Diffusion 1 or 2, from "
+                    "Load VAE. If nothing is connected, the autoencoder beside the patch "
+                    "encoder is used.",
                 ),
                 io.ClipVision.Input(
                     "dinov2",
                     optional=True,
-                    tooltip="Load CLIP Vision with DINOv2-giant, for the published and simplified "
-                    "presets. Pictures are prepared as published, not as ComfyUI does.",
+                    tooltip="For the published weights: DINOv2-giant, from Load CLIP Vision. The "
+                    "pack prepares the pictures for it as the models were trained.",
                 ),
                 io.ClipVision.Input(
                     "clip_vision",
                     optional=True,
-                    tooltip="Load CLIP Vision with CLIP ViT-H, for the published prior; the "
-                    "simplified preset needs none.",
+                    tooltip="For the published weights: CLIP ViT-H, from Load CLIP Vision. Stage "
+                    "1 needs it; the simplified weights do without.",
                 ),
             ],
             outputs=[
                 EncodersSocket.Output(
-                    "encoders", display_name="encoders", tooltip="For all PCDM nodes with a source."
+                    "encoders",
+                    display_name="encoders",
+                    tooltip="Connect to every PCDM node that takes the source picture.",
                 ),
                 io.Vae.Output(
-                    "vae", display_name="vae", tooltip="For VAE Decode after a stock sampler."
+                    "vae", display_name="vae", tooltip="Connect to VAE Decode after a KSampler."
                 ),
             ],
         )

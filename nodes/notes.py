@@ -8,7 +8,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-REPORT_TOOLTIP = "What was recognised and what was guessed, in sentences; the node shows it too."
+REPORT_TOOLTIP = "What was recognised and what was guessed, in words. The node shows it too."
 
 _INPAINTING = ("PCDMInpaintingSampler", "PCDMInpaintingConditioning")
 

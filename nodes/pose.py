@@ -17,6 +17,7 @@ from ..pcdm_core.pose.formats import Order, PoseError, Units, read_pose, read_po
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.render import render_pose
 from .convert import image_of, mask_of
+from .newer import ADVANCED, search_aliases
 from .notes import REPORT_TOOLTIP, show
 from .types import KeypointSocket, PoseSocket
 from .widgets import checked
@@ -54,75 +55,88 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
             node_id="PCDMPoseFromKeypoints",
             display_name="PCDM Pose from Key Points",
             category=CATEGORY,
-            description="Reads a pose: connect POSE_KEYPOINT, or paste JSON, or choose a "
-            "file. OpenPose, COCO, DeepFashion annotations and more are recognised; "
-            "the node shows what was. Several frames give a batch of poses.",
+            description="Reads a pose from another node, from text or from a file. It "
+            "recognises OpenPose, COCO, DeepFashion and more, and shows what it "
+            "recognised. Several frames become a batch of poses.",
+            **search_aliases(
+                "openpose, openpose json, dwpose, load pose, body, reference pose",
+                "姿势, 关键点, 导入姿势, 参考姿势",
+            ),
             inputs=[
                 KeypointSocket.Input(
                     "keypoints",
                     optional=True,
-                    tooltip="POSE_KEYPOINT of a detector or editor (OpenPose, DWPose, SDPose).",
+                    tooltip="Key points from a pose detector or editor such as DWPose or SDPose. "
+                    "Use either this, text or file.",
                 ),
                 io.String.Input(
                     "text",
                     default="",
                     multiline=True,
-                    tooltip="A pose as text: OpenPose JSON or another kind, or 18 lines of x y.",
+                    tooltip="A pose as text: OpenPose JSON, another known format, or 18 lines of "
+                    "x y.",
                 ),
                 io.Combo.Input(
                     "file",
                     options=[NO_FILE, *pose_files()],
                     default=NO_FILE,
-                    tooltip="A .json, .txt or .csv file of ComfyUI's input folder.",
+                    tooltip="A .json, .txt or .csv file in ComfyUI's input folder.",
                 ),
                 io.Int.Input(
                     "person",
                     default=-1,
                     min=-1,
                     max=99,
-                    tooltip="Which person of each frame, counted from 0; -1 takes the largest.",
+                    tooltip="Which person of each frame, counted from 0. -1 takes the largest.",
                 ),
                 io.Int.Input(
                     "picture_height",
                     default=0,
                     min=0,
                     max=16384,
-                    tooltip="Of the picture that the pose belongs to, for key points in pixels "
-                    "that do not say it themselves; 0: they do.",
+                    **ADVANCED,
+                    tooltip="Height of the picture that the pose comes from, in pixels. Set it "
+                    "only if the pose does not say; 0 relies on the pose.",
                 ),
                 io.Int.Input(
                     "picture_width",
                     default=0,
                     min=0,
                     max=16384,
-                    tooltip="As picture_height.",
+                    **ADVANCED,
+                    tooltip="Width of the picture that the pose comes from, in pixels. Set it "
+                    "only if the pose does not say; 0 relies on the pose.",
                 ),
                 io.Combo.Input(
                     "order",
                     options=list(get_args(Order)),
                     default="file",
                     optional=True,
-                    tooltip="How people are counted: as the file has them, from left to right, or "
-                    "the largest first.",
+                    **ADVANCED,
+                    tooltip="How to count people: in the order of the file, from left to right, "
+                    "or the largest first.",
                 ),
                 io.Combo.Input(
                     "units",
                     options=list(get_args(Units)),
                     default="auto",
                     optional=True,
-                    tooltip="What coordinates mean: auto-detected, pixels, fractions (0 to 1) or "
-                    "signed (-1 to 1).",
+                    **ADVANCED,
+                    tooltip="What the coordinates are: detected automatically, pixels, fractions "
+                    "(0 to 1) or signed (-1 to 1). Change it if the pose comes out "
+                    "shifted or tiny.",
                 ),
                 io.String.Input(
                     "frame",
                     default="",
                     optional=True,
-                    tooltip="Of several frames or rows only this one: its number from 0, or its "
-                    "name. Empty: all of them.",
+                    **ADVANCED,
+                    tooltip="Take only this frame, by number (from 0) or name. Empty takes all of "
+                    "them.",
                 ),
             ],
             outputs=[
-                PoseSocket.Output("pose", display_name="pose", tooltip="One row for each frame."),
+                PoseSocket.Output("pose", display_name="pose", tooltip="One pose for each frame."),
                 io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
             ],
             hidden=[io.Hidden.unique_id],
@@ -193,28 +207,42 @@ class PCDMRenderPose(io.ComfyNode):
             node_id="PCDMRenderPose",
             display_name="PCDM Render Pose",
             category=CATEGORY,
-            description="Draws poses as the skeletons that the models were trained on. The PCDM "
-            "nodes draw them by themselves; this shows them.",
+            description="Draws poses as skeletons, as the models see them. This is for "
+            "looking at: the PCDM samplers draw their own.",
+            **search_aliases(
+                "openpose, draw skeleton, stickman, stick figure, body mask",
+                "骨架图, 火柴人, 人体遮罩",
+            ),
             inputs=[
-                PoseSocket.Input("pose", tooltip="One or more poses."),
+                PoseSocket.Input("pose", tooltip="One pose, or several."),
                 io.Int.Input(
-                    "height", default=96, min=8, max=4096, step=8, tooltip="Of the picture."
+                    "height",
+                    default=96,
+                    min=8,
+                    max=4096,
+                    step=8,
+                    tooltip="Height of the picture, in pixels.",
                 ),
                 io.Int.Input(
-                    "width", default=64, min=8, max=4096, step=8, tooltip="Of the picture."
+                    "width",
+                    default=64,
+                    min=8,
+                    max=4096,
+                    step=8,
+                    tooltip="Width of the picture, in pixels.",
                 ),
                 io.Boolean.Input(
-                    "draw_hands", default=True, tooltip="Whether hands with key points are drawn."
+                    "draw_hands", default=True, tooltip="Draws hands too, if the pose has any."
                 ),
             ],
             outputs=[
                 io.Image.Output(
-                    "image", display_name="image", tooltip="One picture for each pose."
+                    "image", display_name="image", tooltip="One skeleton picture for each pose."
                 ),
                 io.Mask.Output(
                     "mask",
                     display_name="mask",
-                    tooltip="The area of the body, softened at its edge, for compositing.",
+                    tooltip="The area of the body with a soft edge, for compositing.",
                 ),
             ],
         )
@@ -235,18 +263,20 @@ class PCDMExamplePerson(io.ComfyNode):
             node_id="PCDMExamplePerson",
             display_name="PCDM Example Person",
             category=CATEGORY,
-            description="A rendered person that the shipped models never saw, with the key points "
-            "of every view.",
+            description="A rendered person to try things with: a picture, poses, and what the "
+            "person really looks like in them. The shipped models were not "
+            "trained on these people.",
+            **search_aliases("human, character, sample image", "人物, 角色, 示例"),
             inputs=[
-                io.Combo.Input("person", options=people(), tooltip="Which of the people."),
+                io.Combo.Input("person", options=people(), tooltip="Which of the example people."),
                 io.Combo.Input(
-                    "source_view", options=views(), default="0", tooltip="The view given."
+                    "source_view", options=views(), default="0", tooltip="The view to start from."
                 ),
                 io.Combo.Input(
                     "target_view",
                     options=[ALL_OTHERS, *views()],
                     default="1",
-                    tooltip="The view asked for; 'all others' gives them as one batch.",
+                    tooltip="The view to draw. 'all others' gives every other view, as one batch.",
                 ),
             ],
             outputs=[
@@ -254,15 +284,20 @@ class PCDMExamplePerson(io.ComfyNode):
                     "image", display_name="image", tooltip="The person in the source view."
                 ),
                 PoseSocket.Output(
-                    "source_pose", display_name="source_pose", tooltip="Of the source view."
+                    "source_pose",
+                    display_name="source_pose",
+                    tooltip="The pose in the source view.",
                 ),
                 PoseSocket.Output(
                     "target_pose",
                     display_name="target_pose",
-                    tooltip="Of the target view or views.",
+                    tooltip="The pose in the target view, or one for each of them.",
                 ),
                 io.Image.Output(
-                    "truth", display_name="truth", tooltip="How the target views really look."
+                    "truth",
+                    display_name="truth",
+                    tooltip="What the person really looks like in the target views, to compare "
+                    "with.",
                 ),
             ],
         )

@@ -16,6 +16,7 @@ from ..pcdm_core.pose.formats import PoseError
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.render import render_pose
 from .convert import image_of, picture_of
+from .newer import search_aliases
 from .pose import CATEGORY
 from .types import PoseSocket
 from .widgets import checked
@@ -33,15 +34,21 @@ class PCDMPoseEditor(io.ComfyNode):
             node_id="PCDMPoseEditor",
             display_name="PCDM Pose Editor",
             category=CATEGORY,
-            description="Drag the joints of a figure. Start from a pose of the library, from a "
-            "connected pose, or trace a connected picture.",
+            description="Pose a figure by dragging its joints. Start from the library or a "
+            "connected pose, or trace a picture.",
+            **search_aliases(
+                "openpose editor, change pose, character pose, human pose, body, stickman, "
+                "stick figure, mannequin, pose library",
+                "姿势编辑器, 摆姿势, 换姿势, 骨架, 火柴人",
+            ),
             inputs=[
                 io.String.Input(
                     "pose_json",
                     default="",
                     multiline=True,
-                    tooltip="The pose as OpenPose JSON; the editor writes it, and any pose in JSON "
-                    "can be pasted. Empty: the connected pose, or a standing person.",
+                    tooltip="The pose as OpenPose JSON. The editor writes it, and you can paste "
+                    "any pose in JSON. If it is empty, the connected pose is used, or a "
+                    "standing figure.",
                 ),
                 io.Int.Input(
                     "height",
@@ -49,20 +56,29 @@ class PCDMPoseEditor(io.ComfyNode):
                     min=64,
                     max=4096,
                     step=8,
-                    tooltip="Of the frame that the figure stands in, and of the skeleton picture.",
+                    tooltip="Height of the frame around the figure and of the skeleton picture, "
+                    "in pixels.",
                 ),
-                io.Int.Input("width", default=512, min=64, max=4096, step=8, tooltip="As height."),
+                io.Int.Input(
+                    "width",
+                    default=512,
+                    min=64,
+                    max=4096,
+                    step=8,
+                    tooltip="Width of the frame around the figure and of the skeleton picture, in "
+                    "pixels.",
+                ),
                 PoseSocket.Input(
                     "start_pose",
                     optional=True,
-                    tooltip="A pose to begin with. It passes through until the figure is touched; "
-                    "of several poses the editor shows the first.",
+                    tooltip="A pose to start from. It is passed on unchanged until you move the "
+                    "figure; of several poses the editor shows the first.",
                 ),
                 io.Image.Input(
                     "underlay",
                     optional=True,
-                    tooltip="A picture to trace, shown behind the figure. A connected pose is "
-                    "taken to be the pose in this picture.",
+                    tooltip="A picture to trace, shown behind the figure. start_pose, if "
+                    "connected, is taken to be the pose in this picture.",
                 ),
             ],
             outputs=[
@@ -70,7 +86,7 @@ class PCDMPoseEditor(io.ComfyNode):
                 io.Image.Output(
                     "skeleton",
                     display_name="skeleton",
-                    tooltip="The pose as the models see it.",
+                    tooltip="The pose as a skeleton picture, as the models see it.",
                 ),
             ],
             is_output_node=True,

@@ -11,6 +11,7 @@ from ..pcdm_core.pose.formats import to_openpose, to_pose_keypoint
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.read_any import read_skeletons
 from .convert import picture_of
+from .newer import search_aliases
 from .notes import REPORT_TOOLTIP, show
 from .pose import CATEGORY
 from .types import KeypointSocket, PoseSocket
@@ -26,18 +27,25 @@ class PCDMPoseToKeypoints(io.ComfyNode):
             node_id="PCDMPoseToKeypoints",
             display_name="PCDM Pose to Key Points",
             category=CATEGORY,
-            description="Gives poses to nodes of other packs: as POSE_KEYPOINT, and as OpenPose "
-            "JSON to save or to edit elsewhere.",
+            description="Turns poses into POSE_KEYPOINT for nodes of other packs, and into "
+            "OpenPose JSON to save or edit elsewhere.",
+            **search_aliases("openpose, openpose json, export pose, save pose", "关键点, 导出姿势"),
             inputs=[
-                PoseSocket.Input("pose", tooltip="One or more poses."),
+                PoseSocket.Input("pose", tooltip="One pose, or several."),
                 io.Int.Input(
                     "height",
                     default=768,
                     min=8,
                     max=16384,
-                    tooltip="Of the canvas, which the coordinates are pixels of.",
+                    tooltip="Height in pixels of the picture that the key points are for.",
                 ),
-                io.Int.Input("width", default=512, min=8, max=16384, tooltip="As height."),
+                io.Int.Input(
+                    "width",
+                    default=512,
+                    min=8,
+                    max=16384,
+                    tooltip="Width in pixels of the picture that the key points are for.",
+                ),
             ],
             outputs=[
                 KeypointSocket.Output(
@@ -46,7 +54,7 @@ class PCDMPoseToKeypoints(io.ComfyNode):
                 io.String.Output(
                     "json",
                     display_name="json",
-                    tooltip="OpenPose JSON: a document, or for several poses a list of them.",
+                    tooltip="OpenPose JSON as text; a list if there are several poses.",
                 ),
             ],
         )
@@ -68,22 +76,28 @@ class PCDMPoseFromSkeleton(io.ComfyNode):
             node_id="PCDMPoseFromSkeleton",
             display_name="PCDM Pose from Skeleton Picture",
             category=CATEGORY,
-            description="Reads a drawn skeleton (OpenPose in ControlNet's colours) back into a "
-            "pose, and says where it differs from what the models were trained on. The body is "
-            "read, and hands from pictures that are as they were drawn; the face is not.",
+            description="Reads the pose back from a skeleton picture (OpenPose in "
+            "ControlNet's colours). It reads the body, and hands if the picture "
+            "is exactly as it was drawn; it does not read the face. It also says "
+            "where the drawing differs from what the models were trained on.",
+            **search_aliases(
+                "openpose, controlnet pose, stickman, stick figure", "骨架图, 火柴人, 姿势"
+            ),
             inputs=[
-                io.Image.Input("image", tooltip="One skeleton picture or several."),
+                io.Image.Input("image", tooltip="One skeleton picture, or several."),
                 io.Int.Input(
                     "person",
                     default=-1,
                     min=-1,
                     max=99,
-                    tooltip="Which person of each picture, from left to right, counted from 0; -1 "
+                    tooltip="Which person of each picture, counted from 0 from left to right. -1 "
                     "takes the largest.",
                 ),
             ],
             outputs=[
-                PoseSocket.Output("pose", display_name="pose", tooltip="One row for each picture."),
+                PoseSocket.Output(
+                    "pose", display_name="pose", tooltip="One pose for each picture."
+                ),
                 io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
             ],
             hidden=[io.Hidden.unique_id],

@@ -17,6 +17,7 @@ from ..pcdm_core.pose.overlay import overlay, overlays
 from ..pcdm_core.pose.retarget import Framing, retarget
 from ..pcdm_core.ranges import POSES
 from .convert import image_of, picture_of
+from .newer import search_aliases
 from .notes import REPORT_TOOLTIP, show
 from .pose import CATEGORY
 from .types import PoseSocket
@@ -39,16 +40,21 @@ class PCDMPoseFromImage(io.ComfyNode):
             node_id="PCDMPoseFromImage",
             display_name="PCDM Pose from Image",
             category=CATEGORY,
-            description="Finds a person in each picture. The detector ships with the pack; its "
-            "runtime is one small package, which the node names if it is missing.",
+            description="Finds the pose of a person in each picture. The detector comes with "
+            "the pack; if the package that runs it is missing, the node says so.",
+            **search_aliases(
+                "openpose, dwpose, blazepose, pose detector, pose estimation, human pose, "
+                "body, reference pose",
+                "姿势检测, 姿态估计, 提取姿势, 参考姿势",
+            ),
             inputs=[
-                io.Image.Input("image", tooltip="One or more pictures, each with a person."),
+                io.Image.Input("image", tooltip="One picture with a person in it, or several."),
                 io.Combo.Input(
                     "detector",
                     options=list(DETECTORS),
                     default="auto",
-                    tooltip="'auto' takes the shipped one, or OpenPose where only that can run. "
-                    "OpenPose also finds hands.",
+                    tooltip="'auto' uses the shipped BlazePose, or OpenPose if only that can run. "
+                    "Choose OpenPose if you need hands.",
                 ),
                 io.Int.Input(
                     "person",
@@ -56,19 +62,23 @@ class PCDMPoseFromImage(io.ComfyNode):
                     min=0,
                     max=99,
                     tooltip="Which person of each picture, counted from 0; 0 is the largest. The "
-                    "report says who is there.",
+                    "report lists who was found.",
                 ),
                 io.Image.Input(
                     "fit_to",
                     optional=True,
-                    tooltip="The picture that the pose will be used with, if that is another one: "
-                    "the pose is fitted into its frame whole and not squashed.",
+                    tooltip="Connect the source picture if the pose comes from another picture. "
+                    "The pose is then scaled into its frame, whole and undistorted.",
                 ),
             ],
             outputs=[
-                PoseSocket.Output("pose", display_name="pose", tooltip="One row a picture."),
+                PoseSocket.Output(
+                    "pose", display_name="pose", tooltip="One pose for each picture."
+                ),
                 io.Image.Output(
-                    "preview", display_name="preview", tooltip="The pictures with the poses drawn."
+                    "preview",
+                    display_name="preview",
+                    tooltip="The pictures with the poses drawn on them.",
                 ),
                 io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
             ],
@@ -116,45 +126,54 @@ class PCDMRetargetPose(io.ComfyNode):
             node_id="PCDMRetargetPose",
             display_name="PCDM Retarget Pose",
             category=CATEGORY,
-            description="Moves poses of somebody else onto the source person's proportions, size "
-            "and place, so that the person keeps its own limbs.",
+            description="Puts somebody else's pose on the source person's body: the person "
+            "keeps their own proportions, size and place in the picture.",
+            **search_aliases(
+                "body proportions, fit pose, motion retargeting, character, reference pose",
+                "姿势重定向, 身材比例, 体型",
+            ),
             inputs=[
-                PoseSocket.Input("target_pose", tooltip="The pose or poses asked for."),
-                PoseSocket.Input("source_pose", tooltip="The pose in the source picture."),
-                io.Image.Input("source", tooltip="The person; its picture is the frame."),
+                PoseSocket.Input("target_pose", tooltip="The new pose, or several."),
+                PoseSocket.Input("source_pose", tooltip="The person's pose in the source picture."),
+                io.Image.Input(
+                    "source",
+                    tooltip="The picture of the person. Its shape is the frame of the new poses.",
+                ),
                 io.Boolean.Input(
                     "enabled",
                     default=True,
-                    tooltip="Off: the poses pass through as they are.",
+                    tooltip="Turn off to pass the poses through unchanged.",
                 ),
                 io.Combo.Input(
                     "framing",
                     options=["as source", "whole"],
                     default="as source",
-                    tooltip="'as source' keeps the source's scale: a close-up stays a close-up, "
-                    "and what lies beyond the frame is left out. 'whole' makes the pose small "
-                    "enough to show every joint.",
+                    tooltip="'as source' keeps the person as large as in the source picture and "
+                    "leaves out what lies beyond the frame. 'whole' shrinks the pose "
+                    "until every joint fits in.",
                 ),
                 io.Boolean.Input(
                     "one_body",
                     default=False,
-                    tooltip="The poses are a movement of one person: they are measured and placed "
-                    "together, so that sizes do not flicker and a jump stays a jump.",
+                    tooltip="Turn on for the frames of a movement. All poses then share one size "
+                    "and place, so that nothing flickers and a jump stays a jump.",
                 ),
                 io.Boolean.Input(
                     "keep_legs",
                     default=True,
                     optional=True,
-                    tooltip="A pose without knees and ankles, as that of a half-body picture, gets "
-                    "the legs that the source shows. Off: the model makes up what is below.",
+                    tooltip="Gives a pose that shows no legs, as from a half-length picture, "
+                    "those of the source picture. If off, the model makes them up.",
                 ),
             ],
             outputs=[
-                PoseSocket.Output("pose", display_name="pose", tooltip="One row for each target."),
+                PoseSocket.Output(
+                    "pose", display_name="pose", tooltip="One pose for each target pose."
+                ),
                 io.Image.Output(
                     "preview",
                     display_name="preview",
-                    tooltip="The poses over the source picture; its own pose in grey.",
+                    tooltip="The new poses over the source picture; its own pose is grey.",
                 ),
                 io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
             ],
@@ -200,32 +219,37 @@ class PCDMInterpolatePoses(io.ComfyNode):
             node_id="PCDMInterpolatePoses",
             display_name="PCDM Interpolate Poses",
             category=CATEGORY,
-            description="A movement through key poses, as a batch: the samplers render it from "
-            "one source in one go. Limbs turn and keep their lengths.",
+            description="Makes a movement between key poses, as a batch that the samplers "
+            "draw from one source picture. Limbs turn and keep their lengths.",
+            **search_aliases(
+                "animation, in-between, tween, keyframes, motion", "姿势插值, 动画, 补间"
+            ),
             inputs=[
-                PoseSocket.Input("first_pose", tooltip="The first key pose, or several in a row."),
+                PoseSocket.Input("first_pose", tooltip="The first key pose, or several in order."),
                 PoseSocket.Input(
-                    "next_pose", optional=True, tooltip="Further key poses, after the first."
+                    "next_pose", optional=True, tooltip="More key poses, to follow the first."
                 ),
                 io.Int.Input(
                     "count",
                     default=8,
                     **POSES.bounds,
-                    tooltip="How many poses to give, the key poses among them.",
+                    tooltip="How many poses the movement has, including the key poses.",
                 ),
                 io.Boolean.Input(
                     "loop",
                     default=False,
-                    tooltip="Goes back to the first pose at the end, without giving it twice.",
+                    tooltip="Returns to the first pose at the end, without repeating it.",
                 ),
                 io.Image.Input(
                     "source",
                     optional=True,
-                    tooltip="The source picture: its shape is the frame, and the preview shows it.",
+                    tooltip="The source picture. Its shape is the frame, and the preview shows it.",
                 ),
             ],
             outputs=[
-                PoseSocket.Output("pose", display_name="pose", tooltip="The movement."),
+                PoseSocket.Output(
+                    "pose", display_name="pose", tooltip="The poses of the movement, in order."
+                ),
                 io.Image.Output(
                     "preview", display_name="preview", tooltip="One picture for each pose."
                 ),

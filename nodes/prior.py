@@ -15,6 +15,7 @@ from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.ranges import GUIDANCE_SCALE, SEED
 from ..pcdm_core.stages import predict_embedding
 from .checks import check_encoders
+from .newer import ADVANCED, search_aliases
 from .samplers import MOST_STEPS
 from .sizes import every, pictures_input
 from .source import source_of
@@ -41,29 +42,43 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
             node_id="PCDMPredictTargetEmbedding",
             display_name="PCDM Predict Target Embedding",
             category=CATEGORY,
-            description="Stage 1: predicts the embedding of the target picture from the source "
-            "picture and both poses.",
+            description="Stage 1: predicts what the person will look like in the new pose. "
+            "Stage 2 is guided by the prediction.",
+            **search_aliases("stage 1, prior, pose transfer", "姿势迁移"),
             inputs=[
                 PriorSocket.Input("prior", tooltip="From PCDM Load Prior."),
-                EncodersSocket.Input("encoders", tooltip="From PCDM Load Encoders."),
-                io.Image.Input("source", tooltip="The person; one picture, or one for each pose."),
-                PoseSocket.Input("source_pose", tooltip="The pose in the source picture."),
-                PoseSocket.Input("target_pose", tooltip="The pose or poses asked for."),
+                EncodersSocket.Input(
+                    "encoders", tooltip="From PCDM Load Encoders, with the same set of weights."
+                ),
+                io.Image.Input(
+                    "source",
+                    tooltip="The picture of the person. One for all poses, or one for each.",
+                ),
+                PoseSocket.Input("source_pose", tooltip="The person's pose in the source picture."),
+                PoseSocket.Input("target_pose", tooltip="The new pose, or several."),
                 io.Int.Input(
                     "seed",
                     default=0,
                     **SEED.bounds,
                     control_after_generate=True,
-                    tooltip="Another seed, another prediction; the mini prior gives one for all.",
+                    tooltip="Changes the prediction. The shipped weights ignore it.",
                 ),
-                io.Int.Input("steps", default=20, min=2, max=MOST_STEPS, tooltip="How many steps."),
+                io.Int.Input(
+                    "steps",
+                    default=20,
+                    min=2,
+                    max=MOST_STEPS,
+                    tooltip="Number of denoising steps. More take longer.",
+                ),
                 io.Float.Input(
                     "guidance_scale",
                     default=0.0,
                     **GUIDANCE_SCALE.bounds,
                     step=0.1,
                     round=0.01,
-                    tooltip="0, as published, and 1 are without guidance.",
+                    **ADVANCED,
+                    tooltip="How strongly the prediction follows picture and poses. 0 and 1 both "
+                    "mean no guidance; 0 is as published.",
                 ),
                 pictures_input(),
             ],
@@ -71,7 +86,7 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
                 EmbeddingSocket.Output(
                     "target_embedding",
                     display_name="target_embedding",
-                    tooltip="For the inpainting nodes.",
+                    tooltip="Connect to PCDM Inpainting Sampler or PCDM Inpainting Conditioning.",
                 )
             ],
         )

@@ -16,6 +16,7 @@ from ..pcdm_core.pose.keypoints import Keypoints
 from .checks import check_encoders
 from .convert import conditioning_of, image_of, latent_of, mask_of, picture_of
 from .inpainting import StageInputs
+from .newer import search_aliases
 from .notes import note_pictures, tell
 from .samplers import run_sampler, sampling_inputs
 from .sizes import check_size, every, pictures_input, size_inputs, sized
@@ -66,9 +67,11 @@ def prepare(
 def _inputs() -> list[io.Input]:
     return [
         io.Model.Input("model", tooltip="From PCDM Load Refining Model."),
-        EncodersSocket.Input("encoders", tooltip="From PCDM Load Encoders, of the same preset."),
-        io.Image.Input("source", tooltip="The person whose texture is taken."),
-        io.Image.Input("coarse", tooltip="The pictures of the inpainting stage."),
+        EncodersSocket.Input(
+            "encoders", tooltip="From PCDM Load Encoders, with the same set of weights."
+        ),
+        io.Image.Input("source", tooltip="The picture of the person; the texture comes from it."),
+        io.Image.Input("coarse", tooltip="The pictures from the inpainting stage."),
     ]
 
 
@@ -81,23 +84,27 @@ class PCDMRefiningConditioning(io.ComfyNode):
             node_id="PCDMRefiningConditioning",
             display_name="PCDM Refining Conditioning",
             category=CATEGORY,
-            description="Stage 3 for the stock samplers: connect the same MODEL, positive, "
-            "negative and latent to a KSampler, then VAE Decode.",
+            description="Stage 3 with ComfyUI's own samplers: connect the same MODEL, "
+            "positive, negative and latent to a KSampler, then VAE Decode.",
+            **search_aliases("stage 3, pose transfer, ksampler", "姿势迁移"),
             inputs=[*_inputs(), pictures_input()],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             outputs=[
                 io.Conditioning.Output(
-                    "positive", display_name="positive", tooltip="For the sampler."
+                    "positive",
+                    display_name="positive",
+                    tooltip="Connect to positive of the sampler.",
                 ),
                 io.Conditioning.Output(
                     "negative",
                     display_name="negative",
-                    tooltip="For the sampler; published as zeros.",
+                    tooltip="Connect to negative of the sampler. It is all zeros, as published.",
                 ),
                 io.Latent.Output(
                     "latent",
                     display_name="latent",
-                    tooltip="Of the coarse pictures; a denoise of 1 draws them anew.",
+                    tooltip="Connect to latent_image of the sampler. The latent of the coarse "
+                    "pictures; with denoise 1 they are drawn afresh.",
                 ),
             ],
         )
@@ -122,14 +129,17 @@ class PCDMRefiningSampler(io.ComfyNode):
             node_id="PCDMRefiningSampler",
             display_name="PCDM Refining Sampler",
             category=CATEGORY,
-            description="Stage 3: draws the coarse pictures again with the texture of the source. "
-            "Conditioning, sampling and decoding in one.",
+            description="Stage 3: redraws the coarse pictures with the texture of the source "
+            "picture. Conditioning, sampling and decoding in one node.",
+            **search_aliases(
+                "stage 3, pose transfer, refine person, restore texture", "姿势迁移, 精修, 纹理"
+            ),
             inputs=[
                 *_inputs(),
                 PoseSocket.Input(
                     "target_pose",
                     optional=True,
-                    tooltip="The poses that were asked for: gives the mask of the body.",
+                    tooltip="The poses that were drawn. Only the mask needs them.",
                 ),
                 *sampling_inputs(),
                 pictures_input(),
@@ -139,13 +149,13 @@ class PCDMRefiningSampler(io.ComfyNode):
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The refined pictures."),
                 io.Latent.Output(
-                    "latent", display_name="latent", tooltip="Of the refined pictures."
+                    "latent", display_name="latent", tooltip="The latent of the refined pictures."
                 ),
                 io.Mask.Output(
                     "mask",
                     display_name="mask",
-                    tooltip="The area of the body in the pictures; all of them without "
-                    "target_pose.",
+                    tooltip="The area of the body in the pictures, for compositing. Without "
+                    "target_pose it covers everything.",
                 ),
             ],
         )

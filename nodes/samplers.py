@@ -32,6 +32,7 @@ from ..pcdm_core.schedules import (
     unipc_steps,
     whole_run,
 )
+from .newer import ADVANCED, search_aliases
 from .stage_model import StageModel, stage_model
 from .widgets import checked
 
@@ -234,14 +235,15 @@ def sampling_inputs(steps: int = 20, guidance: float = 1.0) -> list[io.Input]:
             default=0,
             **SEED.bounds,
             control_after_generate=True,
-            tooltip="Another seed gives another picture. All poses of a batch share its noise.",
+            tooltip="Another seed gives another picture. All poses of a batch share the "
+            "noise of one seed.",
         ),
         io.Int.Input(
             "steps",
             default=steps,
             min=1,
             max=MOST_STEPS,
-            tooltip="How many times the model is called.",
+            tooltip="Number of denoising steps. More take longer; set 4 for the 4-step weights.",
         ),
         io.Float.Input(
             "guidance_scale",
@@ -249,36 +251,44 @@ def sampling_inputs(steps: int = 20, guidance: float = 1.0) -> list[io.Input]:
             **GUIDANCE_SCALE.bounds,
             step=0.1,
             round=0.01,
-            tooltip="How strongly source and pose are followed; 1 is without guidance. The "
-            "published models use 2, the shipped ones none.",
+            **ADVANCED,
+            tooltip="How strongly the result follows the source and the pose. 1 means no "
+            "guidance, as the shipped weights need; use 2 with the published "
+            "ones.",
         ),
         io.Combo.Input(
             "sampler_name",
             options=[PUBLISHED, *stock.SAMPLERS],
             default=PUBLISHED,
-            tooltip="'published' is the sampler of the preset (UniPC, order 2).",
+            **ADVANCED,
+            tooltip="'published' is the sampler that belongs to the weights. Change it "
+            "only to experiment.",
         ),
         io.Combo.Input(
             "scheduler",
             options=[PUBLISHED, *stock.SCHEDULERS],
             default=PUBLISHED,
-            tooltip="'published' is the preset's own spacing of the steps.",
+            **ADVANCED,
+            tooltip="How the steps are spaced. 'published' is the spacing that belongs to "
+            "the weights.",
         ),
         io.Float.Input(
             "denoise",
             default=1.0,
             **SHARE.bounds,
             step=0.01,
-            tooltip="1 starts from noise. Less keeps more of the picture that the run starts from; "
-            "stage 3 of the shipped weights takes 0.05.",
+            **ADVANCED,
+            tooltip="1 starts from pure noise. Lower values keep more of the picture that "
+            "the run starts from; stage 3 of the shipped weights needs 0.05.",
         ),
         io.Float.Input(
             "guidance_rescale",
             default=0.0,
             **GUIDANCE_RESCALE.bounds,
             step=0.05,
-            tooltip="Brings the contrast of guided pictures back; 0 is off. The published script "
-            "of stage 3 uses 2.",
+            **ADVANCED,
+            tooltip="Tames the contrast of pictures drawn with guidance. 0 is off; the "
+            "authors' script for stage 3 uses 2.",
         ),
     ]
 
@@ -292,11 +302,16 @@ class PCDMPublishedSampler(io.ComfyNode):
             node_id="PCDMPublishedSampler",
             display_name="PCDM Published Sampler",
             category=CATEGORY,
-            description="The sampler that a stage was published with, for SamplerCustomAdvanced.",
-            inputs=[io.Model.Input("model", tooltip="A PCDM inpainting or refining model.")],
+            description="The sampler that belongs to the weights, for SamplerCustomAdvanced.",
+            **search_aliases("unipc, ddim", "采样器"),
+            inputs=[
+                io.Model.Input("model", tooltip="An inpainting or refining model of this pack.")
+            ],
             outputs=[
                 io.Sampler.Output(
-                    "sampler", display_name="sampler", tooltip="Use it with PCDM Published Sigmas."
+                    "sampler",
+                    display_name="sampler",
+                    tooltip="Use it together with PCDM Published Sigmas.",
                 )
             ],
         )
@@ -315,21 +330,32 @@ class PCDMPublishedSigmas(io.ComfyNode):
             node_id="PCDMPublishedSigmas",
             display_name="PCDM Published Sigmas",
             category=CATEGORY,
-            description="The steps that a stage was published with, for SamplerCustomAdvanced.",
+            description="The spacing of steps that belongs to the weights, for "
+            "SamplerCustomAdvanced.",
+            **search_aliases("unipc, scheduler", "调度器"),
             inputs=[
-                io.Model.Input("model", tooltip="A PCDM inpainting or refining model."),
-                io.Int.Input("steps", default=20, min=1, max=MOST_STEPS, tooltip="How many steps."),
+                io.Model.Input("model", tooltip="An inpainting or refining model of this pack."),
+                io.Int.Input(
+                    "steps",
+                    default=20,
+                    min=1,
+                    max=MOST_STEPS,
+                    tooltip="Number of denoising steps. More take longer.",
+                ),
                 io.Float.Input(
                     "denoise",
                     default=1.0,
                     **SHARE.bounds,
                     step=0.01,
-                    tooltip="Below 1: the last steps of a longer run.",
+                    tooltip="1 is a whole run. Lower values give the last steps of a longer one, "
+                    "to start from a picture.",
                 ),
             ],
             outputs=[
                 io.Sigmas.Output(
-                    "sigmas", display_name="sigmas", tooltip="From much noise to almost none."
+                    "sigmas",
+                    display_name="sigmas",
+                    tooltip="The noise levels, from strong to almost none.",
                 )
             ],
         )

@@ -14,6 +14,7 @@ from ..pcdm_core.inputs import fitted_pose
 from ..pcdm_core.pose.body_mask import body_mask
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.ranges import PICTURES
+from .newer import ADVANCED
 
 
 def pictures_input() -> io.Input:
@@ -22,8 +23,8 @@ def pictures_input() -> io.Input:
         "pictures",
         default=1,
         **PICTURES.bounds,
-        tooltip="Pictures of each pose, each with other noise; set the same number on all stages. "
-        "The first is the one that 1 gives.",
+        tooltip="How many pictures to draw of each pose, each from its own noise. Set "
+        "the same number in all stages.",
     )
 
 
@@ -41,16 +42,18 @@ def size_inputs(more: str = "") -> list[io.Input]:
             min=0,
             max=4096,
             step=8,
-            tooltip=f"Of the result, a multiple of 8, together with {other}; 0: the preset's own "
-            f"size. {more}".rstrip(),
+            tooltip=f"{name.title()} of the result in pixels, a multiple of 8. Set {other} too, or "
+            f"leave both at 0 for the weights' own size. {more}".rstrip(),
+            **ADVANCED,
         )
         for name, other in (("width", "height"), ("height", "width"))
     ] + [
         io.Boolean.Input(
             "restore_size",
             default=False,
-            tooltip="Gives the result at the source's size and aspect, whatever width and height "
-            f"say. {more}".rstrip(),
+            tooltip="Gives the result the size and shape of the source picture; width and height "
+            f"no longer count. Enlarging adds no detail. {more}".rstrip(),
+            **ADVANCED,
         )
     ]
 

@@ -13,6 +13,7 @@ import torch
 from tests.hosts import PACK, ROOT, load_pack
 
 BODY = [value for joint in range(18) for value in (100.0, 10.0 + 4 * joint, 1.0)]
+UNKNOWN = "the host does not know it"
 DOCUMENT = {"people": [{"pose_keypoints_2d": BODY}], "canvas_height": 100, "canvas_width": 200}
 
 
@@ -46,6 +47,7 @@ def describe(node: Any) -> dict[str, Any]:
         "display_name": schema.display_name,
         "category": schema.category,
         "description": schema.description,
+        "search_aliases": getattr(schema, "search_aliases", UNKNOWN),
         "inputs": [socket(item) for item in schema.inputs],
         "outputs": [socket(item) for item in schema.outputs],
         "info": {
@@ -65,7 +67,10 @@ def describe(node: Any) -> dict[str, Any]:
 def socket(item: Any) -> dict[str, Any]:
     values = {name: getattr(item, name, None) for name in ("id", "tooltip", "optional", "default")}
     options = getattr(item, "options", None)
-    return values | {"options": None if options is None else list(options)}
+    return values | {
+        "options": None if options is None else list(options),
+        "advanced": getattr(item, "advanced", UNKNOWN),
+    }
 
 
 def parameters(function: Any) -> dict[str, Any]:

@@ -6,11 +6,13 @@ too where COMFYUI_PATH names one.
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.contract.facts import UNKNOWN
 from tests.hosts import COMFYUI, ROOT, RUNTIME, ask
 
 GOLDEN = ROOT / "tests" / "golden" / "nodes.json"
@@ -22,6 +24,14 @@ SCHEMA_FIELDS = {
     *("not_idempotent", "enable_expand"),
 }
 LATER_INPUT_FIELDS = {"advanced", "raw_link"}
+# What stands behind two stars: ranges, and what `nodes/newer.py` gives to hosts that know it.
+UNPACKED = re.compile(r"search_aliases\(.*\)|ADVANCED|[A-Z_]+\.bounds", re.DOTALL)
+# What people type who look for something that these nodes do.
+SEARCHES = {
+    *("openpose", "body", "human", "character", "pose transfer", "reference pose", "change pose"),
+    *("stickman", "姿势", "姿势迁移", "换姿势", "参考姿势", "骨架", "火柴人", "人物", "角色"),
+}
+SAMPLERS = ("PCDMPredictTargetEmbedding", "PCDMInpaintingSampler", "PCDMRefiningSampler")
 KINDS = {"PCDM_POSE": "Keypoints", "POSE_KEYPOINT": "list", "STRING": "str"}
 LATER_SOCKETS = {"Autogrow", "DynamicCombo", "DynamicSlot", "MatchType"}
 
@@ -92,6 +102,30 @@ def test_a_new_nodes_drop_downs_show_one_of_their_options(nodes: list[dict[str, 
     assert checked > 5
 
 
+def test_people_find_a_node_by_the_words_they_type(nodes: list[dict[str, Any]]) -> None:
+    aliases = [node["search_aliases"] for node in nodes]
+    if UNKNOWN in aliases:  # in older hosts people find the titles alone
+        assert set(aliases) == {UNKNOWN}
+        return
+    for words in aliases:
+        assert len(set(words)) == len(words)
+        assert any(word.isascii() for word in words)
+        assert not all(word.isascii() for word in words)
+        assert all(word == word.strip().lower() != "" for word in words)
+    assert {word for words in aliases for word in words} >= SEARCHES
+
+
+def test_a_stage_shows_seed_steps_and_pictures_and_folds_the_rest_away(
+    nodes: list[dict[str, Any]],
+) -> None:
+    for node in nodes:
+        if node["id"] in SAMPLERS:
+            widgets = [item for item in node["inputs"] if item["default"] is not None]
+            if UNKNOWN not in [item["advanced"] for item in widgets]:
+                plain = [item["id"] for item in widgets if not item["advanced"]]
+                assert plain == ["seed", "steps", "pictures"], node["id"]
+
+
 def test_execute_accepts_exactly_the_inputs_of_the_schema(
     facts: dict[str, Any], nodes: list[dict[str, Any]]
 ) -> None:
@@ -135,8 +169,10 @@ def test_nodes_give_one_value_for_each_output(
 def test_the_oldest_host_knows_everything_that_a_schema_says() -> None:
     schemas = list(calls("io.Schema"))
     assert len(schemas) > 10
-    assert {keyword.arg for call in schemas for keyword in call.keywords} <= SCHEMA_FIELDS
+    assert {keyword.arg for call in schemas for keyword in call.keywords} - {None} <= SCHEMA_FIELDS
     inputs = list(calls(".Input"))
     assert len(inputs) > 30
     assert not LATER_INPUT_FIELDS & {keyword.arg for call in inputs for keyword in call.keywords}
+    unpacked = [k.value for call in (*schemas, *inputs) for k in call.keywords if k.arg is None]
+    assert [text for text in map(ast.unparse, unpacked) if not UNPACKED.fullmatch(text)] == []
     assert not LATER_SOCKETS & {ast.unparse(call.func).split(".")[1] for call in inputs}

@@ -35,6 +35,7 @@ USERS = {
     "README.md": "the registry's page",
     "pyproject.toml": "ComfyUI and the Manager",
     "requirements.txt": "the Manager",
+    "locales/*.json": "ComfyUI, for the language of its front end",
     "pcdm_core/pose/library.json": "pcdm_core/pose/editor.py",
     "pcdm_core/published/files.json": "pcdm_core/published/table.py",
     "pcdm_core/weights/examples/origin.json": "the law: what the examples are made of",
@@ -77,6 +78,10 @@ def test_the_archive_holds_nothing_that_no_node_workflow_or_help_page_uses(
     assert not [name for name in styles if Path(name).name not in scripts]
     pictures = {name for name in data if fnmatch(name, "workflows/*.jpg")}
     assert {name.removesuffix(".jpg") + ".json" for name in pictures} <= data
+    pages = "".join(text(archive, name) for name in data if fnmatch(name, "web/docs/*.md"))
+    pictures = {name for name in data if fnmatch(name, "web/docs/*.jpg")}
+    assert pictures
+    assert not [name for name in pictures if f"](pictures/{Path(name).name})" not in pages]
 
 
 def text(archive: Archive, name: str) -> str:
