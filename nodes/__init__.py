@@ -1,7 +1,8 @@
 """The ComfyUI side of the pack; only files of this folder import the host.
 
 Nodes of one topic share a file. Beside them: `weights` and `loaders` find and load files, `managed`
-decides what stays on the GPU, `comfy_model` is what the host samples, `convert` translates tensors
+and, for the UNets, `comfy_model` hand modules to ComfyUI, which decides what stays on the GPU;
+`comfy_model` is also what the host samples. `convert` translates tensors
 (IMAGE, MASK, LATENT, CONDITIONING), `checks` refuses what does not belong together.
 """
 

@@ -1,4 +1,4 @@
-"""Modules that ComfyUI moves as a whole: everything but the UNets."""
+"""Modules that ComfyUI moves as a whole: all but the UNets, which `comfy_model.py` hands over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Every dimension of every preset, as data (see `config.py` for what the fields mean)."""
+"""Every dimension of every preset, as data.
+
+`config.py` says what the fields mean; its defaults are the values of `published`, noise tables
+included.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Weights on disk: what a file is, and components from it.
 
-Reading, writing and every error about a missing or damaged file are in `files`; published key names
-are data in `signatures`, and `detect` recognises a component by keys and shapes. `load` builds,
-loads, saves and converts one component, `components` the set in one folder; `lora` adds a few-step
-student's difference. Nothing here computes a picture.
+`files` reads and writes one file and words its errors, `folder` those of an incomplete folder.
+Published key names are data in `signatures`, and `detect` recognises a component by keys and
+shapes. `load` builds, loads, saves and converts one component, `components` the set in one folder;
+`lora` adds a few-step student's difference. Nothing here computes a picture.
 """
 
 from .files import CheckpointError, read_state_dict

@@ -1,6 +1,7 @@
 """Weight files on disk: safetensors (one file or parts with an index) and pickles of upstream.
 
-Nothing here knows what the tensors mean; errors about missing and damaged files are here.
+Nothing here knows what the tensors mean. Errors about one missing or damaged file are here, those
+about a folder that lacks files in `folder.py`.
 """
 
 from __future__ import annotations

@@ -30,12 +30,12 @@ from ..commands.components import Components, load_components
 from ..config import CoarseRun, load_config
 from ..data.in_memory import CoarsePictures, People, load_people
 from ..data.pairs import PairOrder, ordered_pairs
-from ..loop import sample_rng as counter
+from ..loop import sample_rng
 from ..loop.precision import has_fast_bf16
 from ..stages.initialise import sized_preset
 
 PRIOR_STEPS = 20
-PRIOR_NOISE, CANVAS_NOISE = 16, 17  # streams of `counter`
+PRIOR_NOISE, CANVAS_NOISE = 16, 17  # streams of `sample_rng`
 
 
 class CoarseRenderer:
@@ -81,7 +81,7 @@ class CoarseRenderer:
         source, target = pairs.unbind(1)
         cond = PriorConditioning(embeds[source], poses[source], poses[target])
         width = self.prior.config.embedding_dim
-        noise = counter.normal(self.seed, PRIOR_NOISE, samples, (PRIOR_STEPS, width))
+        noise = sample_rng.normal(self.seed, PRIOR_NOISE, samples, (PRIOR_STEPS, width))
         return run_prior(self.prior, cond, noise.transpose(0, 1))
 
     def _half(self, device: torch.device) -> bool:
@@ -115,7 +115,7 @@ class CoarseRenderer:
             x0 = run_latents(
                 self.inpainting,
                 cond,
-                counter.normal(self.seed, CANVAS_NOISE, samples, tuple(latents.shape[1:])),
+                sample_rng.normal(self.seed, CANVAS_NOISE, samples, tuple(latents.shape[1:])),
                 denoiser=self._denoise,
                 steps=max(round(self.run.steps * share), 1),
                 guidance_scale=self.guidance_scale,

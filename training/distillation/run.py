@@ -1,6 +1,6 @@
 """`python run.py distill`: a few-step student of mini weights, measured against its teacher.
 
-It trains the students of stages 2 and 3 (see `student`), writes them, and compares the teacher at
+It trains the students of stages 2 and 3 (see `stages`), writes them, and compares the teacher at
 4, 8 and 20 steps with the student at 4 on held-out people. Interrupted runs resume.
 
     OUT/difference/   what would ship: the students as differences on the teacher's weights

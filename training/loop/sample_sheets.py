@@ -13,9 +13,9 @@ from pcdm_core.sampling import sample
 from pcdm_core.schedules import make_scheduler
 
 from ..stages import InpaintingStage, RefiningStage, StageModule
-from . import sample_rng as counter
+from . import sample_rng
 
-SHEET = 32  # a stream of `counter`, so that every sheet has the same noise
+SHEET = 32  # a stream of `sample_rng`, so that every sheet has the same noise
 
 
 @torch.no_grad()
@@ -45,7 +45,7 @@ def draw_sheet(
         x0 = sample(
             stage.model,
             make_scheduler(stage.schedule),
-            counter.normal(stage.seed, SHEET, samples, tuple(batch["x0"].shape[1:])),
+            sample_rng.normal(stage.seed, SHEET, samples, tuple(batch["x0"].shape[1:])),
             cond,
             stage.model.unconditional(cond),
             steps=steps,

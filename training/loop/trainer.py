@@ -1,8 +1,8 @@
 """One loop for every stage: prepared batch in, scalar out.
 
 A run's result is a function of its configuration, its data and its seed alone. The draws of a
-sample come from its number (see `counter`), so a resumed run needs no random state, and any number
-of processes makes the same steps from the same global batch.
+sample come from its number (see `sample_rng`), so a resumed run needs no random state, and any
+number of processes makes the same steps from the same global batch.
 """
 
 from __future__ import annotations

@@ -19,13 +19,13 @@ from pcdm_core.vae import Autoencoder
 from ..config import StageRun
 from ..data.in_memory import CoarsePictures, People
 from ..features.protocol import Features, OnlineFeatures
-from ..loop import sample_rng as counter
+from ..loop import sample_rng
 from .losses import denoising_loss, draw_timesteps
 from .perception import PerceptualLoss
 
 Batch = dict[str, Tensor]
 
-# Streams of `counter`: one a use, so that no two draws of a sample share numbers.
+# Streams of `sample_rng`: one a use, so that no two draws of a sample share numbers.
 TIMESTEP, NOISE, DROP, EMBEDS_NOISE, NOISE_OFFSET, CANVAS, CONDITION, START, CROP = range(9)
 
 
@@ -66,10 +66,10 @@ class StageModule(nn.Module):
         self.features.people = people
 
     def _uniform(self, stream: int, samples: Tensor, count: int) -> Tensor:
-        return counter.uniform(self.seed, stream, samples, count)
+        return sample_rng.uniform(self.seed, stream, samples, count)
 
     def _normal(self, stream: int, samples: Tensor, like: Tensor) -> Tensor:
-        return counter.normal(self.seed, stream, samples, tuple(like.shape[1:]))
+        return sample_rng.normal(self.seed, stream, samples, tuple(like.shape[1:]))
 
     def _timesteps(self, samples: Tensor, schedule: ScheduleConfig) -> Tensor:
         share = self._uniform(TIMESTEP, samples, 1)[:, 0] ** self.run.timestep_power
@@ -81,7 +81,7 @@ class StageModule(nn.Module):
         if not self.run.noise_offset:
             return noise
         channels = (like.shape[1], 1, 1) if like.ndim == 4 else (1,)
-        offset = counter.normal(self.seed, NOISE_OFFSET, samples, channels)
+        offset = sample_rng.normal(self.seed, NOISE_OFFSET, samples, channels)
         return noise + self.run.noise_offset * offset
 
     def _latents(self, autoencoder: Autoencoder, stream: int, samples: Tensor, m: Tensor) -> Tensor:
