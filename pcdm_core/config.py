@@ -1,7 +1,8 @@
 """What describes a stage: frozen dataclasses, one a part, and a preset of all of them.
 
 `presets.py` holds the values; defaults here are those of the published models. Nothing else in
-the package knows a channel count, a width, a prediction type or a latent format. Sizes are written height x width.
+the package knows a channel count, a width, a prediction type or a latent format. Sizes are written
+height x width.
 """
 
 from __future__ import annotations

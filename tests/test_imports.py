@@ -87,6 +87,7 @@ def test_the_core_imports_itself_relatively() -> None:
     assert not places
 
 
+@pytest.mark.slow
 def test_pickles_are_read_as_weights_only() -> None:
     places = []
     for path in own_files():
@@ -100,6 +101,7 @@ def test_pickles_are_read_as_weights_only() -> None:
     assert not places
 
 
+@pytest.mark.slow
 def test_pictures_are_opened_in_one_place_with_a_list_of_formats() -> None:
     # Without the list Pillow opens PostScript too, whatever the file is called, by Ghostscript.
     places = []

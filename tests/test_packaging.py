@@ -76,6 +76,7 @@ def declared(*extras: str) -> set[str]:
     return {canonicalize_name(Requirement(line).name) for line in lines}
 
 
+@pytest.mark.slow
 def test_every_package_that_is_imported_is_declared() -> None:
     # The host brings torch; numpy, tqdm and huggingface_hub come with diffusers and transformers.
     brought = {"torch", "numpy", "tqdm"}

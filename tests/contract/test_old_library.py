@@ -20,6 +20,7 @@ def needed(package: str) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_one_sentence_in_the_log_says_what_is_too_old(facts: dict[str, Any]) -> None:
     (sentence,) = facts["log"]
     assert f"{needed('diffusers')} (found: 0.31.0)" in sentence

@@ -192,6 +192,7 @@ def test_equal_saves_are_equal_files(limit: int | None, tmp_path: Path) -> None:
     assert all(torch.equal(file.tensors[name], tensor) for name, tensor in tensors.items())
 
 
+@pytest.mark.slow
 def test_weights_know_the_size_that_they_were_trained_at(tmp_path: Path) -> None:
     path, config = tmp_path / "inpainting.safetensors", TEST.inpainting
     note = {"preset": "test", "height": "96", "width": "72", "fit": "squash"}
@@ -237,6 +238,7 @@ def test_files_keep_the_published_names_of_the_patch_encoder(tmp_path: Path) -> 
 # --- published files -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @UPSTREAM_FILES
 def test_converting_keeps_every_value_and_its_type(kind: str, tmp_path: Path) -> None:
     component, _, config, _ = UPSTREAM[kind]

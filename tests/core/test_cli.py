@@ -95,6 +95,7 @@ def test_without_refining_the_refining_weights_need_not_be_there(
     assert (tmp_path / "a.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_old_switch_no_savings_is_accepted_and_does_nothing(
     person: Path, weights: Path, tmp_path: Path
 ):

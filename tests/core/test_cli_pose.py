@@ -42,6 +42,7 @@ def test_people_in_a_picture_are_detected_described_and_written(
     assert "there are 2" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DIALECTS)
 def test_a_file_of_any_dialect_is_converted_and_drawn(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

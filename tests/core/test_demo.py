@@ -46,6 +46,7 @@ def test_the_demo_draws_an_unseen_person_and_prints_where_the_sheet_is(
         assert image.width > image.height > 300
 
 
+@pytest.mark.slow
 def test_the_seed_picks_person_and_view(
     weights: Path, examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -104,6 +104,7 @@ def test_half_decode_is_exact_for_a_code_of_patches_and_decodes_half(
     assert (half.image - whole.image).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_half_decode_of_the_published_kind_changes_the_picture_a_little() -> None:
     kl = replace(
         PRESETS["published"].autoencoder,

@@ -45,6 +45,7 @@ def test_damaged_weights_are_an_error_of_their_stage(part: str) -> None:
         run(pipeline)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", [None, "half-decode", "latents"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_decoder_that_overflows_is_an_error_and_no_white_or_black_picture(
@@ -87,6 +88,7 @@ def test_a_picture_that_is_no_number_is_not_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_command_says_it_in_one_sentence_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

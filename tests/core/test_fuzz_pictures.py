@@ -40,6 +40,7 @@ def use_picture(path: Path) -> None:
     assert picture.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_pictures_are_refused_in_words_or_read(

@@ -135,6 +135,7 @@ def test_damaged_safetensors_are_refused_in_words_or_used(
     assert count / 2 < refused < count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["zip", "legacy"])
 def test_damaged_pickles_are_refused_in_words_or_used(
     form: str, tmp_path: Path, cases: Cases

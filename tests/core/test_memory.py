@@ -43,6 +43,7 @@ def test_chunks_are_as_equal_as_can_be() -> None:
         chunks_of(4, 0)
 
 
+@pytest.mark.slow
 def test_poses_in_chunks_are_those_of_one_batch() -> None:
     pipeline = tiny_pipeline()
     draws = {"batch_index": [0, 1, 0, 2, 0], "seed": [3, 4, 5, 6, 7]}

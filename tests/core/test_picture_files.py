@@ -205,6 +205,7 @@ def test_a_data_set_leaves_such_pictures_out(tmp_path: Path) -> None:
     assert "3,600,000,000 pixels" in pictures.problems[1].what
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_file_with_wrong_bytes_is_a_picture_or_is_named(tmp_path: Path, kind: str) -> None:

@@ -80,6 +80,7 @@ def test_a_pose_in_a_batch_equals_the_same_pose_alone(
     assert share_of_std(alone.image, batch.image[[row]]) < 1e-4
 
 
+@pytest.mark.slow
 def test_every_input_reaches_the_result(pipeline: PCDMsPipeline, batch: PCDMsOutput):
     base: dict[str, Any] = {
         "source": picture(),
@@ -110,6 +111,7 @@ def test_poses_of_a_batch_share_the_noise_and_further_indices_do_not(pipeline: P
     assert share_of_std(result[2], result[1]) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_seed_a_row_equals_each_seed_alone(pipeline: PCDMsPipeline):
     both = pipeline(picture(), poses(1, 50), poses(1).expand(2), seed=[3, 4], steps=STEPS)
     for row, seed in enumerate((3, 4)):
@@ -182,6 +184,7 @@ def test_a_preset_without_prior_and_refining_gives_one_picture():
     assert torch.equal(result.image, result.coarse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(101, 67), (40, 90), (64, 48), (200, 31)])
 def test_a_picture_of_any_size_is_served_and_given_back_at_its_size(
     pipeline: PCDMsPipeline, height: int, width: int

@@ -61,6 +61,7 @@ def test_a_line_that_nearly_is_a_tables_is_told_apart_at_once() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", [500, 960, 100_000])
 def test_lists_in_lists_end_in_a_sentence(levels: int) -> None:
     assert "\n" not in refusal(lambda: read_pose(people(deep(levels))))

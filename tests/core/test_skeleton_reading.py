@@ -315,6 +315,7 @@ def test_a_batch_is_no_picture() -> None:
         read_skeleton(torch.zeros(2, 3, 8, 8))
 
 
+@pytest.mark.slow
 def test_every_joint_alone_among_its_neighbours_is_named_right() -> None:
     """One joint is moved: no other may move with it."""
     for joint, name in enumerate(BODY_JOINTS):

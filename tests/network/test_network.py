@@ -27,6 +27,7 @@ def facts(host: str) -> dict[str, Any]:
     return ask("tests.network.facts", host)
 
 
+@pytest.mark.slow
 def test_the_network_is_the_hosts_own_with_all_that_the_pack_asks_for(
     host: str, facts: dict[str, Any]
 ) -> None:

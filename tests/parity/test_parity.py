@@ -87,6 +87,7 @@ def inverted(*arguments: Any, **options: Any) -> Tensor:
     return 1 - known_mask(*arguments, **options)
 
 
+@pytest.mark.slow
 def test_an_inverted_mask_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inpainting, "known_mask", inverted)
     out = out_of(compare(GOLDEN / "parity" / "stage2").entries)

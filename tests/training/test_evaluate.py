@@ -288,6 +288,7 @@ def test_fast_presets_are_compared_with_the_default_and_carry_their_time(
     assert {name: row["seconds_a_pair"] for name, row in again.items()} == spent
 
 
+@pytest.mark.slow
 def test_pictures_of_a_fast_preset_are_not_taken_for_those_of_the_default(
     weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

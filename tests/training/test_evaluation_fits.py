@@ -31,6 +31,7 @@ def dozen(tmp_path_factory: pytest.TempPathFactory, preset: Preset) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_regression_tells_more_than_the_mean_on_people_held_out(
     dozen: Path, encoder: GlobalEncoder
 ):

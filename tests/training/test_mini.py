@@ -138,6 +138,7 @@ def test_a_recipe_killed_at_random_moments_ends_with_the_files_of_one_that_was_n
     assert len(ours) == 6 + 1 + 2  # parts, perception, chunks of coarse pictures
 
 
+@pytest.mark.slow
 def test_a_part_that_a_killed_process_did_not_write_is_written_by_the_next(
     finished: Path, people_folder: Path, tmp_path: Path
 ) -> None:
@@ -276,6 +277,7 @@ def test_a_run_trains_its_perception_once_and_only_for_stages_that_ask(
     assert path.stat().st_mtime_ns == time
 
 
+@pytest.mark.slow
 def test_coarse_pictures_may_start_from_the_noised_truth(
     finished: Path, people_folder: Path
 ) -> None:

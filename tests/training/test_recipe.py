@@ -362,6 +362,7 @@ def test_an_exported_checkpoint_is_what_training_ended_with(
     assert any(not torch.equal(raw[key], tensor) for key, tensor in theirs.state_dict().items())
 
 
+@pytest.mark.slow
 def test_the_export_command_writes_every_stage(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,6 +53,7 @@ def test_two_workers_read_the_people_that_one_reads(
             assert torch.equal(ours, theirs), field.name
 
 
+@pytest.mark.slow
 def test_two_workers_render_and_measure_the_pairs_of_an_evaluation() -> None:
     pair = PairName(0, 3, 0, 1)
     task = (pair, None, "test", SIZE)

@@ -283,6 +283,7 @@ def test_a_student_samples_in_four_unguided_steps(finished: DistillRun, teacher:
     assert (result.image - other.image).abs().mean() < 0.05
 
 
+@pytest.mark.slow
 def test_a_student_beside_its_weights_is_found_by_the_preset_that_needs_it(
     finished: DistillRun, teacher: Path, tmp_path: Path
 ) -> None:
@@ -394,6 +395,7 @@ def test_the_command_trains_compares_and_says_whether_the_student_ships(
     assert "student ships" in printed.lower()
 
 
+@pytest.mark.slow
 def test_the_table_of_fast_presets_has_the_student_that_comes_with_the_weights(
     finished: DistillRun, teacher: Path, people_folder: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
