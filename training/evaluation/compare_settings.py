@@ -152,7 +152,7 @@ def compare(
 def keep_seconds(report: Path, seconds: Seconds) -> float | None:
     """Of the three stages for one pair; what an earlier run found where this one made none."""
     path = report.with_suffix(".seconds")
-    spent = seconds.a_pair(("prior", "coarse", "refined"))
+    spent = seconds.a_pair(("prior", "inpainting", "refining"))
     if spent is None:
         return float(path.read_text(encoding="utf-8")) if path.is_file() else None
     write_text(path, f"{spent}\n")
