@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.evaluation.held_out_pairs import Shot, choose_pairs, shots_of
+from training.evaluation.held_out_pairs import choose_pairs, shots_of
 from training.evaluation.judges import keypoint_figures
 from training.evaluation.pose_judges import BlazePoseJudge
+from training.synthetic.shots import Shot
 
 RUNTIME = importlib.util.find_spec("ai_edge_litert") is not None
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from pcdm_core.images import from_uint8
 from pcdm_core.pose.pck import box_height, pck, sides_swapped
 
+from ..synthetic.shots import Shot
 from . import efficientnet, lpips
-from .held_out_pairs import Shot
 from .pose_judges import BlazePoseJudge, PoseJudge
 
 REPORTED = 0.5

@@ -23,7 +23,8 @@ from pcdm_core.checkpoints.components import PathLike
 from pcdm_core.files import write_text
 from pcdm_core.speed import find_fast
 
-from .held_out_pairs import HeldOutSet, PairName, Shot, shots_of
+from ..synthetic.shots import Shot
+from .held_out_pairs import HeldOutSet, PairName, shots_of
 from .judges import Judges
 from .metrics import SSIM_NAME
 from .pair_figures import figures_of_all

@@ -26,8 +26,9 @@ from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.run_stages import Batch, Hooks, run_stages
 from pcdm_core.speed import find_fast
 
+from ..synthetic.shots import Shot
 from .embedding_baseline import EmbeddingRegression
-from .held_out_pairs import PairName, Shot
+from .held_out_pairs import PairName
 from .metrics import ssim
 
 METHODS = {
