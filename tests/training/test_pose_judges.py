@@ -23,10 +23,8 @@ def truth() -> Shot:
 class Says:
     """A judge that gives a fixed answer."""
 
-    name = "fixed"
-
-    def __init__(self, places: np.ndarray, certainties: np.ndarray) -> None:
-        self.answer = places[None].astype(np.float32), certainties[None].astype(np.float32)
+    def __init__(self, places: np.ndarray, reported: np.ndarray) -> None:
+        self.answer = places[None].astype(np.float32), reported[None].astype(bool)
 
     def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.answer

@@ -21,9 +21,6 @@ from ..synthetic.shots import Shot
 from . import efficientnet, lpips
 from .pose_judges import BlazePoseJudge, PoseJudge
 
-REPORTED = 0.5
-"""Probability above which the key-point judge reports a joint."""
-
 
 @dataclass
 class Judges:
@@ -91,8 +88,7 @@ def keypoint_figures(judge: PoseJudge, pictures: np.ndarray, truth: Shot) -> lis
     """
     height = box_height(truth.mask)
     figures: list[dict[str, float]] = []
-    for places, certainties in zip(*judge(pictures), strict=True):
-        reported = certainties > REPORTED
+    for places, reported in zip(*judge(pictures), strict=True):
         counted = truth.visible & reported
         lost = not counted.any() and bool(truth.visible.any())
         figures.append(
