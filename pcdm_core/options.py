@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from .config import Preset
 from .ranges import check_settings
 
 DEFAULT_STEPS = 20
+Options = TypeVar("Options", bound="SamplingOptions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class SamplingOptions:
             guidance_interval=self.guidance_interval,
         )
 
-    def under(self, other: SamplingOptions) -> SamplingOptions:
+    def under(self: Options, other: SamplingOptions) -> Options:
         """These, and above them whatever the other one changes."""
         changes = {f.name: getattr(other, f.name) for f in fields(SamplingOptions)}
         defaults = {f.name: f.default for f in fields(SamplingOptions)}

@@ -84,28 +84,6 @@ def test_whitening_does_not_change_the_reconstruction() -> None:
     torch.testing.assert_close(decoded[0], decoded[1], rtol=1e-3, atol=1e-3)
 
 
-def test_a_wider_code_keeps_the_channels_of_an_earlier_one_and_reconstructs_better() -> None:
-    pixels = pictures()
-    narrow, wide = patch_code(3), patch_code(12)
-    fit_code(narrow, pixels)
-    fit_code(wide, pixels, earlier=narrow)
-    latents = wide.encode(pixels)
-    assert torch.equal(latents[:, :3], narrow.encode(pixels))
-    errors = [(c.decode(c.encode(pixels)) - pixels).square().mean() for c in (narrow, wide)]
-    assert errors[1] < 0.1 * errors[0]
-    spread = latents.std(dim=(0, 2, 3))
-    assert (spread[3:] < spread[:3].min()).all()  # one rule scales both
-    assert torch.equal(wide.decoder.bias, narrow.decoder.bias)
-
-
-def test_a_code_of_more_channels_or_other_patches_cannot_be_kept() -> None:
-    pixels = pictures()
-    wide = patch_code(12)
-    fit_code(wide, pixels)
-    with pytest.raises(ValueError, match=r"12 channels .* cannot be kept in one of 6"):
-        fit_code(patch_code(6), pixels, earlier=wide)
-
-
 def test_a_patch_code_sees_no_neighbouring_patch() -> None:
     code = patch_code()
     pixels = pictures(1)

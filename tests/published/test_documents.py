@@ -5,13 +5,14 @@ from collections.abc import Callable
 
 import pytest
 
+from benchmarks.report import replaced
 from pcdm_core.checkpoints import build
 from pcdm_core.checkpoints.folder import COMPONENTS
 from pcdm_core.cli import build_parser
 from pcdm_core.presets import PRESETS
 from pcdm_core.published.table import PRESET_TITLES, PresetName, files_of, model_files
 from tests.hosts import ROOT
-from training.tools.published_files import long_table, replaced, short_table
+from tests.published.documents import MARKS, long_table, short_table
 
 OF_FULL_SIZE = dict(PRESETS)  # the tests of this folder see tiny ones under these names
 
@@ -23,12 +24,12 @@ def test_the_tables_of_the_documents_are_made_of_the_table_of_files(
     name: str, table: Callable[[], str]
 ) -> None:
     document = (ROOT / name).read_text(encoding="utf-8")
-    assert replaced(document, table()) == document, "python -m training.tools.published_files"
+    assert replaced(document, MARKS, table()) == document, "python -m tests.published.documents"
 
 
 def test_a_document_without_a_place_for_the_table_is_refused() -> None:
-    with pytest.raises(ValueError, match="There is no place for the table"):
-        replaced("text", "table")
+    with pytest.raises(ValueError, match="There is no section <!-- files:"):
+        replaced("text", MARKS, "table")
 
 
 @pytest.mark.parametrize("preset", PRESET_TITLES)

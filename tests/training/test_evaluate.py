@@ -201,6 +201,16 @@ def test_every_choice_is_compared_with_the_default_on_the_same_pairs(
     assert f"| guidance 1 - default | {means[0] - means[1]:+.3f}".replace("0.", ".") in printed
 
 
+def test_without_a_number_of_steps_the_presets_own_is_taken(
+    weights: Path, data: Path, tmp_path: Path
+):
+    output = tmp_path / "report.json"
+    arguments = ["--weights", str(weights), "--data", str(data), "--json", str(output)]
+    arguments += ["--pairs", "1", "--device", "cpu", "--methods", "truth", "coarse"]
+    assert evaluate.main(arguments) == 0
+    assert json.loads(output.read_text())["settings"]["steps"] == TEST.steps
+
+
 def test_people_and_pairs_follow_from_the_seed_and_leave_the_examples_out():
     pairs = choose_pairs(3, 40, None, "test")
     assert choose_pairs(3, 60, None, "test")[:40] == pairs

@@ -175,7 +175,7 @@ def test_a_run_with_a_learned_code_makes_weights_that_draw_and_can_be_trained_on
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     wider = replace(untrained, autoencoder={**CONV, "latent_channels": 8})
     run = MiniRun(wider, people_folder, tmp_path / "wider", start_from=out / "weights")
-    with pytest.raises(ValueError, match="its learned autoencoder has another size"):
+    with pytest.raises(ValueError, match="its autoencoder has another size"):
         run.fit_encoders()
     with pytest.raises(ValueError, match=r"patch_picture_size is a multiple of 14, .* got 50"):
         MiniRun(replace(config, patch_picture_size=50), people_folder, tmp_path / "none")

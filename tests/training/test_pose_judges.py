@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.evaluation.held_out_pairs import Shot, choose_pairs, shots_of
+from training.evaluation.held_out_pairs import choose_pairs, shots_of
 from training.evaluation.judges import keypoint_figures
 from training.evaluation.pose_judges import BlazePoseJudge
+from training.synthetic.shots import Shot
 
 RUNTIME = importlib.util.find_spec("ai_edge_litert") is not None
 
@@ -22,10 +23,8 @@ def truth() -> Shot:
 class Says:
     """A judge that gives a fixed answer."""
 
-    name = "fixed"
-
-    def __init__(self, places: np.ndarray, certainties: np.ndarray) -> None:
-        self.answer = places[None].astype(np.float32), certainties[None].astype(np.float32)
+    def __init__(self, places: np.ndarray, reported: np.ndarray) -> None:
+        self.answer = places[None].astype(np.float32), reported[None].astype(bool)
 
     def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.answer

@@ -29,7 +29,7 @@ from training.stages import (
     sharpened,
 )
 from training.stages.closed_form import fit_code, fit_encoder
-from training.stages.initialise import build_denoiser, warm_start, widen_latents, with_autoencoder
+from training.stages.initialise import build_denoiser, warm_start, with_autoencoder
 from training.stages.perception import texture_energy
 
 RUN = StageRun(batch_size=6, learning_rate=2e-3, warmup_steps=1, ema_decay=0.9)
@@ -218,37 +218,6 @@ def test_stage_3_starts_from_the_tensors_that_it_shares_with_stage_2(preset: Pre
     assert torch.equal(state[conv][:, :channels], before[conv][:, :channels])
     assert torch.equal(state[conv][:, channels:], fresh[conv][:, channels:])
     assert torch.equal(state["unet.conv_out.weight"], before["unet.conv_out.weight"])
-
-
-@pytest.mark.parametrize("name", ["inpainting", "refining"])
-def test_a_model_for_more_latent_channels_starts_as_the_earlier_model(
-    name: str, preset: Preset
-) -> None:
-    channels, further = preset.autoencoder.latent_channels, 3
-    wide_preset = replace(
-        preset,
-        inpainting=replace(preset.inpainting, latent_channels=channels + further),
-        refining=replace(preset.refining, latent_channels=channels + further),  # type: ignore[type-var]
-    )
-    narrow, wide = build_denoiser(preset, name), build_denoiser(wide_preset, name)
-    wide.load_state_dict(widen_latents(narrow.state_dict(), channels + further))
-    size = (2, channels + further, 8, 12)
-    x_t, concat, timesteps = torch.randn(size), torch.randn(size), torch.tensor([3, 700])
-    tokens = torch.randn(2, 5, 24)
-
-    def predict(model: torch.nn.Module, count: int) -> Tensor:
-        if name == "refining":
-            cond = model.condition(tokens, concat[:, :count])  # type: ignore[operator]
-        else:
-            pose = torch.full((2, 3, 32, 48), -1.0)
-            cond = model.condition(tokens, torch.ones(2, 16), concat[:, :count], pose)  # type: ignore[operator]
-        return model(x_t[:, :count], timesteps, cond)
-
-    ours, theirs = predict(wide, channels + further), predict(narrow, channels)
-    torch.testing.assert_close(ours[:, :channels], theirs)
-    assert (ours[:, channels:] == 0).all()
-    with pytest.raises(ValueError, match="cannot start a model of 3"):
-        widen_latents(narrow.state_dict(), 3)
 
 
 def test_a_stage_3_that_starts_from_the_coarse_picture_never_sees_the_truth(

@@ -432,8 +432,8 @@ def test_a_student_ships_only_where_every_line_holds() -> None:
         "student 4 steps": report(0.69, 0.104),
     }
     rows = {name: records(r["methods"]["refined"]["st_lpips"][0]) for name, r in reports.items()}
-    assert all(passes for _, passes in verdicts(reports, rows))
+    assert all(line.passed for line in verdicts(reports, rows))
     reports["student 4 steps"] = report(0.66, 0.104)  # 5.7 % below
-    assert [passes for _, passes in verdicts(reports, rows)] == [False, True, True, True, True]
+    assert [line.passed for line in verdicts(reports, rows)] == [False, True, True, True, True]
     rows["student 4 steps"] = records(0.15)
-    assert not verdicts(reports, rows)[-1][1]
+    assert not verdicts(reports, rows)[-1].passed

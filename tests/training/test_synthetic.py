@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pcdm_core.pose.keypoints import Joint
 from training.synthetic import View, identity_seed, make_identity, render_view
 from training.synthetic.body import load_asset, skin_points
-from training.synthetic.camera import KEYPOINTS, openpose_visibility
+from training.synthetic.camera import openpose_visibility
 from training.synthetic.dataset import (
     GENERATOR,
     Job,
@@ -103,7 +104,7 @@ def test_points_outside_the_frame_are_coded_so(views: list[View]) -> None:
 
 
 def test_right_is_left_in_a_front_view_and_right_in_a_back_view(views: list[View]) -> None:
-    right, left = KEYPOINTS.index("r_shoulder"), KEYPOINTS.index("l_shoulder")
+    right, left = Joint.RIGHT_SHOULDER, Joint.LEFT_SHOULDER
     front = [view for view in views if _yaw(view) < 0.35]
     back = [view for view in views if _yaw(view) > 2.6]
     assert len(front) >= 8

@@ -7,8 +7,6 @@ went in: other weights, people, pairs or settings never meet old pictures.
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +21,14 @@ from pcdm_core.config import Preset
 from pcdm_core.files import atomic_file
 from pcdm_core.images import from_planes, right_half, source_canvas, to_uint8
 from pcdm_core.pose.render import pose_canvas
-from pcdm_core.presets import find_preset
 from pcdm_core.stages import run_latents, run_prior
 
-from ..commands.components import Components, load_components
-from ..config import CoarseRun, load_config
-from ..data.in_memory import CoarsePictures, People, load_people
+from ..commands.components import Components
+from ..config import CoarseRun
+from ..data.in_memory import CoarsePictures, People
 from ..data.pairs import PairOrder, ordered_pairs
 from ..loop import sample_rng
 from ..loop.precision import has_fast_bf16
-from ..stages.initialise import sized_preset
 
 PRIOR_STEPS = 20
 PRIOR_NOISE, CANVAS_NOISE = 16, 17  # streams of `sample_rng`
@@ -126,7 +122,7 @@ class CoarseRenderer:
 
 
 def render_coarse(
-    renderer: CoarseRenderer, people: People, root: Path, accelerator: Accelerator | None = None
+    renderer: CoarseRenderer, people: People, root: Path, accelerator: Accelerator
 ) -> CoarsePictures:
     """Render `run.pairs` training pairs below `root`, or read those that are there.
 
@@ -140,43 +136,14 @@ def render_coarse(
     folder.mkdir(parents=True, exist_ok=True)
     device = people.pictures.device
     starts = range(0, len(pairs), run.batch_size)
-    mine, others = (0, 1) if accelerator is None else _share(accelerator)
-    for start in tqdm(starts[mine::others], desc="coarse", unit="batch"):
+    mine = starts[accelerator.process_index :: accelerator.num_processes]
+    for start in tqdm(mine, desc="coarse", unit="batch"):
         chunk = folder / f"{start:06d}.npy"
         rows = slice(start, start + run.batch_size)
         if not chunk.is_file():
             batch = renderer(people, pairs[rows].to(device), numbers[rows].to(device))
             with atomic_file(chunk) as file:
                 np.save(file, batch.transpose(0, 3, 1, 2))
-    if accelerator is not None:
-        accelerator.wait_for_everyone()
+    accelerator.wait_for_everyone()
     pictures = [np.load(folder / f"{start:06d}.npy") for start in starts]
     return CoarsePictures(torch.from_numpy(np.concatenate(pictures)), pairs)
-
-
-def _share(accelerator: Accelerator) -> tuple[int, int]:
-    return accelerator.process_index, accelerator.num_processes
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """`python -m training.coarse.render`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, default=Path("training/configs/mini.yaml"))
-    parser.add_argument("--data", type=Path, required=True, help="rendered people")
-    parser.add_argument("--weights", type=Path, required=True, help="folder of trained parts")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options = parser.parse_args(arguments)
-    config = load_config(options.config)
-    preset = sized_preset(find_preset(config.preset), config)
-    parts = load_components(options.weights, options.device)
-    preset = replace(preset, inpainting=parts.inpainting.config)  # with its skeletons
-    people = load_people(options.data, "train", preset, workers=config.render_workers)
-    people = people.to(options.device).with_embeds(parts.global_encoder)
-    renderer = CoarseRenderer(preset, parts, config.coarse, config.seed)
-    coarse = render_coarse(renderer, people, options.out)
-    print(f"{len(coarse.pictures)} coarse pictures in {options.out}")
-
-
-if __name__ == "__main__":
-    main()

@@ -26,18 +26,10 @@ DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def trained_state(state: Mapping[str, Any], *, averaged: bool = True) -> dict[str, Tensor]:
-    """A stage's tensors from a checkpoint; `averaged` takes the moving average where there is one.
-
-    Raises:
-        ValueError: the checkpoint does not say which tensors were averaged.
-    """
+    """A stage's tensors from a checkpoint; `averaged` takes the moving average where one is."""
     tensors: dict[str, Tensor] = dict(state["stage"])
-    ema = state.get("ema")
-    if not averaged or ema is None:
-        return tensors
-    if "trained" not in state:
-        raise ValueError("the checkpoint is of an earlier version; let the run end and export then")
-    tensors.update(zip(state["trained"], ema["shadow_params"], strict=True))
+    if averaged and state["ema"] is not None:
+        tensors.update(zip(state["trained"], state["ema"]["shadow_params"], strict=True))
     return tensors
 
 
@@ -56,16 +48,11 @@ def export_stage(
 
     Raises:
         FileNotFoundError: there is no checkpoint.
-        ValueError: it cannot be read, or is of an earlier version.
+        ValueError: it cannot be read.
     """
     state = CheckpointFolder(folder).load()
     if state is None:
         raise FileNotFoundError(f"{folder}: no checkpoint to export; train this stage first.")
-    if "components" not in state:
-        raise ValueError(
-            f"{folder}: its checkpoint is of an earlier version and does not say which tensors "
-            f"belong to which part. Let the run end; its weights/ folder is what to take."
-        )
     tensors = trained_state(state, averaged=averaged)
     paths: list[Path] = []
     for name, described in state["components"].items():
@@ -76,7 +63,7 @@ def export_stage(
         part = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
         names = set(model.state_dict())
         model.load_state_dict({k: v for k, v in part.items() if k in names}, assign=True)
-        note = {**state.get("note", {}), "step": str(state["step"]), "averaged": str(averaged)}
+        note = {**state["note"], "step": str(state["step"]), "averaged": str(averaged)}
         limit = {"max_shard_bytes": None} if whole else {}
         path = out / f"{component}.safetensors"
         save_model(model, path, stage=component, config=config, dtype=dtype, metadata=note, **limit)

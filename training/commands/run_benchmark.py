@@ -60,18 +60,18 @@ def run_benchmark(options: argparse.Namespace) -> None:
     )
 
     pictures = open_pairs(options.pairs)
-    settings = Rendering(
-        seed=options.seed,
-        steps=options.steps,
-        guidance_scale=options.guidance_scale,
-        best_of=options.best_of,
-        refining=not options.no_refining,
-    )
     state = _processes(options)
     rank, count = (0, 1) if state is None else (state.process_index, state.num_processes)
     if rank == 0:
         print(pictures.report())
     pipeline = load_pipeline(options)
+    settings = Rendering(
+        seed=options.seed,
+        steps=options.steps or pipeline.preset.steps,
+        guidance_scale=options.guidance_scale,
+        best_of=options.best_of,
+        refining=not options.no_refining,
+    )
     key = rendering_key(pipeline, settings)
     open_record(options.output, key, settings, len(pictures.pairs), write=rank == 0)
     total = render_pairs(

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from pcdm_core.checkpoints import load_component
@@ -22,14 +21,14 @@ from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_glob
 from pcdm_core.files import write_bytes
 from pcdm_core.images import from_planes
 from pcdm_core.ranges import COUNT
-from pcdm_core.vae import ConvAutoencoder, PatchAutoencoder, build_autoencoder
+from pcdm_core.vae import Autoencoder, PatchAutoencoder, build_autoencoder
 
 from ..config import TRAINED, TrainConfig, load_config
 from ..loop.run_log import open_run
 from ..loop.sample_rng import seed_part
 from ..stages import AutoencoderStage, InpaintingStage, PriorStage, RefiningStage
 from ..stages.closed_form import fit_code, fit_encoder
-from ..stages.initialise import build_denoiser, warm_start, widen_latents
+from ..stages.initialise import build_denoiser, warm_start
 from ..stages.perception import PerceptualLoss, load_perception, save_perception, train_perception
 from .components import save_components
 from .rendered_run import RenderedRun
@@ -53,27 +52,24 @@ class MiniRun(RenderedRun):
 
     # --- where parts start -----------------------------------------------------------------------
 
-    def earlier(self, name: Component) -> dict[str, torch.Tensor] | None:
-        """Weights of an earlier run to start from (`--warm-start`)."""
-        if self.start_from is None:
-            return None
-        state = load_component(self.start_from, name).float().state_dict()
-        if name not in ("inpainting", "refining"):
-            return state
-        return widen_latents(state, self.preset.autoencoder.latent_channels)
+    def earlier(self, name: Component) -> nn.Module | None:
+        """A part of the earlier run to start from (`--warm-start`)."""
+        return None if self.start_from is None else load_component(self.start_from, name).float()
 
-    def earlier_code(self) -> PatchAutoencoder | None:
-        """The code under the weights of `--warm-start`: they know no other channels."""
-        if self.start_from is None:
-            return None
-        code = load_component(self.start_from, "autoencoder").float()
-        if isinstance(code, ConvAutoencoder) and code.config != self.preset.autoencoder:
+    def earlier_code(self) -> Autoencoder | None:
+        """The code under the weights of `--warm-start`: they know no other.
+
+        Raises:
+            ValueError: it has another size than the configuration's.
+        """
+        code: Any = self.earlier("autoencoder")
+        if code is not None and code.config != self.preset.autoencoder:
             raise ValueError(
-                f"{self.start_from}: its learned autoencoder has another size than the "
-                f"configuration's ({code.config}), and can only be trained on as it is. Set "
-                f"`autoencoder` as it was, or start without --warm-start."
+                f"{self.start_from}: its autoencoder has another size than the configuration's "
+                f"({code.config}), and can only be trained on as it is. Set `autoencoder` as it "
+                f"was, or start without --warm-start."
             )
-        return code if isinstance(code, PatchAutoencoder) else None
+        return code
 
     def fresh(self, stage: Stage) -> Any:
         """A stage's network with the weights that this seed gives it, whatever ran before.
@@ -82,12 +78,12 @@ class MiniRun(RenderedRun):
         """
         seed_part(self.config.seed, stage)
         model = build_denoiser(self.preset, stage)
-        state = self.earlier(stage)
-        if state is None and stage == "refining":
-            state = self.part("inpainting").state_dict()
-        if state is not None:
+        start = self.earlier(stage)
+        if start is None and stage == "refining":
+            start = self.part("inpainting")
+        if start is not None:
             shared = self.preset.autoencoder.latent_channels if stage == "refining" else 0
-            warm_start(model, state, shared_channels=shared)
+            warm_start(model, start.state_dict(), shared_channels=shared)
         return model
 
     # --- stages ----------------------------------------------------------------------------------
@@ -109,12 +105,10 @@ class MiniRun(RenderedRun):
             self.accelerator.wait_for_everyone()
         if not self.has("autoencoder"):
             seed_part(self.config.seed, "autoencoder")
-            model, code = build_autoencoder(self.preset.autoencoder), self.earlier_code()
-            pictures = from_planes(people.pictures[rows]).cpu()
-            if isinstance(code, ConvAutoencoder):
-                model = code
-            elif isinstance(model, PatchAutoencoder):
-                fit_code(model, pictures, earlier=code)
+            code = self.earlier_code()
+            model = build_autoencoder(self.preset.autoencoder) if code is None else code
+            if code is None and isinstance(model, PatchAutoencoder):
+                fit_code(model, from_planes(people.pictures[rows]).cpu())
             perception = self.perception("autoencoder")
             stage = AutoencoderStage(model, people, run, self.config.seed, perception)
             self.train("autoencoder", stage)
@@ -142,8 +136,8 @@ class MiniRun(RenderedRun):
         )
         seed_part(seed, "patch_encoder")
         patch_encoder = PatchImageEncoder(self.preset.patch_encoder)
-        if (state := self.earlier("patch_encoder")) is not None:
-            warm_start(patch_encoder, state)
+        if (start := self.earlier("patch_encoder")) is not None:
+            warm_start(patch_encoder, start.state_dict())
         people = self.read_people()
         frozen = replace(self.frozen(), perception=self.perception("inpainting"))
         stage = InpaintingStage(model, patch_encoder, frozen, people, run, seed)

@@ -7,7 +7,6 @@ Folder layout: see `training/synthetic`.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,12 +30,11 @@ from pcdm_core.images import (
     resize,
     to_uint8,
 )
-from pcdm_core.picture_files import open_picture
 from pcdm_core.pose.keypoints import FACE, Joint, Keypoints
 from pcdm_core.pose.render import draw_people, people_of
 
-from ..synthetic.camera import openpose_visibility
 from ..synthetic.dataset import check_generator
+from ..synthetic.shots import read_shots
 from . import PictureSet
 from .pairs import numbered
 
@@ -164,30 +162,23 @@ def _stacked(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 def _read_identity(folder: Path, preset: Preset) -> dict[str, np.ndarray]:
     """Everything of one person; runs in a worker."""
-    with np.load(folder / "people.npz") as table:
-        xy, codes, size = table["xy"], table["visible"], table["size"]
-    height, width = int(size[0]), int(size[1])
+    shots = read_shots(folder)
+    height, width = shots[0].mask.shape
     if (height, width) != (preset.height, preset.width):
         raise ValueError(
             f"{folder}: pictures are {height}x{width}, the preset {preset.name!r} trains on "
             f"{preset.height}x{preset.width}. Render the people again at that size."
         )
-    number = int(json.loads((folder / "identity.json").read_text(encoding="utf-8"))["identity"])
     rows: list[dict[str, np.ndarray]] = []
-    for view in range(len(xy)):
-        with open_picture(folder / f"{view:02d}.png") as image:
-            pixels = from_uint8(np.asarray(image.convert("RGB")))
-        with open_picture(folder / f"{view:02d}_mask.png") as image:
-            mask = np.asarray(image.convert("L"))
-        generator = np.random.default_rng((number, view))
-        visible = openpose_visibility(xy[view], codes[view], generator)
-        pose = Keypoints.from_pixels(
-            torch.from_numpy(xy[view])[None], torch.from_numpy(visible)[None], height, width
-        )
-        rows.append({"masks": mask, "visible": visible, **_planes(pixels, pose, preset)})
+    for shot in shots:
+        xy, visible = (torch.from_numpy(column)[None] for column in (shot.xy, shot.detectable))
+        pose = Keypoints.from_pixels(xy, visible, height, width)
+        planes = _planes(from_uint8(shot.picture), pose, preset)
+        rows.append({"masks": shot.mask * np.uint8(255), "visible": shot.detectable, **planes})
     result = _stacked(rows)
-    result["xy"] = (xy / np.asarray([width, height])).astype(np.float32)
-    result["identities"] = np.full(len(xy), number, dtype=np.int64)
+    pixels = np.stack([shot.xy for shot in shots])
+    result["xy"] = (pixels / np.asarray([width, height])).astype(np.float32)
+    result["identities"] = np.full(len(shots), int(folder.name), dtype=np.int64)
     return result
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from pcdm_core.pose.keypoints import Keypoints
 
-from ..synthetic.camera import openpose_visibility
+from ..synthetic.shots import detectable_joints, read_joints
 from .pictures import Collector, PictureSet
 
 PoseReader = Callable[[tuple[int, int]], Keypoints]
@@ -25,9 +24,8 @@ def read_synthetic(root: Path, split: str) -> PictureSet:
 
         def pose(size: tuple[int, int]) -> Keypoints:
             number, view = int(path.parent.name), int(path.stem)
-            with np.load(path.parent / "people.npz") as table:
-                xy, codes = table["xy"][view], table["visible"][view]
-            visible = openpose_visibility(xy, codes, np.random.default_rng((number, view)))
+            xy, codes = (column[view] for column in read_joints(path.parent))
+            visible = detectable_joints(number, view, xy, codes)
             return Keypoints.from_pixels(torch.from_numpy(xy), torch.from_numpy(visible), *size)
 
         return path, pose

@@ -32,6 +32,7 @@ from pcdm_core.ranges import COUNT, NUMBER
 from ..commands.components import preset_note, save_components
 from ..commands.rendered_run import RenderedRun
 from ..config import TrainConfig, load_config
+from ..evaluation.acceptance import Verdict
 from ..evaluation.held_out_pairs import HeldOutSet
 from ..loop.run_log import open_run
 from ..loop.sample_rng import seed_part
@@ -153,7 +154,7 @@ def compare_with_teacher(
     student: Path,
     device: torch.device,
     processes: int,
-) -> list[tuple[str, bool | None]]:
+) -> list[Verdict]:
     """The table of teacher and student, and the lines that decide whether a student ships."""
     from ..evaluation.compare_settings import Variant, compare
     from ..evaluation.judges import Judges
@@ -175,26 +176,24 @@ def compare_with_teacher(
 
 def verdicts(
     reports: Mapping[str, Mapping[str, Any]], records: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> list[tuple[str, bool | None]]:
-    """Each condition for a student, and whether it holds; None where a figure is missing."""
-    from ..evaluation.report import mean_of
+) -> list[Verdict]:
+    """Each condition for a student, and whether it holds."""
+    from ..evaluation.report import cell, mean_of
 
     last = "refined" if "refined" in reports["default"]["methods"] else "coarse"
     rows = {name: report["methods"][last] for name, report in reports.items()}
-    lines: list[tuple[str, bool | None]] = []
+    lines: list[Verdict] = []
     for figure, sign in (("ssim", 1), ("pck", 1), ("st_lpips", -1), ("laplacian_ratio", 0)):
+        text, change, passes = f"{figure} within 5 % of the teacher at 20 steps", None, None
         theirs, ours = rows["default"].get(figure), rows["student 4 steps"].get(figure)
-        if theirs is None or ours is None or not theirs[0]:
-            lines.append((f"{figure} within 5 % of the teacher at 20 steps", None))
-            continue
-        change = ours[0] / theirs[0] - 1
-        passes = sign * change >= -WITHIN if sign else abs(change) <= WITHIN
-        lines.append((f"{figure} within 5 % of the teacher at 20 steps ({change:+.1%})", passes))
+        if theirs is not None and ours is not None and theirs[0]:
+            change = ours[0] / theirs[0] - 1
+            passes = sign * change >= -WITHIN if sign else abs(change) <= WITHIN
+        lines.append(Verdict(text, passes, "-" if change is None else f"{change:+.1%}"))
     gain = mean_of(records["student 4 steps"], records["teacher 4 steps"], last, "st_lpips")
+    text = "st_lpips better than the teacher's at 4 steps"
     passes = None if gain is None else bool(gain[2] < 0)
-    interval = "" if gain is None else f" ({gain[0]:+.4f} [{gain[1]:.4f}, {gain[2]:.4f}])"
-    lines.append((f"st_lpips better than the teacher's at 4 steps{interval}", passes))
-    return lines
+    return [*lines, Verdict(text, passes, cell(gain, 4, 1.0, signed=True))]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -240,12 +239,10 @@ def distill(options: argparse.Namespace, arguments: list[str] | None) -> None:
             students.accelerator.device,
             options.workers,
         )
-        limit = f"{SIZE_LIMIT / 1e6:.0f} MB at most ({size / 1e6:.1f})"
-        lines.append((limit, size <= SIZE_LIMIT))
-        words = {True: "pass", False: "FAIL", None: "not measured"}
-        for text, passes in lines:
-            print(f"- {words[passes]}: {text}")
-        good = all(passes for _, passes in lines)
+        limit = f"{SIZE_LIMIT / 1e6:.0f} MB at most"
+        lines.append(Verdict(limit, size <= SIZE_LIMIT, f"{size / 1e6:.1f}"))
+        print(*lines, sep="\n")
+        good = all(line.passed for line in lines)
         print("The student ships." if good else "No student ships: teacher, 4 steps, it is.")
 
 

@@ -89,7 +89,7 @@ def evaluate(options: argparse.Namespace) -> None:
     judges = Judges.load(pipeline.device)
     sampling = Sampling(
         seed=options.seed,
-        steps=options.steps,
+        steps=options.steps or pipeline.preset.steps,
         guidance_scale=options.guidance_scale,
         methods=check_methods(options.methods),
         oracle_pairs=options.oracle_pairs,

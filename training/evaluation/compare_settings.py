@@ -72,7 +72,8 @@ def compare_settings(options: argparse.Namespace) -> None:
     pipeline = load_pipeline(options)
     digest = weights_sha256(options.weights, options.student)
     guidance = options.guidance_scale or pipeline.preset.guidance_scale
-    default = {"steps": options.steps, "guidance_scale": guidance}
+    steps = options.steps or pipeline.preset.steps
+    default = {"steps": steps, "guidance_scale": guidance}
 
     def other(weights: Path | None, student: Path | None, settings: Mapping[str, Any]) -> Variant:
         fields = {**vars(options), "weights": weights, "student": student}
@@ -84,7 +85,7 @@ def compare_settings(options: argparse.Namespace) -> None:
         for value in (v for v in GUIDANCE if v != guidance):
             settings = {**default, "guidance_scale": value}
             rows[f"guidance {value:g}"] = Variant(pipeline, digest, settings)
-        for value in (v for v in STEPS if v != options.steps):
+        for value in (v for v in STEPS if v != steps):
             rows[f"{value} steps"] = Variant(pipeline, digest, {**default, "steps": value})
     elif options.variants == "weights":
         for folder in options.others:
@@ -96,7 +97,7 @@ def compare_settings(options: argparse.Namespace) -> None:
             if options.student is None and (student := find_student(options.weights)) is not None:
                 rows[STUDENT] = other(options.weights, student, {**default, "fast": STUDENT})
     judges = Judges.load(pipeline.device)
-    compare(options.json, HeldOutSet.of(options), rows, judges, options.steps, options.workers)
+    compare(options.json, HeldOutSet.of(options), rows, judges, steps, options.workers)
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def compare(
 def keep_seconds(report: Path, seconds: Seconds) -> float | None:
     """Of the three stages for one pair; what an earlier run found where this one made none."""
     path = report.with_suffix(".seconds")
-    spent = seconds.a_pair(("prior", "coarse", "refined"))
+    spent = seconds.a_pair(("prior", "inpainting", "refining"))
     if spent is None:
         return float(path.read_text(encoding="utf-8")) if path.is_file() else None
     write_text(path, f"{spent}\n")

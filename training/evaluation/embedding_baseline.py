@@ -21,7 +21,7 @@ from pcdm_core.images import from_uint8
 from pcdm_core.pose.keypoints import Keypoints
 
 from ..data.in_memory import identity_folders
-from .held_out_pairs import read_person
+from ..synthetic.shots import read_shots
 
 PEOPLE = 1000  # of the training split; more change the fit of a few hundred numbers little
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -92,7 +92,7 @@ def fit(folders: Sequence[Path], encoder: GlobalEncoder) -> EmbeddingRegression:
 @torch.no_grad()
 def _pairs_of(folder: Path, encoder: GlobalEncoder) -> tuple[Tensor, Tensor]:
     """Inputs and embeddings of all ordered pairs of one person's views."""
-    shots = read_person(folder)
+    shots = read_shots(folder)
     embeds = encoder(encoder.pixels(from_uint8(np.stack([s.picture for s in shots])))).float()
     xy, visible = (np.stack([getattr(s, name) for s in shots]) for name in ("xy", "detectable"))
     height, width = shots[0].mask.shape

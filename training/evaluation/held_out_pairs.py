@@ -13,10 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pcdm_core.picture_files import open_picture
-
 from ..synthetic import identity_seed, make_identity, render_view
-from ..synthetic.camera import VISIBLE, openpose_visibility
+from ..synthetic.shots import Shot, read_shots
 
 # People of the test split are numbered; those below are shipped as examples and looked at by hand.
 FIRST_PERSON = 1_000
@@ -33,18 +31,6 @@ class PairName:
     identity: int
     source: int
     target: int
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One picture of a person with what is known about it."""
-
-    picture: np.ndarray  # uint8 [H, W, 3]
-    mask: np.ndarray  # bool [H, W], the person
-    xy: np.ndarray  # float32 [18, 2], pixels
-    inside: np.ndarray  # bool [18], joints within the frame
-    visible: np.ndarray  # bool [18], joints within the frame that nothing hides
-    detectable: np.ndarray  # bool [18], joints that a detector would report
 
 
 @dataclass(frozen=True)
@@ -129,12 +115,12 @@ def shots_of(
         person = make_identity(identity_seed(DATA_SEED, split, pair.identity))
         views = [render_view(person, number, *size) for number in (pair.source, pair.target)]
         source, target = (
-            _shot(pair.identity, number, view.picture, view.mask, view.xy, view.visible)
+            Shot.of(pair.identity, number, view.picture, view.mask, view.xy, view.visible)
             for number, view in zip((pair.source, pair.target), views, strict=True)
         )
     else:
         folder = data / split / f"{pair.identity:06d}"
-        source, target = (read_shot(folder, number) for number in (pair.source, pair.target))
+        source, target = read_shots(folder, (pair.source, pair.target))
         if source.mask.shape != size:
             height, width = source.mask.shape
             raise ValueError(
@@ -142,37 +128,6 @@ def shots_of(
                 f"{size[0]}x{size[1]}. Render the people at that size."
             )
     return source, target
-
-
-def read_shot(folder: Path, number: int) -> Shot:
-    """One view of the person whose folder it is."""
-    with open_picture(folder / f"{number:02d}.png") as image:
-        picture = np.asarray(image.convert("RGB"))
-    with open_picture(folder / f"{number:02d}_mask.png") as image:
-        mask = np.asarray(image.convert("L"))
-    with np.load(folder / "people.npz") as table:
-        xy, codes = table["xy"][number], table["visible"][number]
-    return _shot(int(folder.name), number, picture, mask, xy, codes)
-
-
-def read_person(folder: Path, views: int | None = None) -> list[Shot]:
-    """All views of a person, or the first of them."""
-    with np.load(folder / "people.npz") as table:
-        count = len(table["xy"])
-    return [read_shot(folder, number) for number in range(min(views or count, count))]
-
-
-def _shot(
-    identity: int,
-    number: int,
-    picture: np.ndarray,
-    mask: np.ndarray,
-    xy: np.ndarray,
-    codes: np.ndarray,
-) -> Shot:
-    # The same joints are missing as when training reads this view of this person.
-    detectable = openpose_visibility(xy, codes, np.random.default_rng((identity, number)))
-    return Shot(picture, mask > 127, xy, codes > 0, codes == VISIBLE, detectable)
 
 
 def clothed_regions(shot: Shot) -> list[np.ndarray]:

@@ -17,12 +17,9 @@ from torch import Tensor
 from pcdm_core.images import from_uint8
 from pcdm_core.pose.pck import box_height, pck, sides_swapped
 
+from ..synthetic.shots import Shot
 from . import efficientnet, lpips
-from .held_out_pairs import Shot
 from .pose_judges import BlazePoseJudge, PoseJudge
-
-REPORTED = 0.5
-"""Probability above which the key-point judge reports a joint."""
 
 
 @dataclass
@@ -91,8 +88,7 @@ def keypoint_figures(judge: PoseJudge, pictures: np.ndarray, truth: Shot) -> lis
     """
     height = box_height(truth.mask)
     figures: list[dict[str, float]] = []
-    for places, certainties in zip(*judge(pictures), strict=True):
-        reported = certainties > REPORTED
+    for places, reported in zip(*judge(pictures), strict=True):
         counted = truth.visible & reported
         lost = not counted.any() and bool(truth.visible.any())
         figures.append(

@@ -23,7 +23,8 @@ from pcdm_core.checkpoints.components import PathLike
 from pcdm_core.files import write_text
 from pcdm_core.speed import find_fast
 
-from .held_out_pairs import HeldOutSet, PairName, Shot, shots_of
+from ..synthetic.shots import Shot
+from .held_out_pairs import HeldOutSet, PairName, shots_of
 from .judges import Judges
 from .metrics import SSIM_NAME
 from .pair_figures import figures_of_all
@@ -73,10 +74,10 @@ def weights_sha256(folder: PathLike | None, student: PathLike | None = None) -> 
 def settings_of(held_out: HeldOutSet, maker: PictureMaker, weights: str) -> dict[str, Any]:
     """What two runs must share for their pictures to belong together."""
     preset, sampling = maker.pipeline.preset, maker.sampling
-    fast, regression = find_fast(sampling.fast), maker.regression
-    scales = (fast.guidance_scale, sampling.guidance_scale, preset.guidance_scale)
+    regression, scale = maker.regression, sampling.guidance_scale
     fast_settings: dict[str, Any] = {}
     if sampling.fast is not None:
+        fast = find_fast(sampling.fast)
         interval = list(fast.guidance_interval)  # as JSON gives it back
         fast_settings["fast"] = {**asdict(fast), "guidance_interval": interval}
         del fast_settings["fast"]["guidance_rescale"]  # of no preset, and not in older records
@@ -85,8 +86,8 @@ def settings_of(held_out: HeldOutSet, maker: PictureMaker, weights: str) -> dict
         "preset": preset.name,
         "size": [preset.height, preset.width],
         "seed": sampling.seed,
-        "steps": fast.steps or sampling.steps,
-        "guidance_scale": next(scale for scale in scales if scale is not None),
+        "steps": sampling.steps,
+        "guidance_scale": preset.guidance_scale if scale is None else scale,
         **fast_settings,
         "methods": list(sampling.methods),
         "dtype": held_out.dtype,

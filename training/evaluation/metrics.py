@@ -9,8 +9,10 @@ brings along, are imported where they are used (`pip install scikit-image`, or t
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -66,13 +68,7 @@ def ssim(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None)
 def ssim_map(picture: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
     """The structural similarity of the picture, and its map float64 [H, W, 3]; see `ssim`."""
     check_pair(picture, truth, None)
-    try:
-        from skimage.metrics import structural_similarity
-    except ImportError as error:
-        raise ImportError(
-            "SSIM needs scikit-image. Install it with: pip install scikit-image"
-        ) from error
-    figures: Any = structural_similarity(  # a pair, as `full` asks for
+    figures: Any = skimage_metrics().structural_similarity(  # a pair, as `full` asks for
         truth.astype(np.float64),
         picture.astype(np.float64),
         gaussian_weights=True,
@@ -84,6 +80,20 @@ def ssim_map(picture: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]
     )
     mean, similarity = figures
     return float(mean), similarity
+
+
+def skimage_metrics() -> ModuleType:
+    """`skimage.metrics`.
+
+    Raises:
+        ImportError: scikit-image is missing.
+    """
+    try:
+        return importlib.import_module("skimage.metrics")
+    except ImportError as error:
+        raise ImportError(
+            "SSIM needs scikit-image. Install it with: pip install scikit-image"
+        ) from error
 
 
 def psnr(picture: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float:

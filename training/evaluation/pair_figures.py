@@ -8,7 +8,8 @@ import numpy as np
 
 from pcdm_core.garment_colour import colour_error
 
-from .held_out_pairs import Shot, clothed_regions
+from ..synthetic.shots import Shot
+from .held_out_pairs import clothed_regions
 from .metrics import band_correlation, laplacian_energy, psnr, ssim_map
 
 

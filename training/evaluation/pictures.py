@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,16 @@ from torch import Tensor
 
 from pcdm_core import images
 from pcdm_core.files import atomic_file
+from pcdm_core.options import SamplingOptions
+from pcdm_core.output import PCDMsOutput
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.run_stages import Batch, Hooks, run_stages
 from pcdm_core.speed import find_fast
 
+from ..synthetic.shots import Shot
 from .embedding_baseline import EmbeddingRegression
-from .held_out_pairs import PairName, Shot
+from .held_out_pairs import PairName
 from .metrics import ssim
 
 METHODS = {
@@ -58,19 +62,17 @@ def check_methods(names: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for name in METHODS if name in names)
 
 
-@dataclass(frozen=True)
-class Sampling:
+@dataclass(frozen=True, kw_only=True)
+class Sampling(SamplingOptions):
     """How pictures are made.
 
     Attributes:
         methods: which of `METHODS`; a part that the weights lack is left out.
         oracle_pairs: the first pairs, for which four whole runs are made.
-        fast: a preset of `pcdm_core.speed`, which stands above steps and guidance.
+        fast: the name of a preset of `pcdm_core.speed`, which stands above the other options.
     """
 
     seed: int
-    steps: int
-    guidance_scale: float | None = None
     methods: tuple[str, ...] = tuple(METHODS)
     oracle_pairs: int = 100
     fast: str | None = None
@@ -116,35 +118,41 @@ class PictureMaker:
         sampling: Sampling,
         regression: EmbeddingRegression | None = None,
     ) -> None:
-        self.pipeline, self.sampling, self.regression = pipeline, sampling, regression
+        self.pipeline, self.regression = pipeline, regression
+        self.sampling = sampling.under(find_fast(sampling.fast))
         self.seconds = Seconds()
 
     @torch.no_grad()
     def __call__(
-        self, batch: Sequence[PairName], shots: Sequence[tuple[Shot, Shot]]
+        self, pairs: Sequence[PairName], shots: Sequence[tuple[Shot, Shot]]
     ) -> list[dict[str, np.ndarray]]:
         """A dictionary a pair: method to picture uint8 [H, W, 3], in the order of `METHODS`."""
-        pipeline, methods, count = self.pipeline, set(self.sampling.methods), len(batch)
+        pipeline, methods, count = self.pipeline, set(self.sampling.methods), len(pairs)
         truths, sources = (np.stack([pair[k].picture for pair in shots]) for k in (1, 0))
         pictures: dict[str, np.ndarray] = {"truth": truths, "copy": sources}
         oracle: dict[int, np.ndarray] = {}
-        run = _Run(pipeline, self.sampling, batch, shots)
+        batch = self._batch(pairs, shots)
         truth = images.from_uint8(truths).to(pipeline.device)
         if "autoencoder" in methods:
             with self.seconds.of("autoencoder", count):
                 latents = pipeline.autoencoder.encode(truth.to(pipeline.dtype))
                 pictures["autoencoder"] = images.to_uint8(pipeline.autoencoder.decode(latents))
-        coarse: dict[str, tuple[Tensor, Tensor]] = {}
-        for name, embeds in self._embeds(run, truth).items():
-            if name in methods or (name == "coarse" and "refined" in methods):
+        if methods & {"coarse", "refined"}:
+            refining = pipeline.refining is not None and "refined" in methods
+            output = self._stages(batch, refining)
+            assert output.coarse is not None  # `_stages` decodes it
+            pictures["coarse"] = images.to_uint8(output.coarse)
+            if refining:
+                pictures["refined"] = images.to_uint8(output.image)
+                if "oracle" in methods:
+                    oracle = self._oracle(pairs, shots, pictures["refined"])
+        poses = batch.source_pose, batch.target_pose
+        run: dict[str, Any] = {"options": self.sampling, "seed": batch.seed}
+        for name, embeds in self._other_embeds(batch, truth).items():
+            if name in methods:
                 with self.seconds.of(name, count):
-                    coarse[name] = run.inpaint(embeds)
-                pictures[name] = images.to_uint8(coarse[name][0])
-        if pipeline.refining is not None and "refined" in methods:
-            with self.seconds.of("refined", count):
-                pictures["refined"] = images.to_uint8(run.refine(*coarse["coarse"]))
-            if "oracle" in methods:
-                oracle = self._oracle(batch, shots, pictures["refined"])
+                    coarse = pipeline.inpaint(batch.features, *poses, embeds, **run)
+                pictures[name] = images.to_uint8(coarse)
         names = [name for name in METHODS if name in methods]
         return [
             {name: pictures[name][row] for name in names if name in pictures}
@@ -152,39 +160,63 @@ class PictureMaker:
             for row in range(count)
         ]
 
-    def _embeds(self, run: _Run, truth: Tensor) -> dict[str, Tensor | None]:
-        pipeline = self.pipeline
-        with self.seconds.of("prior", len(truth)):
-            embeds = {"coarse": run.predict()}
-        if pipeline.global_encoder is None:
-            return embeds
-        pixels = pipeline.global_encoder.pixels(truth).to(pipeline.dtype)
-        embeds["coarse_true"] = pipeline.global_encoder(pixels)
-        embeds["coarse_null"] = torch.zeros_like(embeds["coarse_true"])
-        if self.regression is not None and run.features.image_embeds is not None:
-            predicted = self.regression(
-                run.features.image_embeds.float().cpu(), run.source_pose, run.target_pose
-            )
-            embeds["coarse_regression"] = predicted.to(embeds["coarse_true"])
+    def _batch(self, pairs: Sequence[PairName], shots: Sequence[tuple[Shot, Shot]]) -> Batch:
+        """The pairs as the stages take them."""
+        sources = np.stack([source.picture for source, _ in shots])
+        features = self.pipeline.encode_source(images.from_uint8(sources))
+        poses = [features.fitted(poses_of(list(views))) for views in zip(*shots, strict=True)]
+        seeds = [self.sampling.seed * 1_000_003 + pair.number for pair in pairs]
+        return Batch(features, poses[0], poses[1], seeds)
+
+    def _stages(self, batch: Batch, refining: bool) -> PCDMsOutput:
+        """All stages, and the coarse pictures where the latents go on to stage 3 as they are."""
+        canvases: list[Tensor] = []
+
+        def keep_latents(what: str, result: Tensor) -> Tensor:
+            if what == "latents":
+                canvases.append(result)
+            return result
+
+        count = len(batch.target_pose)
+        hooks = Hooks(during=lambda stage: self.seconds.of(stage, count), after=keep_latents)
+        run: dict[str, Any] = {"refining": refining, "chunk": count, "hooks": hooks}
+        output = run_stages(self.pipeline, batch, self.sampling, **run)
+        if output.coarse is not None:
+            return output
+        coarse = self.pipeline.decode_target(canvases[0], options=self.sampling)
+        return replace(output, coarse=coarse)
+
+    def _other_embeds(self, batch: Batch, truth: Tensor) -> dict[str, Tensor]:
+        """What stage 2 is given in place of stage 1's embeddings, by method."""
+        encoder = self.pipeline.global_encoder
+        if encoder is None:
+            return {}
+        true = encoder(encoder.pixels(truth).to(self.pipeline.dtype))
+        embeds = {"coarse_true": true, "coarse_null": torch.zeros_like(true)}
+        if self.regression is not None and batch.features.image_embeds is not None:
+            source = batch.features.image_embeds.float().cpu()
+            predicted = self.regression(source, batch.source_pose, batch.target_pose)
+            embeds["coarse_regression"] = predicted.to(true)
         return embeds
 
     def _oracle(
         self,
-        batch: Sequence[PairName],
+        pairs: Sequence[PairName],
         shots: Sequence[tuple[Shot, Shot]],
         refined: np.ndarray,
     ) -> dict[int, np.ndarray]:
         """The best of four whole runs by SSIM with the truth, as the paper's scripts choose."""
-        rows = [k for k, pair in enumerate(batch) if pair.number < self.sampling.oracle_pairs]
+        rows = [k for k, pair in enumerate(pairs) if pair.number < self.sampling.oracle_pairs]
         if not rows:
             return {}
         candidates = [refined[rows]]
         with self.seconds.of("oracle (3 more runs)", len(rows)):
-            parts = [batch[k] for k in rows], [shots[k] for k in rows]
-            run = _Run(self.pipeline, self.sampling, *parts)
+            parts = [pairs[k] for k in rows], [shots[k] for k in rows]
+            batch = self._batch(*parts)
             for index in range(1, ORACLE_SEEDS):
-                coarse = run.inpaint(run.predict(index), index)
-                candidates.append(images.to_uint8(run.refine(*coarse, index)))
+                draw = replace(batch, batch_index=[index] * len(rows))
+                output = run_stages(self.pipeline, draw, self.sampling, chunk=len(rows))
+                candidates.append(images.to_uint8(output.image))
 
         def likeness(place: int) -> list[float]:
             truth = shots[rows[place]][1].picture
@@ -194,59 +226,6 @@ class PictureMaker:
             row: candidates[int(np.argmax(likeness(place)))][place]
             for place, row in enumerate(rows)
         }
-
-
-class _Run:
-    """The pipeline's stages on one batch, with its poses, seeds and sampling."""
-
-    def __init__(
-        self,
-        pipeline: PCDMsPipeline,
-        sampling: Sampling,
-        batch: Sequence[PairName],
-        shots: Sequence[tuple[Shot, Shot]],
-    ) -> None:
-        self.pipeline = pipeline
-        self.source_pose, self.target_pose = (poses_of([pair[k] for pair in shots]) for k in (0, 1))
-        sources = np.stack([pair[0].picture for pair in shots])
-        self.features = pipeline.encode_source(images.from_uint8(sources))
-        self.fast, self.sampling = find_fast(sampling.fast), sampling
-        self.seeds = [sampling.seed * 1_000_003 + pair.number for pair in batch]
-
-    def _options(self, index: int) -> dict[str, Any]:
-        """What stages 2 and 3 share; `index` counts the runs of a pair."""
-        noise = {"seed": self.seeds, "batch_index": [index] * len(self.seeds)}
-        scale = self.sampling.guidance_scale
-        return {**noise, "steps": self.sampling.steps, "guidance_scale": scale, "fast": self.fast}
-
-    def predict(self, index: int = 0) -> Tensor | None:
-        """Stage 1's embeddings [B, E]."""
-        return self.pipeline.predict_embedding(
-            self.features,
-            self.source_pose,
-            self.target_pose,
-            seed=self.seeds,
-            batch_index=[index] * len(self.seeds),
-            steps=self.fast.steps or self.sampling.steps,
-        )
-
-    def inpaint(self, embeds: Tensor | None, index: int = 0) -> tuple[Tensor, Tensor]:
-        """Stage 2's pictures, and the latents of its canvases."""
-        poses = self.source_pose, self.target_pose
-        latents = self.pipeline.inpaint_latents(
-            self.features, *poses, embeds, **self._options(index)
-        )
-        return self.pipeline.decode_target(latents, fast=self.fast), latents
-
-    def refine(self, pictures: Tensor, latents: Tensor, index: int = 0) -> Tensor:
-        """Stage 3's pictures of stage 2's, which it takes as the preset says."""
-        direct = self.fast.hand_over_latents
-        return self.pipeline.refine(
-            self.features,
-            None if direct else pictures,
-            coarse_latents=images.right_half(latents) if direct else None,
-            **self._options(index),
-        )
 
 
 def poses_of(shots: Sequence[Shot]) -> Keypoints:

@@ -1,12 +1,12 @@
 """Who reads the pose out of a picture: the detector that ships.
 
-A judge is called with uint8 [B, H, W, 3] and gives pixel positions float32 [B, 18, 2] and how sure
-it is that a joint is seen [B, 18].
+A judge is called with uint8 [B, H, W, 3] and gives pixel positions float32 [B, 18, 2] and which
+joints it reports, bool [B, 18].
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 from torch.nn import functional
@@ -18,12 +18,7 @@ LARGE = 384
 """Height in pixels to which smaller pictures are enlarged for the detector."""
 
 
-class PoseJudge(Protocol):
-    """Positions and certainties of the joints in pictures, and a name for the report."""
-
-    name: str
-
-    def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+PoseJudge = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class BlazePoseJudge:
@@ -37,10 +32,10 @@ class BlazePoseJudge:
             raise ImportError(f"The pose detector needs its runtime. {INSTALL}.")
 
     def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See the module; certainties are 0 or 1, as the detector decides."""
+        """See the module."""
         height, width = pictures.shape[1:3]
         places = np.zeros((len(pictures), 18, 2), np.float32)
-        certainties = np.zeros((len(pictures), 18), np.float32)
+        reported = np.zeros((len(pictures), 18), bool)
         for row, picture in enumerate(from_uint8(pictures)):
             large = picture[None]
             if height < LARGE:
@@ -51,5 +46,5 @@ class BlazePoseJudge:
             except NoPersonError:
                 continue
             places[row] = person.xy[0].numpy() * [width, height]
-            certainties[row] = person.visible[0].numpy()
-        return places, certainties
+            reported[row] = person.visible[0].numpy()
+        return places, reported

@@ -7,16 +7,16 @@ PCDMs, `utils/metrics.py` of PIDM, `models/metrics.py` and `pose_transfer_test.p
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional
+
+from .metrics import skimage_metrics
 
 Filter = Literal["cubic", "linear", "pillow"]
 LPIPSRange = Literal["[-1,1]", "[0,1]"]
@@ -94,7 +94,7 @@ def reconstruction(
     if protocol.as_they_are:
         size = truth.shape[0], truth.shape[1]
     a, b = (brought_to(p, size, protocol.resize) for p in (picture, truth))
-    metrics = _skimage_metrics()
+    metrics = skimage_metrics()
     a_255, b_255 = a * np.float32(255), b * np.float32(255)
     figures = {
         "ssim": metrics.structural_similarity(
@@ -115,12 +115,3 @@ def reconstruction(
             b, a, data_range=1, win_size=51, channel_axis=2
         )
     return {name: float(value) for name, value in figures.items()}
-
-
-def _skimage_metrics() -> ModuleType:
-    try:
-        return importlib.import_module("skimage.metrics")
-    except ImportError as error:
-        raise ImportError(
-            "These figures need scikit-image. Install it with: pip install scikit-image"
-        ) from error

@@ -55,7 +55,6 @@ def summarise(
     results: Sequence[Mapping[str, Any]],
     features: Mapping[str, np.ndarray],
     about: Mapping[str, Any],
-    differences: Sequence[tuple[str, str]] = DIFFERENCES,
 ) -> dict[str, Any]:
     """Means with 95 % intervals over people, of each method and of paired differences.
 
@@ -63,7 +62,6 @@ def summarise(
         results: a record a pair, with `identity` and `figures` (method to figure to number).
         features: method to backbone features [pairs, D]; empty without a backbone.
         about: goes into the report as it is.
-        differences: of which methods; those that lack one of both are left out.
     """
     methods = dict.fromkeys(name for record in results for name in record["figures"])
     tables = {name: _columns(results, name) for name in methods}
@@ -91,7 +89,7 @@ def summarise(
                     kernels[a] - kernels[b] if a in kernels and b in kernels else None
                 ),
             }
-            for a, b in differences
+            for a, b in DIFFERENCES
             if a in methods and b in methods
         },
     }

@@ -22,8 +22,7 @@ from pcdm_core.files import file_hash, replace_file
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2  # 1 was a single `state.pt` without a digest
-EARLIER = "state.pt"
+FORMAT = 2
 _NAME = re.compile(r"step_(?P<step>\d{8,})\.(?P<digest>[0-9a-f]{16})\.pt")
 _PART = ".part"
 
@@ -34,11 +33,11 @@ class ResumeError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One file; `digest` is None for one of format 1."""
+    """One file, and what its name says of it."""
 
     path: Path
     step: int
-    digest: str | None
+    digest: str
 
 
 def _digest(path: Path) -> str:
@@ -72,9 +71,6 @@ class CheckpointFolder:
             for path in self.folder.glob("step_*.pt")
             if (match := _NAME.fullmatch(path.name))
         ]
-        earlier = self.folder / EARLIER
-        if earlier.is_file():
-            checkpoints.append(Checkpoint(earlier, -1, None))
         return sorted(checkpoints, key=lambda checkpoint: checkpoint.step)
 
     def save(self, state: dict[str, Any], step: int) -> Path:
@@ -124,20 +120,20 @@ class CheckpointFolder:
         """The newest checkpoint's content on the CPU, or None where there is none.
 
         Raises:
-            ResumeError: it is damaged, or written by a newer version.
+            ResumeError: it is damaged, or written by another version.
         """
         checkpoints = self.every()
         if not checkpoints:
             return None
         newest = checkpoints[-1]
         try:
-            if newest.digest is not None and _digest(newest.path) != newest.digest:
+            if _digest(newest.path) != newest.digest:
                 raise ResumeError("its content is not what was written")
             state = torch.load(newest.path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             raise ResumeError(self._unusable(newest, checkpoints[:-1], str(error))) from error
-        if not isinstance(state, dict) or int(state.get("format", 1)) > FORMAT:
-            reason = "no checkpoint of training, or one of a newer version"
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            reason = "no checkpoint of training, or one of another version"
             raise ResumeError(self._unusable(newest, checkpoints[:-1], reason))
         logger.info("read the checkpoint %s", newest.path)
         return state

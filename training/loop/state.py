@@ -111,8 +111,8 @@ class RunState:
         state = self.checkpoints.load()
         if state is None:
             return False
-        self._check_settings(state.get("settings"))
-        self._check_components(state.get("components", {}))
+        self._check_settings(state["settings"])
+        self._check_components(state["components"])
         try:
             current = self.stage.state_dict()
             tensors: Mapping[str, Any] = state["stage"]
@@ -136,9 +136,7 @@ class RunState:
         logger.info("%s goes on at step %d of %d", self.folder.name, self.step, self.total)
         return True
 
-    def _check_settings(self, before: dict[str, Any] | None) -> None:
-        if before is None:  # a checkpoint of format 1 does not say
-            return
+    def _check_settings(self, before: dict[str, Any]) -> None:
         changed = {
             name: f"{name} {before.get(name)} -> {now}"
             for name, now in self.settings().items()

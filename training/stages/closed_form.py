@@ -61,62 +61,28 @@ def fit_encoder(encoder: LinearImageEncoder, pixels: Tensor, whiten: float = 1.0
 
 
 @torch.no_grad()
-def fit_code(
-    code: PatchAutoencoder,
-    pixels: Tensor,
-    whiten: float = 0.5,
-    earlier: PatchAutoencoder | None = None,
-) -> None:
+def fit_code(code: PatchAutoencoder, pixels: Tensor, whiten: float = 0.5) -> None:
     """Set both maps of a code from pictures [N, 3, H, W] in [-1, 1].
 
     Args:
         whiten: each component is divided by its deviation to this power (0 keeps the natural
             spectrum, 1 makes every channel's variance equal), then all by one common scale, so
             that the latents have unit variance over channels taken together.
-        earlier: a fitted code of no more channels whose channels come first, unchanged; further
-            ones are fitted to what it leaves over and scaled by its rule, so that models of its
-            latents can be trained on.
-
-    Raises:
-        ValueError: `earlier` has other patches or more channels.
     """
     size, channels = code.config.downscale, code.config.latent_channels
     patches = functional.unfold(pixels, size, stride=size)  # [N, 3 f f, h w]
     patches = patches.transpose(1, 2).flatten(0, 1).cpu().double()  # which not every device has
-    first = 0 if earlier is None else earlier.config.latent_channels
     mean = patches.mean(0)
-    if earlier is not None:
-        if earlier.config.downscale != size or first > channels:
-            raise ValueError(
-                f"A code of {first} channels of {earlier.config.downscale} px patches cannot be "
-                f"kept in one of {channels} channels of {size} px patches."
-            )
-        mean = earlier.decoder.bias.cpu().double().repeat_interleave(size * size)  # type: ignore[union-attr]
     centred = patches - mean
     covariance = centred.T @ centred / len(centred)
-    if earlier is None:
-        values, basis = principal_axes(covariance, channels)  # [3 f f, C], most variance first
-        gain = values.sqrt().pow(-whiten)
-        gain = gain / (values * gain.square()).mean().sqrt()
-    else:
-        rows = earlier.encoder.weight.cpu().double().flatten(1)
-        axes = functional.normalize(rows, dim=1)
-        rest = torch.eye(len(mean), dtype=torch.float64) - axes.T @ axes
-        values, basis = principal_axes(rest @ covariance @ rest, channels - first)
-        variances = (axes @ covariance * axes).sum(1)
-        gain = values.sqrt().pow(-whiten)
-        gain = gain * (rows.norm(dim=1) * variances.sqrt().pow(whiten)).median()
-        for ours, theirs in (
-            (code.encoder.weight, earlier.encoder.weight),
-            (code.encoder.bias, earlier.encoder.bias),
-            (code.decoder.weight, earlier.decoder.weight),
-        ):
-            ours[:first] = theirs  # type: ignore[index]
+    values, basis = principal_axes(covariance, channels)  # [3 f f, C], most variance first
+    gain = values.sqrt().pow(-whiten)
+    gain = gain / (values * gain.square()).mean().sqrt()
     encode = (basis * gain).T  # [C, 3 f f]
     shape = code.encoder.weight.shape[1:]
-    code.encoder.weight[first:] = encode.reshape(-1, *shape).float()
-    code.encoder.bias[first:] = -(encode @ mean).float()  # type: ignore[index]
-    code.decoder.weight[first:] = (basis / gain).T.reshape(-1, *shape).float()
+    code.encoder.weight.copy_(encode.reshape(-1, *shape).float())
+    code.encoder.bias.copy_(-(encode @ mean).float())  # type: ignore[union-attr]
+    code.decoder.weight.copy_((basis / gain).T.reshape(-1, *shape).float())
     # The decoder's bias is one number a colour; the patch mean is flat within a colour for
     # pictures without a preferred phase, so its average is the best such bias.
     code.decoder.bias.copy_(mean.reshape(3, -1).mean(1))  # type: ignore[union-attr]

@@ -54,37 +54,6 @@ def warm_start(model: nn.Module, state: dict[str, Tensor], shared_channels: int 
     return fresh
 
 
-def widen_latents(state: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
-    """Weights of stage 2 or 3 for a code that kept its channels and got more behind them.
-
-    What the new channels bring in is ignored and they are predicted as 0 (the mean), until training
-    says otherwise; the network computes for the others what it did.
-
-    Args:
-        channels: of the latents to be; no fewer than those of `state`.
-
-    Raises:
-        ValueError: `state` is of latents with more channels.
-    """
-    conv_in, conv_out = state["unet.conv_in.weight"], state["unet.conv_out.weight"]
-    have, further = len(conv_out), channels - len(conv_out)
-    if further < 0:
-        raise ValueError(f"Weights for {have} latent channels cannot start a model of {channels}.")
-    # In order: the noisy latents, for stage 2 the mask, the latents of source or coarse picture.
-    noisy, condition = conv_in[:, :have], conv_in[:, have:]
-    none = conv_in.new_zeros(len(conv_in), further, *conv_in.shape[2:])
-    wide = {
-        "unet.conv_in.weight": torch.cat([noisy, none, condition, none], dim=1),
-        "unet.conv_out.weight": _with_rows(conv_out, further),
-        "unet.conv_out.bias": _with_rows(state["unet.conv_out.bias"], further),
-    }
-    return {**state, **wide}
-
-
-def _with_rows(tensor: Tensor, further: int) -> Tensor:
-    return torch.cat([tensor, tensor.new_zeros(further, *tensor.shape[1:])])
-
-
 def build_denoiser(preset: Preset, stage: str) -> nn.Module:
     """A fresh model of a stage that the preset has."""
     if stage == "prior" and preset.prior is not None:

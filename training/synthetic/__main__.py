@@ -37,12 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=COUNT.parse, default=min(os.cpu_count() or 1, 61))
     parser.add_argument("--seed", type=SEED.parse, default=0)
     parser.add_argument("--sheet", type=Path, help="write one contact sheet instead of a data set")
-    parser.add_argument("--no-keypoints", action="store_true", help="sheet without key points")
     args = parser.parse_args(arguments)
     numbers = range(args.first, args.first + args.identities)
     if args.sheet:
         people = [make_identity(identity_seed(args.seed, args.split, n)) for n in numbers]
-        contact_sheet(people, args.views, args.size, not args.no_keypoints).save(args.sheet)
+        contact_sheet(people, args.views, args.size).save(args.sheet)
         return 0
     if args.out is None:
         parser.error("give --out DIR for a data set or --sheet FILE for a contact sheet")

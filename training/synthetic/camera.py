@@ -9,14 +9,6 @@ from numpy.typing import NDArray
 
 from .body import Asset, Floats, skin_points
 
-KEYPOINTS = (
-    "nose", "neck", "r_shoulder", "r_elbow", "r_wrist", "l_shoulder", "l_elbow", "l_wrist",
-    "r_hip", "r_knee", "r_ankle", "l_hip", "l_knee", "l_ankle", "r_eye", "l_eye", "r_ear", "l_ear",
-)  # fmt: skip
-LIMBS = (
-    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12),
-    (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
-)  # fmt: skip
 #: How deep [dm] a joint may lie below the surface and still count as visible.
 TISSUE = np.array(
     [0.35, 1.1, 1.1, 0.8, 0.7, 1.1, 0.8, 0.7, 1.6, 1.1, 0.9, 1.6, 1.1, 0.9, 0.35, 0.35, 0.45, 0.45]

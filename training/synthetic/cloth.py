@@ -100,8 +100,7 @@ def cloth_pattern(material: Material, a: Floats) -> Floats:
         out = mix(out, second, fv < share)
         return mix(out, third, (fv > 0.62) & (fv < 0.74)) if len(colours) > 2 else out
     if kind == "bands":
-        middle = material.value("middle", 3.4)
-        near = np.abs(a[:, 1] - middle) if not material.value("legs") else np.abs(a[:, 1] + 2.2)
+        near = np.abs(a[:, 1] - 3.4)
         out = mix(out, second, near < 0.55 * period)
         return mix(out, third, near < 0.2 * period)
     if kind == "pinstripes":
@@ -145,15 +144,12 @@ def cloth_pattern(material: Material, a: Floats) -> Floats:
         cross = np.abs(np.abs(fu - 0.5) - np.abs(fv - 0.5)) < 0.03
         return mix(out, third, cross)
     if kind == "blocks":
-        if material.value("split") > 0.5:
-            return mix(out, second, a[:, 0] > 0)
         return mix(out, second, (a[:, 4] > 0.5) | (a[:, 1] > 4.6) | (a[:, 1] < -2.5))
     if kind == "denim":
         weave = noise(np.floor(turn * 900), np.floor(height * 60), material.seed) - 0.5
         worn = np.exp(-((a[:, 2] - 1.1) ** 2)) * 0.12
         return np.clip(out + (0.10 * weave + worn)[:, None], 0, 1)
-    low, high = material.value("low", 0.0), material.value("high", 5.0)
-    return mix(out, second, ramp(a[:, 1], low, high))
+    return mix(out, second, ramp(a[:, 1], 0.0, 5.0))
 
 
 def _decal(out: Floats, a: Floats, picture: Floats, material: Material, front: bool) -> Floats:

@@ -6,18 +6,17 @@ import json
 import multiprocessing
 import os
 import shutil
-import sys
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
+from tqdm import tqdm
 
 from pcdm_core.files import replace_file
 
-from .camera import LIMBS
 from .identity import Identity, identity_seed, make_identity
 from .view import View, render_view
 
@@ -74,13 +73,13 @@ def check_identity(job: Job, number: int) -> None:
         ValueError: another version of the generator drew it, or its seed, views or size differ.
     """
     person = folder(job, number)
-    record = json.loads((person / "identity.json").read_text(encoding="utf-8"))
-    version = int(record.get("generator", 1))
+    version = generator_version(person)
     if version != GENERATOR:
         raise ValueError(
             f"{person}: drawn by version {version} of the generator of people, this is version "
             f"{GENERATOR}. Give another folder, or remove {person.parent} first."
         )
+    record = json.loads((person / "identity.json").read_text(encoding="utf-8"))
     with np.load(person / "people.npz") as table:
         height, width = map(int, table["size"])
     differences: list[str] = []
@@ -165,72 +164,26 @@ def _task(task: tuple[Job, int]) -> int:
     return write_identity(*task)
 
 
-def _progress(done: int, total: int, pictures: int, started: float) -> None:
-    spent = max(time.monotonic() - started, 1e-6)
-    remaining = spent / max(done, 1) * (total - done)
-    bar = ("#" * round(24 * done / max(total, 1))).ljust(24, ".")
-    line = (
-        f"\r[{bar}] {done}/{total} identities, {pictures / spent:.1f} pictures/s, {remaining:.0f} s"
-    )
-    print(f"{line} left ", end="" if done < total else "\n", file=sys.stderr, flush=True)
-
-
 def write_dataset(job: Job, numbers: Iterable[int], workers: int, quiet: bool = False) -> int:
     """Write the identities ``numbers`` with ``workers`` processes; returns new pictures."""
     todo = [(job, number) for number in numbers]
-    started, pictures = time.monotonic(), 0
     (job.out / job.split).mkdir(parents=True, exist_ok=True)
-
-    def note(results: Iterable[int]) -> int:
-        total = 0
-        for done, new in enumerate(results, 1):
-            total += new
-            if not quiet:
-                _progress(done, len(todo), total, started)
-        return total
-
+    bar = partial(tqdm, total=len(todo), desc="rendering", unit="person", disable=quiet)
     if workers <= 1:
-        pictures = note(map(_task, todo))
-    else:
-        # Workers inherit the environment: one thread each, or the processes fight for the cores.
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ[name] = "1"
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(workers) as pool:
-            pictures = note(pool.imap_unordered(_task, todo, chunksize=1))
-    return pictures
+        return sum(bar(map(_task, todo)))
+    # Workers inherit the environment: one thread each, or the processes fight for the cores.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        return sum(bar(pool.imap_unordered(_task, todo, chunksize=1)))
 
 
-def draw_keypoints(view: View, scale: int = 1) -> Image.Image:
-    """The picture with its key points: white visible, black occluded."""
-    image = Image.fromarray(view.picture)
-    image = image.resize((image.width * scale, image.height * scale))
-    pen = ImageDraw.Draw(image)
-    xy = view.xy * scale
-    for number, (a, b) in enumerate(LIMBS):
-        if view.visible[a] and view.visible[b]:
-            turn = number / len(LIMBS) * 2 * np.pi
-            ink = tuple(int(128 + 127 * np.sin(turn + shift)) for shift in (0.0, 2.1, 4.2))
-            pen.line([tuple(xy[a]), tuple(xy[b])], fill=ink, width=2)
-    for (x, y), code in zip(xy, view.visible, strict=True):
-        if code:
-            fill = (255, 255, 255) if code == 2 else (0, 0, 0)
-            pen.ellipse((x - 2, y - 2, x + 2, y + 2), fill=fill, outline=(60, 60, 60))
-    return image
-
-
-def contact_sheet(
-    identities: list[Identity], views: int, size: tuple[int, int], keypoints: bool = True
-) -> Image.Image:
-    """A row of views per identity, and below it the same with key points."""
+def contact_sheet(identities: list[Identity], views: int, size: tuple[int, int]) -> Image.Image:
+    """A row of views per identity."""
     height, width = size
-    lines = 2 if keypoints else 1
-    sheet = Image.new("RGB", (views * width, len(identities) * lines * height))
+    sheet = Image.new("RGB", (views * width, len(identities) * height))
     for row, identity in enumerate(identities):
         for column in range(views):
-            view = render_view(identity, column, height, width)
-            at = (column * width, row * lines * height)
-            sheet.paste(Image.fromarray(view.picture), at)
-            if keypoints:
-                sheet.paste(draw_keypoints(view), (at[0], at[1] + height))
+            picture = Image.fromarray(render_view(identity, column, height, width).picture)
+            sheet.paste(picture, (column * width, row * height))
     return sheet

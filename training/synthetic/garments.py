@@ -16,7 +16,7 @@ import numpy as np
 
 from .body import Asset, Floats, Ints, Mesh, load_asset, vertex_normals
 
-UPPER_ARM, FOREARM = 2.28, 2.25  # lengths on the template
+UPPER_ARM = 2.28  # its length on the template
 FAR = 9.0
 
 

@@ -9,10 +9,6 @@ import numpy as np
 from .body import Flags, Floats
 
 Colour = tuple[float, float, float]
-PATTERNS = (
-    "plain", "stripes", "bands", "pinstripes", "checks", "plaid", "dots", "flowers", "camouflage",
-    "zigzag", "diamonds", "blocks", "denim", "gradient",
-)  # fmt: skip
 DECALS = ("none", "word", "number", "star", "badge", "heart", "bar", "logo")
 
 
@@ -24,7 +20,7 @@ class Material:
         kind: "skin", "eyes", "hair", "cloth" or "shoe".
         colours: main colour first; cloth uses up to three, skin: skin, lips, brows, legwear,
             beard and eye shadow.
-        pattern: one of PATTERNS. period: size of its repeat in dm.
+        pattern: what `cloth_pattern` knows. period: size of its repeat in dm.
         values: further numbers by name, each documented where it is read.
         front, back: decals as [64, 64, 4] in [0, 1].
         seed: of the pattern's randomness.

@@ -1,6 +1,6 @@
 """Draw the pictures of the help pages, with the weights and the example people that ship.
 
-`python -m training.tools.help_pictures --out web/docs/pictures`
+`python -m tests.contract.help_pictures --out web/docs/pictures`
 
 `editor.jpg` is not among them: it is a screenshot of the pose editor.
 """
