@@ -25,13 +25,15 @@ from torch import Tensor
 
 from ..file_names import is_plain
 from ..files import BLOCK, atomic_file, check_name, part_of, replace_file, write_text
-from ..quoting import short
+from ..quoting import one_line, short
+from .plain import odd_archive, odd_tensor
 
 PathLike = str | os.PathLike[str]
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 PART_SUFFIX = ".safetensors"
 INDEX = ".index.json"
 DEEPSPEED = "mp_rank_00_model_states.pt"
+_ODD_DTYPE = re.compile(r"Dtype not understood|unknown variant")
 _PART = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}\.safetensors")
 # What a browser or git leaves in place of a file.
 _NOT_WEIGHTS: Mapping[tuple[bytes, ...], str] = {
@@ -40,6 +42,8 @@ _NOT_WEIGHTS: Mapping[tuple[bytes, ...], str] = {
         "a web page, not weights: open it in a browser, and download the file itself"
     ),
 }
+MESSAGE = 1200  # letters; an error keeps so many of its beginning, and half as many of its end
+INDEX_BYTES = 16 << 20  # of 100,000 long names
 _HEAD = 4096  # bytes in which a web page begins, after blanks
 _BLANKS = b" \t\r\n\f\xef\xbb\xbf"  # and the mark of UTF-8
 WRAPPERS: Mapping[str, str] = {  # entries that hold the weights, beside other things
@@ -49,7 +53,14 @@ WRAPPERS: Mapping[str, str] = {  # entries that hold the weights, beside other t
 
 
 class CheckpointError(RuntimeError):
-    """A weights file cannot be used. The message names the file, what it is, and what to do."""
+    """A weights file cannot be used. The message names the file, what it is, and what to do.
+
+    Names inside a file can be of any length and number: the middle of a long message is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        cut = f"{message[:MESSAGE]} [...] {message[-MESSAGE // 2 :]}"
+        super().__init__(message if len(message) <= len(cut) else cut)
 
 
 @dataclass(frozen=True)
@@ -119,7 +130,8 @@ def _listing(folder: Path) -> str:
 
 
 def _some(names: list[str], count: int = 12) -> str:
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if names[count:] else "")
+    shown = (one_line(name, 80) for name in names[:count])
+    return ", ".join(shown) + (f" and {len(names) - count} more" if names[count:] else "")
 
 
 def read_state_dict(path: PathLike, *, mapped: bool = False) -> WeightsFile:
@@ -177,28 +189,42 @@ def _read_safetensors(
             names = file.keys() if with_tensors else ()
             tensors = {name: file.get_tensor(name) for name in names}
             return tensors, dict(file.metadata() or {})
-    except SafetensorError as error:
+    except (SafetensorError, AttributeError, KeyError, RuntimeError) as error:
+        if not isinstance(error, SafetensorError) or _ODD_DTYPE.search(str(error)):
+            raise CheckpointError(
+                f"{path} has a tensor of a type that torch does not have ({one_line(error)}). "
+                f"Convert it to float16 or float32 where it comes from."
+            ) from error
         raise CheckpointError(
             f"{path} ({path.stat().st_size} bytes) is a damaged or truncated safetensors file "
-            f"({error}). Copy or download it again."
+            f"({one_line(error)}). Copy or download it again."
         ) from error
 
 
 def _index_map(index: Path) -> tuple[dict[str, str], dict[str, str]]:
+    if (size := index.stat().st_size) > INDEX_BYTES:
+        raise CheckpointError(
+            f"{index} ({size} bytes) is too large for an index of a model in parts, which has "
+            f"{INDEX_BYTES} at most. Copy or download it again."
+        )
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
-        weight_map = {str(k): str(v) for k, v in content["weight_map"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        weight_map = {key: str(name) for key, name in content["weight_map"].items()}
+        metadata = {key: str(value) for key, value in content.get("metadata", {}).items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            f"{index} is no index of a model in parts ({error}). Copy or download it again."
+            f"{index} is no index of a model in parts ({one_line(error)}). "
+            f"Copy or download it again."
         ) from error
-    for name in weight_map.values():
+    if not weight_map:
+        raise CheckpointError(f"{index} names no tensor. Copy or download it again.")
+    for name in set(weight_map.values()):
         if not (is_plain(name) and name.endswith(PART_SUFFIX)):
             raise CheckpointError(
                 f"{index} names a part that is no {PART_SUFFIX} file beside it ({short(name)}). "
                 f"Copy or download the model again, all parts into one folder."
             )
-    return weight_map, {str(k): str(v) for k, v in content.get("metadata", {}).items()}
+    return weight_map, metadata
 
 
 def _parts(index: Path) -> list[Path]:
@@ -211,7 +237,7 @@ def _read_parts(index: Path) -> WeightsFile:
     missing = [part.name for part in parts if not part.is_file()]
     if missing:
         raise CheckpointError(
-            f"{index} needs {len(parts)} parts; missing: {', '.join(missing)}. "
+            f"{index} needs {len(parts)} parts; missing: {_some(missing)}. "
             f"Put all parts into {index.parent}."
         )
     tensors: dict[str, Tensor] = {}
@@ -225,7 +251,7 @@ def _read_parts(index: Path) -> WeightsFile:
     lost = sorted(set(weight_map) - set(tensors))
     if lost:
         raise CheckpointError(
-            f"{index} promises {len(lost)} tensors that its parts lack ({lost[0]}, ...). "
+            f"{index} promises {len(lost)} tensors that its parts lack ({_some(lost, 1)}). "
             f"Copy all parts again."
         )
     return WeightsFile(index, tensors, metadata, f"safetensors in {len(parts)} parts")
@@ -243,12 +269,14 @@ def _read_pickle(path: Path, is_zip: bool, mapped: bool) -> WeightsFile:
             f"{path} ({size} bytes) is a zip archive, not weights; in it: {_some(members)}. Unpack "
             f"it and choose a file, or give its folder to `pcdm models place`, which unpacks it."
         )
+    if is_zip and (fault := odd_archive(path)):
+        raise CheckpointError(f"{path} ({size} bytes) {fault} Copy or download it again.")
     try:
         content: Any = torch.load(
             path, map_location="cpu", weights_only=True, mmap=mapped and is_zip
         )
     except pickle.UnpicklingError as error:
-        name = re.search(r"GLOBAL ([\w.]+)", str(error))
+        name = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
         what = f"({name[1]})" if name else f"or damaged ({size} bytes)"
         raise CheckpointError(
             f"{path} is a pickle with more than plain tensors {what}; loading such a file could "
@@ -266,12 +294,20 @@ def _read_pickle(path: Path, is_zip: bool, mapped: bool) -> WeightsFile:
             content, container = content[entry], words
     tensors = content if isinstance(content, Mapping) else {}
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
-        keys = ", ".join(str(key) for key in list(tensors)[:6]) or type(content).__name__
+        keys = _some([_key(key) for key in tensors], 6) or type(content).__name__
         raise CheckpointError(
             f"{path} has no `module` entry as DeepSpeed checkpoints have, and is no dictionary of "
             f"tensors either (found: {keys}). Save the model's state dict alone."
         )
-    return WeightsFile(path, {str(k): v for k, v in tensors.items()}, {}, container)
+    if fault := odd_tensor(tensors):
+        raise CheckpointError(
+            f"{path}: {fault} Save the model's state dict with plain tensors in float16 or float32."
+        )
+    return WeightsFile(path, dict(tensors), {}, container)
+
+
+def _key(key: object) -> str:
+    return key if isinstance(key, str) else f"a {type(key).__name__}"
 
 
 def archive_members(path: Path) -> list[str]:
