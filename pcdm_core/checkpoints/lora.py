@@ -61,7 +61,8 @@ def apply_lora(model: Any, path: PathLike) -> Any:
     if digest != expected:
         raise CheckpointError(
             f"{file.path} is a difference on other weights (theirs hash to "
-            f"{one_line(expected, 16)}, these to {digest[:16]}). Load it with the weights that it was trained from."
+            f"{one_line(expected, 16)}, these to {digest[:16]}). Load it with the weights "
+            f"that it was trained from."
         )
     try:
         config = config_from_dict(type(model.config), json.loads(file.metadata["config"]))
