@@ -290,7 +290,7 @@ def config_to_dict(config: Any) -> dict[str, Any]:
     return asdict(config)
 
 
-def config_from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
+def config_from_dict(cls: type[C], values: Any) -> C:
     """Rebuild a configuration written by `config_to_dict`.
 
     Raises:
@@ -324,7 +324,7 @@ def _value(name: str, hint: Any, value: Any) -> Any:
         return None if value is None else _value(name, rest[0], value)
     if hint in (bool, int, str) and type(value) is hint:
         return value
-    if hint is float and type(value) in (int, float):
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         RANGES[name].check(name, value)  # before an integer that no float can hold is made one
         return float(value)
     kind = getattr(hint, "__name__", hint)

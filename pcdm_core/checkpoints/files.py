@@ -1,16 +1,14 @@
-"""Weight files on disk: safetensors (one file or parts with an index) and pickles of upstream.
+"""Weight files that are read: safetensors (one or parts with an index) and pickles of upstream.
 
 Nothing here knows what the tensors mean; errors about missing and damaged files are here.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pickle
 import re
-import shutil
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,11 +18,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..file_names import is_plain
-from ..files import BLOCK, atomic_file, check_name, part_of, replace_file, write_text
 from ..quoting import one_line, short
 from .plain import odd_archive, odd_tensor
 
@@ -34,7 +30,7 @@ PART_SUFFIX = ".safetensors"
 INDEX = ".index.json"
 DEEPSPEED = "mp_rank_00_model_states.pt"
 _ODD_DTYPE = re.compile(r"Dtype not understood|unknown variant")
-_PART = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}\.safetensors")
+PART_NAME = re.compile(r"(?P<stem>.+?)(?:\.save[0-9a-f]{8})?-\d{5}-of-\d{5}\.safetensors")
 # What a browser or git leaves in place of a file.
 _NOT_WEIGHTS: Mapping[tuple[bytes, ...], str] = {
     (b"version https://git-lfs",): "a Git LFS pointer: run `git lfs pull` in its folder",
@@ -80,7 +76,7 @@ class WeightsFile:
     @property
     def files(self) -> list[Path]:
         """The file, or the index and its parts."""
-        return [self.path, *_parts(self.path)] if _is_index(self.path) else [self.path]
+        return [self.path, *parts_of_index(self.path)] if _is_index(self.path) else [self.path]
 
 
 def _is_index(path: Path) -> bool:
@@ -105,7 +101,7 @@ def find_weights(path: PathLike) -> Path:
         if len(files) == 1:
             return files[0]
         raise CheckpointError(f"{path} is a folder; choose one weights file. {_listing(path)}")
-    part = _PART.fullmatch(path.name)
+    part = PART_NAME.fullmatch(path.name)
     stem = part["stem"] + ".safetensors" if part else path.name
     index = path.with_name(stem + INDEX)
     if index.is_file() and (part or not path.is_file()):
@@ -227,13 +223,18 @@ def _index_map(index: Path) -> tuple[dict[str, str], dict[str, str]]:
     return weight_map, metadata
 
 
-def _parts(index: Path) -> list[Path]:
+def parts_of_index(index: Path) -> list[Path]:
+    """The files that an index names.
+
+    Raises:
+        CheckpointError: it is no index.
+    """
     return [index.with_name(name) for name in sorted(set(_index_map(index)[0].values()))]
 
 
 def _read_parts(index: Path) -> WeightsFile:
     weight_map, metadata = _index_map(index)
-    parts = _parts(index)
+    parts = parts_of_index(index)
     missing = [part.name for part in parts if not part.is_file()]
     if missing:
         raise CheckpointError(
@@ -326,95 +327,3 @@ def _ends(path: Path) -> bool:
     with suppress(zipfile.BadZipFile):  # one is there, and damaged
         return zipfile.is_zipfile(path)
     return False
-
-
-def weights_hash(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and values; independent of order and of the container."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        values: Any = tensor.reshape(-1).view(torch.uint8).numpy()
-        digest.update(values)
-    return digest.hexdigest()
-
-
-def write_state_dict(
-    tensors: Mapping[str, Tensor],
-    path: PathLike,
-    metadata: Mapping[str, str],
-    max_shard_bytes: int | None = None,
-) -> Path:
-    """Write safetensors, whole or not at all; in parts with an index where they would be larger.
-
-    Returns:
-        The file, or the index. `read_state_dict(path)` finds either.
-    """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise CheckpointError(f"{path}: weights are written as safetensors; end it so.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    described = {**metadata, "weights_sha256": weights_hash(ready)}
-    groups = _group(ready, max_shard_bytes)
-    index = path.with_name(path.name + INDEX)
-    stale = {path, index, *path.parent.glob(f"{path.stem}-?????-of-?????.safetensors")}
-    check_name(path)
-    count = len(groups)
-    endings = [
-        f"-{number:05d}-of-{count:05d}" if count > 1 else "" for number in range(1, count + 1)
-    ]
-    names = [path.with_name(f"{path.stem}{end}{path.suffix}") for end in endings]
-    temporary: dict[Path, Path] = {}  # by the name that the file will have
-    try:
-        for name, group in zip(names, groups, strict=True):
-            temporary[name] = part_of(name)
-            _save({key: ready[key] for key in group}, temporary[name], described)
-        if count > 1:
-            grouped = zip(names, groups, strict=True)
-            weight_map = {key: name.name for name, group in grouped for key in group}
-            content = json.dumps({"metadata": described, "weight_map": weight_map}, indent=1)
-            temporary[index] = part_of(index)
-            write_text(temporary[index], content + "\n")
-        for name, part in temporary.items():
-            replace_file(part, name)
-    finally:
-        for part in temporary.values():
-            part.unlink(missing_ok=True)
-    for old in stale - set(temporary):
-        old.unlink(missing_ok=True)
-    return path if count == 1 else index
-
-
-def _save(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """safetensors with the metadata in order, so that equal saves are equal files.
-
-    The library's order is random, and its files can be read by their owner alone.
-    """
-    private = part_of(path)
-    try:
-        save_file(dict(tensors), private, dict(metadata))
-        with private.open("rb") as source, atomic_file(path) as target:
-            length = int.from_bytes(source.read(8), "little")
-            header = json.loads(source.read(length))
-            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-            text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-            text = text.ljust(max(length, -(-len(text) // 8) * 8))  # spaces, to a multiple of 8
-            target.write(len(text).to_bytes(8, "little") + text)
-            shutil.copyfileobj(source, target, BLOCK)
-    finally:
-        private.unlink(missing_ok=True)
-
-
-def _group(tensors: Mapping[str, Tensor], limit: int | None) -> list[list[str]]:
-    """Names in groups whose files stay below `limit` bytes (a larger tensor has its own file)."""
-    groups: list[list[str]] = [[]]
-    filled = 0
-    for name, tensor in tensors.items():
-        size = tensor.numel() * tensor.element_size() + len(name) + 100  # with its header entry
-        if limit is not None and groups[-1] and filled + size > limit - 4096:
-            groups.append([])
-            filled = 0
-        groups[-1].append(name)
-        filled += size
-    return groups

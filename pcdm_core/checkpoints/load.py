@@ -22,11 +22,12 @@ from ..files import file_hash
 from ..presets import PRESETS
 from ..quoting import one_line, short
 from .detect import detect, facts_of, preset_config, recognise, some
-from .files import CheckpointError, PathLike, WeightsFile, find_weights, write_state_dict
+from .files import CheckpointError, PathLike, WeightsFile, find_weights
 from .layouts import read_weights
 from .plain import odd_weight
 from .signatures import CONFIGS, TITLES, Component, Facts, dinov2_current, dinov2_published
 from .sizes import other_size
+from .write import write_state_dict
 
 Device = torch.device | str
 DType = torch.dtype | None

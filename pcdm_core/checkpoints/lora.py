@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from ..config import config_from_dict
 from ..quoting import one_line
-from .files import CheckpointError, PathLike, read_state_dict, weights_hash
+from .files import CheckpointError, PathLike, read_state_dict
 from .plain import odd_weight
+from .write import weights_hash
 
 UP, DOWN, WHOLE = "up", "down", "whole"
 SUFFIX = ".difference.safetensors"

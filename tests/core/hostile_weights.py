@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcdm_core.checkpoints.files import write_state_dict
 from pcdm_core.checkpoints.signatures import Component
+from pcdm_core.checkpoints.write import write_state_dict
 from pcdm_core.config import config_to_dict
 from tests.core.weights_files import TEST, tiny_component
 
