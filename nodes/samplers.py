@@ -7,6 +7,7 @@ the table, so the scheduler of the core is put behind ComfyUI's interface.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import comfy.k_diffusion.sampling
@@ -20,7 +21,8 @@ from torch import Tensor
 from tqdm.auto import trange
 
 from ..pcdm_core.config import InpaintingConfig, RefiningConfig, ScheduleConfig
-from ..pcdm_core.ranges import GUIDANCE_RESCALE, GUIDANCE_SCALE, SEED, SHARE
+from ..pcdm_core.quoting import short
+from ..pcdm_core.ranges import BATCH_INDEX, GUIDANCE_RESCALE, GUIDANCE_SCALE, SEED, SHARE
 from ..pcdm_core.sampling import guide
 from ..pcdm_core.schedules import (
     LinearSteps,
@@ -175,6 +177,24 @@ def with_rescaled_guidance(model: Any, guidance_rescale: float) -> Any:
     return patched
 
 
+def check_latent_rows(latent: dict[str, Any]) -> None:
+    """Refuse a LATENT whose rows do not say which of the seed's noises they take.
+
+    Raises:
+        ValueError: their numbers are not one a row, or none.
+    """
+    rows, numbers = len(latent["samples"]), latent.get("batch_index")
+    if numbers is not None and (
+        not isinstance(numbers, Sequence)
+        or len(numbers) != rows
+        or any(number not in BATCH_INDEX for number in numbers)
+    ):
+        raise ValueError(
+            f"The LATENT has {rows} rows, and the numbers of their noise are {short(numbers)}. "
+            f"Connect the latent output of a PCDM conditioning node, or an Empty Latent Image."
+        )
+
+
 def run_sampler(
     model: Any,
     positive: Any,
@@ -209,6 +229,7 @@ def run_sampler(
             model_options=model.model_options,
         ).sigmas
     samples = latent["samples"]
+    check_latent_rows(latent)
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     return comfy.sample.sample_custom(
         with_rescaled_guidance(model, guidance_rescale),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import folder_paths
 
 from ..pcdm_core.checkpoints import CheckpointError, Component, shipped_weights
 from ..pcdm_core.checkpoints.components import apply_student, find_student
+from ..pcdm_core.checkpoints.files import PART_NAME
 from ..pcdm_core.quoting import one_line, short
 from .requirements import unmet
 
@@ -25,7 +25,6 @@ _BESIDE_FILES: Mapping[Component, tuple[str, ...]] = {
     "refining": (SHIPPED, SHIPPED_STUDENT),
     "global_encoder": (SAME_SET,),
 }
-_PART = re.compile(r"-\d{5}-of-\d{5}(?=\.safetensors$)")
 
 
 def register_folder() -> None:
@@ -39,7 +38,8 @@ def register_folder() -> None:
 def choices(component: Component) -> list[str]:
     """What a loader's drop-down offers; the parts of a split file count as one."""
     register_folder()
-    files = {_PART.sub("", name) for name in folder_paths.get_filename_list(FOLDER)}
+    names = {name: PART_NAME.fullmatch(name) for name in folder_paths.get_filename_list(FOLDER)}
+    files = {f"{match['stem']}.safetensors" if match else name for name, match in names.items()}
     return [*_BESIDE_FILES.get(component, (SHIPPED,)), *sorted(files)]
 
 

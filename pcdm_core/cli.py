@@ -14,6 +14,7 @@ from .files import check_name, distinct_names, print_any_name
 from .offload import add_memory_options, pick_device
 from .picture_files import add_picture_options
 from .published.commands import add_models_command
+from .quoting import one_line
 from .ranges import COUNT, GUIDANCE_SCALE, NUMBER, PICTURES, SEED, STEPS, parse_size
 from .speed import STUDENT, add_fast_options, find_fast
 
@@ -276,7 +277,7 @@ def describe_weights(options: argparse.Namespace) -> None:
         "layout": summary.layout,
         "preset": summary.preset or "none of this pack's",
         "parameters": f"{summary.parameters:,} ({', '.join(summary.dtypes)})",
-        **{key: value for key, value in summary.metadata.items() if key != "config"},
+        **{one_line(k): one_line(v, 400) for k, v in summary.metadata.items() if k != "config"},
         "configuration": config,
         **({"note": summary.note} if summary.note else {}),
     }

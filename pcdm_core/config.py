@@ -12,15 +12,81 @@ from dataclasses import asdict, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from .quoting import one_line, short
+from .ranges import Range
+
 BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 NullConditioning = Literal["zeros", "encoded_zeros", "projected_zeros"]
 Stage = Literal["prior", "inpainting", "refining"]
 STAGES: tuple[Stage, ...] = ("prior", "inpainting", "refining")
 
+MOST_LEVELS = 8
+_WIDTH = Range(1, 16384)
+_SIDE = Range(1, 4096)  # pixels or latents
+_SIGNED = Range(-1000, 1000, whole=False)
+_FACTOR = Range(0, 1000, whole=False, above=True)
+_BETA = Range(0, 1, whole=False, above=True)
+# A file may say anything; no network of the pack comes near the upper ends.
+RANGES: Mapping[str, Range] = {
+    "beta_start": _BETA,
+    "beta_end": _BETA,
+    "num_train_timesteps": Range(2, 10_000),
+    "clip_sample_range": _FACTOR,
+    "block_out_channels": _WIDTH,
+    "pose_channels": _WIDTH,
+    "num_heads": Range(1, 1024),
+    "layers_per_block": Range(1, 8),
+    "cross_attention_dim": _WIDTH,
+    "norm_num_groups": Range(1, 1024),
+    "sample_size": _SIDE,
+    "num_layers": Range(1, 100),
+    "head_dim": Range(1, 1024),
+    "embedding_dim": _WIDTH,
+    "pose_hidden_dim": _WIDTH,
+    "pose_dim": _WIDTH,
+    "embedding_mean": _SIGNED,
+    "embedding_std": _FACTOR,
+    "missing_joint": _SIGNED,
+    "temperature": Range(0, 100, whole=False),
+    "latent_channels": Range(1, 1024),
+    "patch_dim": _WIDTH,
+    "patch_hidden_dim": _WIDTH,
+    "skeleton_reduction": Range(1, 8),
+    "downscale": Range(1, 64),
+    "scaling_factor": _FACTOR,
+    "hidden_size": _WIDTH,
+    "intermediate_size": Range(1, 65536),
+    "patch_size": Range(1, 256),
+    "table_size": _SIDE,
+    "picture_size": _SIDE,
+    "layer_norm_eps": _BETA,
+}
+
+
+class Ranged:
+    """A configuration whose numbers are within `RANGES`, from wherever they come.
+
+    Raises:
+        ValueError: one is not, or two do not go together; the field is named.
+    """
+
+    def __post_init__(self) -> None:
+        here: Any = self
+        for one in fields(here):
+            value = getattr(self, one.name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if number is not None and one.name in RANGES:
+                    RANGES[one.name].check(one.name, number)
+
+
+def _check_divides(name: str, number: int, divisor_name: str, divisor: int) -> None:
+    if number % divisor:
+        raise ValueError(f"{name} {number} is no multiple of {divisor_name}, which is {divisor}.")
+
 
 @dataclass(frozen=True)
-class ScheduleConfig:
+class ScheduleConfig(Ranged):
     """A noise table, what the network predicts, and the sampler of the published scripts."""
 
     beta_schedule: BetaSchedule = "scaled_linear"
@@ -33,7 +99,7 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(Ranged):
     """Widths of a stock `UNet2DConditionModel`; one entry a level, from fine to coarse."""
 
     block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
@@ -44,9 +110,21 @@ class UNetConfig:
     norm_num_groups: int = 32
     sample_size: int = 64
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        widths, levels, heads = self.block_out_channels, self.attention_levels, self.num_heads
+        if not len(levels) == len(widths) == len(heads):
+            raise ValueError(
+                f"UNetConfig: {len(widths)} widths, {len(levels)} attention levels and "
+                f"{len(heads)} head counts; give one of each a level."
+            )
+        for width, count in zip(widths, heads, strict=True):
+            _check_divides("block_out_channels", width, "norm_num_groups", self.norm_num_groups)
+            _check_divides("block_out_channels", width, "num_heads", count)
+
 
 @dataclass(frozen=True)
-class PriorConfig:
+class PriorConfig(Ranged):
     """Stage 1 (paper section 3.2; upstream `stage1_prior_transformer.py`)."""
 
     num_layers: int = 20
@@ -70,7 +148,7 @@ class PriorConfig:
 
 
 @dataclass(frozen=True)
-class InpaintingConfig:
+class InpaintingConfig(Ranged):
     """Stage 2 (paper section 3.3; upstream `stage2_inpaint_unet_2d_condition.py`).
 
     `skeleton_reduction`: skeletons are drawn at so many times the picture's size and averaged down.
@@ -93,13 +171,9 @@ class InpaintingConfig:
         """Noisy latents, mask, masked latents."""
         return 2 * self.latent_channels + 1
 
-    def __post_init__(self) -> None:
-        if self.skeleton_reduction not in range(1, 9):
-            raise ValueError(f"skeleton_reduction is 1 to 8; got {self.skeleton_reduction}.")
-
 
 @dataclass(frozen=True)
-class RefiningConfig:
+class RefiningConfig(Ranged):
     """Stage 3 (paper section 3.4; upstream `stage3_train_refined_model.py`)."""
 
     unet: UNetConfig = field(default_factory=UNetConfig)
@@ -116,7 +190,7 @@ class RefiningConfig:
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
+class AutoencoderConfig(Ranged):
     """Pixels to latents.
 
     `kl` is diffusers' `AutoencoderKL`, `patch` a linear code of patches, `conv` that code and
@@ -133,15 +207,20 @@ class AutoencoderConfig:
     norm_num_groups: int = 32  # kl only
 
     def __post_init__(self) -> None:
-        if self.kind == "conv" and self.downscale != 2 ** len(self.block_out_channels):
+        super().__post_init__()
+        levels = len(self.block_out_channels)
+        halvings = {"conv": levels, "kl": levels - 1}.get(self.kind)
+        if halvings is not None and self.downscale != 2**halvings:
             raise ValueError(
-                f"block_out_channels: a conv autoencoder halves the picture once a level, so "
-                f"{len(self.block_out_channels)} levels do not make downscale {self.downscale}."
+                f"block_out_channels: a {self.kind} autoencoder halves the picture {halvings} "
+                f"times, so {levels} levels do not make downscale {self.downscale}."
             )
+        for width in self.block_out_channels if self.kind == "kl" else ():
+            _check_divides("block_out_channels", width, "norm_num_groups", self.norm_num_groups)
 
 
 @dataclass(frozen=True)
-class PatchEncoderConfig:
+class PatchEncoderConfig(Ranged):
     """A DINOv2 vision transformer (transformers' `Dinov2Model`); defaults are DINOv2-giant."""
 
     hidden_size: int = 1536
@@ -153,9 +232,14 @@ class PatchEncoderConfig:
     swiglu: bool = True
     layer_norm_eps: float = 1e-6
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_divides("hidden_size", self.hidden_size, "num_heads", self.num_heads)
+        _check_divides("picture_size", self.picture_size, "patch_size", self.patch_size)
+
 
 @dataclass(frozen=True)
-class GlobalEncoderConfig:
+class GlobalEncoderConfig(Ranged):
     """One vector a picture: `clip` is CLIP's vision tower, `linear` a closed-form projection."""
 
     kind: Literal["clip", "linear"] = "clip"
@@ -166,7 +250,13 @@ class GlobalEncoderConfig:
     num_heads: int = 16
     intermediate_size: int = 5120
     patch_size: int = 14
-    hidden_act: str = "gelu"
+    hidden_act: Literal["gelu", "quick_gelu"] = "gelu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind == "clip":
+            _check_divides("hidden_size", self.hidden_size, "num_heads", self.num_heads)
+            _check_divides("picture_size", self.picture_size, "patch_size", self.patch_size)
 
 
 @dataclass(frozen=True)
@@ -195,37 +285,33 @@ class Preset:
 
 C = TypeVar("C")
 
-# A file may say anything; no network of the pack comes near these.
-LARGEST = 65536
-MOST_LEVELS = 8
-MOST = {"num_layers": 100, "layers_per_block": 8}
-
 
 def config_to_dict(config: Any) -> dict[str, Any]:
     """Any configuration of this module as JSON-ready values; `config_from_dict` reads it back."""
     return asdict(config)
 
 
-def config_from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
+def config_from_dict(cls: type[C], values: Any) -> C:
     """Rebuild a configuration written by `config_to_dict`.
 
     Raises:
-        ValueError: a field is unknown to this version, or its value is of another kind or beyond
-            what any network of the pack has; it is named.
+        ValueError: there are no fields, one is unknown to this version, or its value is of another
+            kind or beyond what any network of the pack has; it is named.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{cls.__name__} has named fields, found {short(values)}")
     hints = get_type_hints(cls)
-    names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - names)
+    unknown = sorted(set(values) - {f.name for f in fields(cls)})  # type: ignore[arg-type]
     if unknown:
         raise ValueError(
-            f"{cls.__name__} has no field {', '.join(unknown)}. The file was written by another "
-            f"version of this pack; update the pack or convert the file again."
+            f"{cls.__name__} has no field {one_line(', '.join(unknown))}. The file was written by "
+            f"another version of this pack; update the pack or convert the file again."
         )
     return cls(**{name: _value(name, hints[name], value) for name, value in values.items()})
 
 
 def _value(name: str, hint: Any, value: Any) -> Any:
-    """A field's value from JSON, where it is what the field's type says."""
+    """A field's value from JSON, where it is what the field's type says; see `Ranged` too."""
     options = get_args(hint)
     several = isinstance(value, (list, tuple)) and 0 < len(value) <= MOST_LEVELS
     if get_origin(hint) is tuple and several:
@@ -237,15 +323,10 @@ def _value(name: str, hint: Any, value: Any) -> Any:
     if get_origin(hint) is UnionType:
         rest = [option for option in options if option is not NoneType]
         return None if value is None else _value(name, rest[0], value)
-    if hint in (bool, str) and type(value) is hint:
+    if hint in (bool, int, str) and type(value) is hint:
         return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if hint is int and isinstance(value, int) and 0 < value <= MOST.get(name, LARGEST):
-            return value
-        if hint is float and -LARGEST <= value <= LARGEST:
-            return float(value)
-    text = repr(value)
-    raise ValueError(
-        f"{name}: expected {getattr(hint, '__name__', hint)} within its bounds, found "
-        f"{text if len(text) < 60 else text[:60] + '...'}"
-    )
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        RANGES[name].check(name, value)  # before an integer that no float can hold is made one
+        return float(value)
+    kind = getattr(hint, "__name__", hint)
+    raise ValueError(f"{name}: expected {kind} within its bounds, found {short(value)}")

@@ -2,21 +2,24 @@
 
 A file is written under another name in the same folder, synchronised to the disk, and renamed: a
 process that is killed at any moment leaves the file as it was or the new one, and at worst a hidden
-`.part` beside it.
+`.part` beside it. What is no plain file, such as a device or a pipe, is written into.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
 import re
 import secrets
+import shutil
+import stat
 import sys
 import time
 import unicodedata
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +29,9 @@ PART = ".part"
 # this; a viewer may not.
 PATIENCE = 2.0  # seconds
 FIRST_WAIT = 0.01
+# Behind these names may be a plain file, to which others write at the same time.
+STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EPIPE)  # errors that Python gives no name
 
 NAME_BYTES = 180  # of 255 that most systems take: callers add endings
 # What Windows gives another meaning, whatever comes after the first dot.
@@ -42,15 +48,21 @@ def part_of(path: Path) -> Path:
 
 
 def replace_file(part: Path, path: Path) -> None:
-    """Rename `part` to `path`, over a file that is there.
+    """Rename `part` to `path`, over a file that is there; see `_place` for what is no plain file.
 
     Raises:
         PermissionError: another program has the file open and does not close it for `PATIENCE`.
     """
+    place, is_plain = _place(path)
+    if not is_plain or (place.parent != path.parent and path.is_symlink()):
+        with part.open("rb") as source, atomic_file(path) as target:
+            shutil.copyfileobj(source, target, BLOCK)
+        part.unlink()
+        return
     wait, end = FIRST_WAIT, time.monotonic() + PATIENCE
     while True:
         try:
-            os.replace(part, path)
+            os.replace(part, place)
             return
         except PermissionError as error:
             if time.monotonic() + wait > end:
@@ -62,29 +74,74 @@ def replace_file(part: Path, path: Path) -> None:
         wait *= 2
 
 
+def _place(path: Path) -> tuple[Path, bool]:
+    """Where something that is written to `path` goes, and whether there is, or will be, a file.
+
+    A link stays one: the file that it names is replaced. A device, a pipe or a stream of the
+    process is no file: it is written into as it is.
+    """
+    kind = stat.S_IFREG
+    with suppress(FileNotFoundError):
+        kind = stat.S_IFMT(path.stat().st_mode)
+    stream = os.path.abspath(path).startswith(STREAMS)
+    place = Path(os.path.realpath(path)) if path.is_symlink() and not stream else path
+    return place, kind in (stat.S_IFREG, stat.S_IFDIR) and not stream
+
+
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Generator[BinaryIO, None, None]:
     """A binary file to write, which replaces `path` when the block ends without an error.
 
-    Folders that are missing are made. The file gets the permissions of any new file.
+    Folders that are missing are made. The file gets the permissions of any new file. What is no
+    plain file, such as a device or a pipe, is written into, see `_place`.
 
     Raises:
         ValueError: Windows gives the name another meaning.
+        OSError: a folder has the name, or there is no room, and so on; the file is named.
     """
     path = Path(path)
     check_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(path)
-    opened = part.open("xb")
+    place, is_plain = _place(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder has this name; give a file's", str(path))
     try:
-        with opened as file:
+        if not is_plain:
+            with path.open("wb") as file:
+                yield file
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_files([place]) as (part,), part.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        replace_file(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except OSError as error:
+        if error.filename is None and error.errno in NO_ROOM:
+            error.filename = str(path)
         raise
+
+
+@contextmanager
+def atomic_files(paths: Sequence[Path]) -> Generator[list[Path], None, None]:
+    """Hidden names to write files under, which get these names in their order when the block ends.
+
+    After an error none of them is there, and what was there is as it was: of several, those before
+    the last must be names that no file has. The last one, an index say, makes the others count.
+    """
+    parts = [part_of(path) for path in paths]
+    finished: list[Path] = []
+    try:
+        yield parts
+        for part, path in zip(parts, paths, strict=True):
+            replace_file(part, path)
+            finished.append(path)
+    except BaseException:
+        for path in finished:
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

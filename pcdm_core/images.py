@@ -26,6 +26,8 @@ from .ranges import COUNT, SIDE, check_settings
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+_ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
+
 FitMode = Literal["squash", "pad"]
 
 
@@ -83,7 +85,8 @@ def from_uint8(pixels: np.ndarray) -> Tensor:
 
 def from_planes(planes: Tensor) -> Tensor:
     """uint8 `[B, 3, H, W]` on any device as a picture in [-1, 1]."""
-    return (planes.to(torch.float32) / 255.0 - 0.5) / 0.5
+    # In place: a large picture is the most that a command holds, and would be held three times.
+    return planes.to(torch.float32, copy=True).div_(255.0).sub_(0.5).div_(0.5)
 
 
 def to_uint8(picture: Tensor) -> np.ndarray:
@@ -113,7 +116,9 @@ def save_picture(picture: Tensor, path: str | os.PathLike[str]) -> Path:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
+    image.load()
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
         image = Image.fromarray(_uint8_array(np.asarray(image).clip(0, 65535).astype(np.uint16)))
     if image.mode == "F":
@@ -121,7 +126,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         colour = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), colour)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _uint8_array(pixels: np.ndarray) -> np.ndarray:

@@ -81,16 +81,26 @@ def draw_rows(
     Raises:
         ValueError: not as many indices or seeds as rows, or one that is none (see `ranges`).
     """
-    check_settings(seed=seed, batch_index=batch_index)
+    check_draws(seed, batch, batch_index)
     indices = [0] * batch if batch_index is None else list(batch_index)
-    if len(indices) != batch:
-        raise ValueError(f"batch_index has {len(indices)} entries for {batch} target poses.")
     if not isinstance(seed, Sequence):
         return draw_noise(shape, seed, indices, draws)
-    if len(seed) != batch:
-        raise ValueError(f"There are {len(seed)} seeds for {batch} target poses.")
     rows = zip(seed, indices, strict=True)
     return torch.cat([draw_noise(shape, one, [index], draws) for one, index in rows], dim=1)
+
+
+def check_draws(seed: Seed, batch: int, batch_index: Sequence[int] | None) -> None:
+    """Refuse seeds and noise numbers that are none, or not one a row.
+
+    Raises:
+        ValueError: which of the two, what it is and what it may be.
+    """
+    check_settings(seed=seed, batch_index=batch_index)
+    for name, numbers in (("seed", seed), ("batch_index", batch_index)):
+        if isinstance(numbers, Sequence) and len(numbers) != batch:
+            raise ValueError(
+                f"{name} has {len(numbers)} numbers for {batch} target poses; give one for each."
+            )
 
 
 def repeat_rows(poses: int, pictures: int) -> tuple[list[int], list[int]]:

@@ -24,6 +24,13 @@ from .ranges import COUNT
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 8192 * 6144  # what phones take (50 megapixels), and decoded below 200 MB
+FREE_PIXELS = 4096 * 3072  # read however few bytes they have; decoded below 500 MB
+PIXELS_PER_BYTE = 100  # of larger ones: drawings have fewer, and photographs fewer than 20
+MOST_SCANS = 100  # of a JPEG: each is a pass over all pixels, and encoders make about ten
+_MARKER = re.compile(
+    rb"\xff[^\x00\x01\xd0-\xd8\xff]"
+)  # of a JPEG: those with a length, and its end
+_END, _SCAN = b"\xff\xd9", b"\xff\xda"
 _HEADER_BYTES = 16 << 20  # of profiles, texts and thumbnails before the first pixel
 _TILE = (322, 323)  # TIFF's tags of a tile's width and height
 
@@ -89,6 +96,7 @@ def _picture_in(file: BinaryIO, name: str, max_pixels: int) -> Generator[Image.I
     try:
         with _header(limited, max_pixels) as image:
             _check_size(image, max_pixels)
+            _check_effort(image, limited, max_pixels)
             limited.allowance = _HEADER_BYTES + 8 * image.width * image.height
             yield image
     except UnidentifiedImageError as error:
@@ -134,6 +142,29 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
         raise ValueError(f"tiles of {height}x{width} for {image.height}x{image.width}")
 
 
+def _check_effort(image: Image.Image, file: _LimitedFile, max_pixels: int) -> None:
+    """Refuse a small file that makes much work, unless the caller allowed more pixels than usual.
+
+    Raises:
+        ValueError: how much it is.
+    """
+    pixels = image.width * image.height
+    usual = max_pixels <= MAX_PIXELS
+    if usual and pixels > FREE_PIXELS and pixels > PIXELS_PER_BYTE * file.size:
+        raise ValueError(f"{file.size} bytes for a size of {image.height}x{image.width}")
+    if image.format == "JPEG" and (scans := _scans(file.content())) > MOST_SCANS:
+        raise ValueError(f"{scans} scans over the picture")
+
+
+def _scans(jpeg: bytes) -> int:
+    """How often a JPEG goes over its pixels."""
+    count, place = 0, 0
+    while (marker := _MARKER.search(jpeg, place)) and marker[0] != _END:
+        count += marker[0] == _SCAN
+        place = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
+    return count
+
+
 def _is_webp(file: BinaryIO) -> bool:
     file.seek(0)
     head = file.read(12)
@@ -153,6 +184,14 @@ class _LimitedFile(io.RawIOBase):
         self.size = file.seek(0, os.SEEK_END)
         self.allowance = 0
         file.seek(0)
+
+    def content(self) -> bytes:
+        """All of it, which a JPEG's reader goes through too; it is where it was then."""
+        place = self._file.tell()
+        self._file.seek(0)
+        content = self._file.read()
+        self._file.seek(place)
+        return content
 
     def readable(self) -> bool:
         return True

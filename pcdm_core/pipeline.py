@@ -18,7 +18,7 @@ from .checkpoints.components import PathLike, load_components
 from .conditioning import Conditioning
 from .config import Preset
 from .finite import check_finite
-from .inputs import Seed, SourceFeatures, check_poses, draw_rows, note_hands
+from .inputs import Seed, SourceFeatures, check_draws, check_poses, draw_rows, note_hands
 from .offload import Keep, Offload
 from .options import DEFAULT_STEPS, SamplingOptions
 from .output import PCDMsOutput
@@ -331,7 +331,8 @@ class PCDMsPipeline:
                 batches that differ.
             FloatingPointError: what a stage gives is not finite.
         """
-        check_settings(seed=seed, batch_index=batch_index, chunk=chunk, steps=steps)
+        check_settings(chunk=chunk, steps=steps)
+        check_draws(seed, len(target_pose), batch_index)
         options = sampling_options(
             fast, steps=steps, guidance_scale=guidance_scale, guidance_rescale=guidance_rescale
         )

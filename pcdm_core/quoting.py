@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 
-_OTHERS = reprlib.Repr()
+
+class _Repr(reprlib.Repr):
+    """The library's, for numbers too that Python refuses to write out."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        """A number of thousands of digits as their count."""
+        digits = int(x.bit_length() * math.log10(2)) + 1
+        return super().repr_int(x, level) if digits < 1000 else f"a number of {digits} digits"
+
+
+_OTHERS = _Repr()
 _OTHERS.maxlevel = 2
 _OTHERS.maxother = 200
 

@@ -87,6 +87,7 @@ GUIDANCE_RESCALE = Range(0, 4, whole=False)
 DENOISE = Range(0, 1, whole=False, above=True)
 PICTURES = Range(1, 64)
 BATCH_INDEX = Range(0, 65535)  # noise of every lower index is drawn too
+DRAWS = Range(1, 10_000)  # of a row: one for each step
 POSES = Range(1, 1024)  # of a movement
 SIDE = Range(1, 65535)  # of a picture in pixels; no JPEG is larger
 
@@ -99,7 +100,7 @@ _BY_NAME: Mapping[str, Range] = {
     "denoise": DENOISE,
     "pictures": PICTURES,
     "batch_index": BATCH_INDEX,
-    "draws": COUNT,
+    "draws": DRAWS,
     "chunk": COUNT,
     "count": POSES,
     "threshold": SHARE,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .config import ScheduleConfig
+from .quoting import short
 
 _TABLE = ("beta_schedule", "beta_start", "beta_end")
 _SAMPLERS: dict[str, dict[str, Any]] = {
@@ -112,7 +113,7 @@ def check_steps(scheduler: Any, steps: int) -> None:
     most = most_steps(scheduler)
     if steps > most:
         raise ValueError(
-            f"steps is {steps}; give {most} at most, because the model's noise table has "
+            f"steps is {short(steps)}; give {most} at most, because the model's noise table has "
             f"{scheduler.config.num_train_timesteps} timesteps."
         )
 

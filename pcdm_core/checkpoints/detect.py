@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..presets import PRESETS
+from ..quoting import one_line
 from .files import CheckpointError
 from .signatures import SIGNATURES, Component, Facts, Signature
 
@@ -62,7 +63,8 @@ def recognise(state_dict: Mapping[str, Tensor], name: str) -> tuple[Signature, F
 def some(names: list[str], count: int = 5) -> str:
     """The first few of many names, and how many more there are."""
     rest = len(names) - count
-    return ", ".join(names[:count]) + (f", and {rest} more" if rest > 0 else "")
+    shown = (one_line(name, 80) for name in names[:count])
+    return ", ".join(shown) + (f", and {rest} more" if rest > 0 else "")
 
 
 def _widths(config: Any) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Weight files on disk: safetensors (one file or parts with an index) and pickles of upstream.
+"""Weight files that are read: safetensors (one or parts with an index) and pickles of upstream.
 
 Nothing here knows what the tensors mean. Errors about one missing or damaged file are here, those
 about a folder that lacks files in `folder.py`.
@@ -6,12 +6,10 @@ about a folder that lacks files in `folder.py`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pickle
 import re
-import shutil
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,19 +19,19 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..file_names import is_plain
-from ..files import BLOCK, atomic_file, check_name, part_of, replace_file, write_text
-from ..quoting import short
+from ..quoting import one_line, short
+from .plain import odd_archive, odd_tensor
 
 PathLike = str | os.PathLike[str]
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 PART_SUFFIX = ".safetensors"
 INDEX = ".index.json"
 DEEPSPEED = "mp_rank_00_model_states.pt"
-_PART = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}\.safetensors")
+_ODD_DTYPE = re.compile(r"Dtype not understood|unknown variant")
+PART_NAME = re.compile(r"(?P<stem>.+?)(?:\.save[0-9a-f]{8})?-\d{5}-of-\d{5}\.safetensors")
 # What a browser or git leaves in place of a file.
 _NOT_WEIGHTS: Mapping[tuple[bytes, ...], str] = {
     (b"version https://git-lfs",): "a Git LFS pointer: run `git lfs pull` in its folder",
@@ -41,6 +39,8 @@ _NOT_WEIGHTS: Mapping[tuple[bytes, ...], str] = {
         "a web page, not weights: open it in a browser, and download the file itself"
     ),
 }
+MESSAGE = 1200  # letters; an error keeps so many of its beginning, and half as many of its end
+INDEX_BYTES = 16 << 20  # of 100,000 long names
 _HEAD = 4096  # bytes in which a web page begins, after blanks
 _BLANKS = b" \t\r\n\f\xef\xbb\xbf"  # and the mark of UTF-8
 WRAPPERS: Mapping[str, str] = {  # entries that hold the weights, beside other things
@@ -50,7 +50,14 @@ WRAPPERS: Mapping[str, str] = {  # entries that hold the weights, beside other t
 
 
 class CheckpointError(RuntimeError):
-    """A weights file cannot be used. The message names the file, what it is, and what to do."""
+    """A weights file cannot be used. The message names the file, what it is, and what to do.
+
+    Names inside a file can be of any length and number: the middle of a long message is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        cut = f"{message[:MESSAGE]} [...] {message[-MESSAGE // 2 :]}"
+        super().__init__(message if len(message) <= len(cut) else cut)
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class WeightsFile:
     @property
     def files(self) -> list[Path]:
         """The file, or the index and its parts."""
-        return [self.path, *_parts(self.path)] if _is_index(self.path) else [self.path]
+        return [self.path, *parts_of_index(self.path)] if _is_index(self.path) else [self.path]
 
 
 def _is_index(path: Path) -> bool:
@@ -95,7 +102,7 @@ def find_weights(path: PathLike) -> Path:
         if len(files) == 1:
             return files[0]
         raise CheckpointError(f"{path} is a folder; choose one weights file. {_listing(path)}")
-    part = _PART.fullmatch(path.name)
+    part = PART_NAME.fullmatch(path.name)
     stem = part["stem"] + ".safetensors" if part else path.name
     index = path.with_name(stem + INDEX)
     if index.is_file() and (part or not path.is_file()):
@@ -120,7 +127,8 @@ def _listing(folder: Path) -> str:
 
 
 def _some(names: list[str], count: int = 12) -> str:
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if names[count:] else "")
+    shown = (one_line(name, 80) for name in names[:count])
+    return ", ".join(shown) + (f" and {len(names) - count} more" if names[count:] else "")
 
 
 def read_state_dict(path: PathLike, *, mapped: bool = False) -> WeightsFile:
@@ -178,41 +186,60 @@ def _read_safetensors(
             names = file.keys() if with_tensors else ()
             tensors = {name: file.get_tensor(name) for name in names}
             return tensors, dict(file.metadata() or {})
-    except SafetensorError as error:
+    except (SafetensorError, AttributeError, KeyError, RuntimeError) as error:
+        if not isinstance(error, SafetensorError) or _ODD_DTYPE.search(str(error)):
+            raise CheckpointError(
+                f"{path} has a tensor of a type that torch does not have ({one_line(error)}). "
+                f"Convert it to float16 or float32 where it comes from."
+            ) from error
         raise CheckpointError(
             f"{path} ({path.stat().st_size} bytes) is a damaged or truncated safetensors file "
-            f"({error}). Copy or download it again."
+            f"({one_line(error)}). Copy or download it again."
         ) from error
 
 
 def _index_map(index: Path) -> tuple[dict[str, str], dict[str, str]]:
+    if (size := index.stat().st_size) > INDEX_BYTES:
+        raise CheckpointError(
+            f"{index} ({size} bytes) is too large for an index of a model in parts, which has "
+            f"{INDEX_BYTES} at most. Copy or download it again."
+        )
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
-        weight_map = {str(k): str(v) for k, v in content["weight_map"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        weight_map = {key: str(name) for key, name in content["weight_map"].items()}
+        metadata = {key: str(value) for key, value in content.get("metadata", {}).items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            f"{index} is no index of a model in parts ({error}). Copy or download it again."
+            f"{index} is no index of a model in parts ({one_line(error)}). "
+            f"Copy or download it again."
         ) from error
-    for name in weight_map.values():
+    if not weight_map:
+        raise CheckpointError(f"{index} names no tensor. Copy or download it again.")
+    for name in set(weight_map.values()):
         if not (is_plain(name) and name.endswith(PART_SUFFIX)):
             raise CheckpointError(
                 f"{index} names a part that is no {PART_SUFFIX} file beside it ({short(name)}). "
                 f"Copy or download the model again, all parts into one folder."
             )
-    return weight_map, {str(k): str(v) for k, v in content.get("metadata", {}).items()}
+    return weight_map, metadata
 
 
-def _parts(index: Path) -> list[Path]:
+def parts_of_index(index: Path) -> list[Path]:
+    """The files that an index names.
+
+    Raises:
+        CheckpointError: it is no index.
+    """
     return [index.with_name(name) for name in sorted(set(_index_map(index)[0].values()))]
 
 
 def _read_parts(index: Path) -> WeightsFile:
     weight_map, metadata = _index_map(index)
-    parts = _parts(index)
+    parts = parts_of_index(index)
     missing = [part.name for part in parts if not part.is_file()]
     if missing:
         raise CheckpointError(
-            f"{index} needs {len(parts)} parts; missing: {', '.join(missing)}. "
+            f"{index} needs {len(parts)} parts; missing: {_some(missing)}. "
             f"Put all parts into {index.parent}."
         )
     tensors: dict[str, Tensor] = {}
@@ -226,7 +253,7 @@ def _read_parts(index: Path) -> WeightsFile:
     lost = sorted(set(weight_map) - set(tensors))
     if lost:
         raise CheckpointError(
-            f"{index} promises {len(lost)} tensors that its parts lack ({lost[0]}, ...). "
+            f"{index} promises {len(lost)} tensors that its parts lack ({_some(lost, 1)}). "
             f"Copy all parts again."
         )
     return WeightsFile(index, tensors, metadata, f"safetensors in {len(parts)} parts")
@@ -244,12 +271,14 @@ def _read_pickle(path: Path, is_zip: bool, mapped: bool) -> WeightsFile:
             f"{path} ({size} bytes) is a zip archive, not weights; in it: {_some(members)}. Unpack "
             f"it and choose a file, or give its folder to `pcdm models place`, which unpacks it."
         )
+    if is_zip and (fault := odd_archive(path)):
+        raise CheckpointError(f"{path} ({size} bytes) {fault} Copy or download it again.")
     try:
         content: Any = torch.load(
             path, map_location="cpu", weights_only=True, mmap=mapped and is_zip
         )
     except pickle.UnpicklingError as error:
-        name = re.search(r"GLOBAL ([\w.]+)", str(error))
+        name = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
         what = f"({name[1]})" if name else f"or damaged ({size} bytes)"
         raise CheckpointError(
             f"{path} is a pickle with more than plain tensors {what}; loading such a file could "
@@ -267,12 +296,20 @@ def _read_pickle(path: Path, is_zip: bool, mapped: bool) -> WeightsFile:
             content, container = content[entry], words
     tensors = content if isinstance(content, Mapping) else {}
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
-        keys = ", ".join(str(key) for key in list(tensors)[:6]) or type(content).__name__
+        keys = _some([_key(key) for key in tensors], 6) or type(content).__name__
         raise CheckpointError(
             f"{path} has no `module` entry as DeepSpeed checkpoints have, and is no dictionary of "
             f"tensors either (found: {keys}). Save the model's state dict alone."
         )
-    return WeightsFile(path, {str(k): v for k, v in tensors.items()}, {}, container)
+    if fault := odd_tensor(tensors):
+        raise CheckpointError(
+            f"{path}: {fault} Save the model's state dict with plain tensors in float16 or float32."
+        )
+    return WeightsFile(path, dict(tensors), {}, container)
+
+
+def _key(key: object) -> str:
+    return key if isinstance(key, str) else f"a {type(key).__name__}"
 
 
 def archive_members(path: Path) -> list[str]:
@@ -291,95 +328,3 @@ def _ends(path: Path) -> bool:
     with suppress(zipfile.BadZipFile):  # one is there, and damaged
         return zipfile.is_zipfile(path)
     return False
-
-
-def weights_hash(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and values; independent of order and of the container."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        values: Any = tensor.reshape(-1).view(torch.uint8).numpy()
-        digest.update(values)
-    return digest.hexdigest()
-
-
-def write_state_dict(
-    tensors: Mapping[str, Tensor],
-    path: PathLike,
-    metadata: Mapping[str, str],
-    max_shard_bytes: int | None = None,
-) -> Path:
-    """Write safetensors, whole or not at all; in parts with an index where they would be larger.
-
-    Returns:
-        The file, or the index. `read_state_dict(path)` finds either.
-    """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise CheckpointError(f"{path}: weights are written as safetensors; end it so.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    described = {**metadata, "weights_sha256": weights_hash(ready)}
-    groups = _group(ready, max_shard_bytes)
-    index = path.with_name(path.name + INDEX)
-    stale = {path, index, *path.parent.glob(f"{path.stem}-?????-of-?????.safetensors")}
-    check_name(path)
-    count = len(groups)
-    endings = [
-        f"-{number:05d}-of-{count:05d}" if count > 1 else "" for number in range(1, count + 1)
-    ]
-    names = [path.with_name(f"{path.stem}{end}{path.suffix}") for end in endings]
-    temporary: dict[Path, Path] = {}  # by the name that the file will have
-    try:
-        for name, group in zip(names, groups, strict=True):
-            temporary[name] = part_of(name)
-            _save({key: ready[key] for key in group}, temporary[name], described)
-        if count > 1:
-            grouped = zip(names, groups, strict=True)
-            weight_map = {key: name.name for name, group in grouped for key in group}
-            content = json.dumps({"metadata": described, "weight_map": weight_map}, indent=1)
-            temporary[index] = part_of(index)
-            write_text(temporary[index], content + "\n")
-        for name, part in temporary.items():
-            replace_file(part, name)
-    finally:
-        for part in temporary.values():
-            part.unlink(missing_ok=True)
-    for old in stale - set(temporary):
-        old.unlink(missing_ok=True)
-    return path if count == 1 else index
-
-
-def _save(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """safetensors with the metadata in order, so that equal saves are equal files.
-
-    The library's order is random, and its files can be read by their owner alone.
-    """
-    private = part_of(path)
-    try:
-        save_file(dict(tensors), private, dict(metadata))
-        with private.open("rb") as source, atomic_file(path) as target:
-            length = int.from_bytes(source.read(8), "little")
-            header = json.loads(source.read(length))
-            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-            text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-            text = text.ljust(max(length, -(-len(text) // 8) * 8))  # spaces, to a multiple of 8
-            target.write(len(text).to_bytes(8, "little") + text)
-            shutil.copyfileobj(source, target, BLOCK)
-    finally:
-        private.unlink(missing_ok=True)
-
-
-def _group(tensors: Mapping[str, Tensor], limit: int | None) -> list[list[str]]:
-    """Names in groups whose files stay below `limit` bytes (a larger tensor has its own file)."""
-    groups: list[list[str]] = [[]]
-    filled = 0
-    for name, tensor in tensors.items():
-        size = tensor.numel() * tensor.element_size() + len(name) + 100  # with its header entry
-        if limit is not None and groups[-1] and filled + size > limit - 4096:
-            groups.append([])
-            filled = 0
-        groups[-1].append(name)
-        filled += size
-    return groups

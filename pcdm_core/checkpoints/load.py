@@ -20,11 +20,14 @@ from torch import Tensor, nn
 from ..config import config_from_dict, config_to_dict
 from ..files import file_hash
 from ..presets import PRESETS
+from ..quoting import one_line, short
 from .detect import detect, facts_of, preset_config, recognise, some
-from .files import CheckpointError, PathLike, WeightsFile, find_weights, write_state_dict
+from .files import CheckpointError, PathLike, WeightsFile, find_weights
 from .layouts import read_weights
+from .plain import odd_weight
 from .signatures import CONFIGS, TITLES, Component, Facts, dinov2_current, dinov2_published
 from .sizes import other_size
+from .write import write_state_dict
 
 Device = torch.device | str
 DType = torch.dtype | None
@@ -55,17 +58,21 @@ class Summary:
 
 def _config_of(file: WeightsFile, component: Component, facts: Facts) -> Any | None:
     """From the metadata, else from the preset with the file's facts."""
+    version = file.metadata.get("pcdm_format", str(FORMAT))
+    if version != str(FORMAT):
+        newer = version.isascii() and version.isdigit() and not version.startswith("0")
+        what = "was written by a newer version" if newer else "is of no version of this pack"
+        raise CheckpointError(
+            f"{file.path} {what} (its format is {short(version)}, this pack writes {FORMAT}). "
+            f"Update the pack, or convert the original file again."
+        )
     if "config" in file.metadata and "pcdm_format" in file.metadata:
         try:
-            if int(file.metadata["pcdm_format"]) > FORMAT:
-                raise CheckpointError(
-                    f"{file.path} was written by a newer version. Update the pack."
-                )
             return config_from_dict(CONFIGS[component], json.loads(file.metadata["config"]))
         except (ValueError, TypeError, RecursionError) as error:
             raise CheckpointError(
-                f"{file.path}: its metadata holds no usable configuration ({error}). "
-                f"Convert the original file again, or update the pack."
+                f"{file.path}: its metadata holds no usable configuration "
+                f"({one_line(error, 400)}). Convert the original file again, or update the pack."
             ) from error
     return preset_config(component, facts)
 
@@ -147,7 +154,7 @@ def load_model(
     except Exception as error:  # numbers that do not go together fail wherever they meet
         raise CheckpointError(
             f"{name}: no network can be built with its configuration ({type(error).__name__}: "
-            f"{error}). Convert the original file again, or give another configuration."
+            f"{one_line(error)}). Convert the original file again, or give another configuration."
         ) from error
     tensors = signature.to_ours(file.tensors)
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
@@ -156,14 +163,12 @@ def load_model(
         if any(".q_proj." in key for key in shapes):
             tensors = dinov2_current(tensors)
     _check_fit(f"{name} ({signature.title})", tensors, shapes)
-    try:
-        model.load_state_dict(tensors, strict=True, assign=True)
-    except RuntimeError as error:
-        kinds = ", ".join(sorted({str(tensor.dtype) for tensor in tensors.values()}))
-        raise CheckpointError(
-            f"{name} ({signature.title}): its tensors ({kinds}) are no weights of a network. "
-            f"Copy or download the file again."
-        ) from error
+    for key, tensor in tensors.items():
+        if fault := odd_weight(key, tensor):
+            raise CheckpointError(
+                f"{name} ({signature.title}): {fault}. Copy or download the file again."
+            )
+    model.load_state_dict(tensors, strict=True, assign=True)
     return model.to(device=device, dtype=dtype).eval()
 
 
@@ -208,7 +213,7 @@ def _check_fit(
         "missing": sorted(set(shapes) - set(tensors)),
         "unexpected": sorted(set(tensors) - set(shapes)),
         "misshapen": [
-            f"{key} {list(tensors[key].shape)} instead of {list(shape)}"
+            f"{key} {short(list(tensors[key].shape))} instead of {list(shape)}"
             for key, shape in shapes.items()
             if key in tensors and tuple(tensors[key].shape) != shape
         ],

@@ -15,7 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ..config import config_from_dict
-from .files import CheckpointError, PathLike, read_state_dict, weights_hash
+from ..quoting import one_line
+from .files import CheckpointError, PathLike, read_state_dict
+from .plain import odd_weight
+from .write import weights_hash
 
 UP, DOWN, WHOLE = "up", "down", "whole"
 SUFFIX = ".difference.safetensors"
@@ -58,22 +61,35 @@ def apply_lora(model: Any, path: PathLike) -> Any:
     digest = base_hash(model)
     if digest != expected:
         raise CheckpointError(
-            f"{file.path} is a difference on other weights (theirs hash to {expected[:16]}, these "
-            f"to {digest[:16]}). Load it with the weights that it was trained from."
+            f"{file.path} is a difference on other weights (theirs hash to "
+            f"{one_line(expected, 16)}, these to {digest[:16]}). Load it with the weights "
+            f"that it was trained from."
         )
     try:
         config = config_from_dict(type(model.config), json.loads(file.metadata["config"]))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(
-            f"{file.path}: its metadata holds no usable configuration ({error}). Copy it again."
+            f"{file.path}: its metadata holds no usable configuration ({one_line(error, 400)}). "
+            f"Copy it again."
         ) from error
     state = model.state_dict()
     names = {f"{name}.{side}" for name in state for side in (UP, DOWN, WHOLE)}
     unknown = sorted(set(file.tensors) - names)
     if unknown:
-        raise CheckpointError(f"{file.path}: tensors of no weight here, such as {unknown[0]}.")
+        raise CheckpointError(
+            f"{file.path}: tensors of no weight here, such as {one_line(unknown[0], 80)}."
+        )
+    for name, tensor in file.tensors.items():
+        if fault := odd_weight(name, tensor):
+            raise CheckpointError(f"{file.path}: {fault}. Copy it again.")
     tensors = {name: tensor.float() for name, tensor in file.tensors.items()}
-    for name, tensor in merge({k: v.float() for k, v in state.items()}, tensors).items():
+    try:
+        merged = merge({k: v.float() for k, v in state.items()}, tensors)
+    except (RuntimeError, KeyError) as error:  # factors that do not go with each other or the whole
+        raise CheckpointError(
+            f"{file.path}: its factors do not fit the weights ({one_line(error)}). Copy it again."
+        ) from error
+    for name, tensor in merged.items():
         state[name].copy_(tensor)
     model.config = config
     return model

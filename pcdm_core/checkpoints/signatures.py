@@ -21,6 +21,7 @@ from ..config import (
     PriorConfig,
     RefiningConfig,
 )
+from ..quoting import one_line, short
 
 Component = Literal[
     "prior", "inpainting", "refining", "autoencoder", "patch_encoder", "global_encoder"
@@ -82,7 +83,7 @@ class Signature:
         for prefix in self.absent:
             present = next((key for key in shapes if key.startswith(prefix)), None)
             if present is not None:
-                return f"it has {present}"
+                return f"it has {one_line(present, 80)}"
         missing = [key for key in self.shapes if key not in shapes]
         if missing:
             return f"it lacks {', '.join(missing)}"
@@ -94,7 +95,7 @@ class Signature:
                 for e, side in zip(expected, shape, strict=True)
             )
             if not agrees:
-                return f"{key} is {list(shape)}, expected {list(expected)}"
+                return f"{key} is {short(list(shape))}, expected {list(expected)}"
         return facts
 
     def to_ours(self, tensors: StateDict) -> StateDict:

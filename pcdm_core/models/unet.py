@@ -38,11 +38,6 @@ def build_unet(
     """
     levels = config.attention_levels
     widths = config.block_out_channels
-    if not len(levels) == len(widths) == len(config.num_heads):
-        raise ValueError(
-            f"UNetConfig: {len(widths)} widths, {len(levels)} attention levels and "
-            f"{len(config.num_heads)} head counts; give one of each a level."
-        )
     options: dict[str, Any] = {}
     if class_dim is not None:
         options = {

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..checkpoints.detect import detect
-from ..checkpoints.files import CheckpointError, read_metadata, write_state_dict
+from ..checkpoints.files import CheckpointError, read_metadata
 from ..checkpoints.layouts import ORIGINAL_VAE, read_weights
 from ..checkpoints.load import convert, load_model
 from ..checkpoints.signatures import dinov2_published
+from ..checkpoints.write import write_state_dict
 from ..config import STAGES
 from ..files import BLOCK, atomic_file, file_hash, part_of, replace_file
 from .search import (

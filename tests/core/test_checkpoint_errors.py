@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from pcdm_core.checkpoints import build, load_component, load_model, save_model, shipped_weights
 from pcdm_core.checkpoints import load as checkpoints
-from pcdm_core.checkpoints.files import write_state_dict
+from pcdm_core.checkpoints.write import write_state_dict
 from pcdm_core.config import config_to_dict
 from pcdm_core.presets import PRESETS
 from tests.core.tiny_pipeline import TEST, randomise

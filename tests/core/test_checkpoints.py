@@ -19,14 +19,9 @@ from pcdm_core.checkpoints import (
     save_model,
 )
 from pcdm_core.checkpoints.components import preset_of
-from pcdm_core.checkpoints.files import (
-    CheckpointError,
-    read_metadata,
-    read_state_dict,
-    weights_hash,
-    write_state_dict,
-)
+from pcdm_core.checkpoints.files import CheckpointError, read_metadata, read_state_dict
 from pcdm_core.checkpoints.signatures import CONFIGS, Component
+from pcdm_core.checkpoints.write import weights_hash, write_state_dict
 from pcdm_core.config import Preset
 from tests.core.tiny_pipeline import TEST
 from tests.core.tiny_stages import CASES, x_t

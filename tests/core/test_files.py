@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from pcdm_core import files
-from pcdm_core.checkpoints.files import read_state_dict, write_state_dict
+from pcdm_core.checkpoints.files import read_state_dict
+from pcdm_core.checkpoints.write import copy_weights, write_state_dict
 from pcdm_core.cli import output_files
 from pcdm_core.files import atomic_file, check_name, distinct_names, file_hash, safe_name
 
@@ -115,7 +116,7 @@ def test_long_and_unusual_names_are_written(name: str, tmp_path: Path) -> None:
 WRITE_AGAIN_AND_AGAIN = """
 import sys, torch
 from pathlib import Path
-from pcdm_core.checkpoints.files import write_state_dict
+from pcdm_core.checkpoints.write import write_state_dict
 from pcdm_core.files import write_bytes
 
 kind, folder = sys.argv[1], Path(sys.argv[2])
@@ -151,17 +152,9 @@ def test_a_process_killed_at_any_moment_leaves_a_whole_file(
             content = (tmp_path / "a.bin").read_bytes()
             assert len(content) == 300_000
             assert len(set(content)) == 1
-        elif kind == "weights":
+        else:
             tensors = read_state_dict(tmp_path / "a.safetensors").tensors
             assert len({float(t) for tensor in tensors.values() for t in tensor}) == 1
-        else:
-            # Parts are replaced one by one: those of two saves are told apart by their digest.
-            try:
-                tensors = read_state_dict(tmp_path / "a.safetensors").tensors
-            except RuntimeError as error:
-                assert "another save" in str(error)  # noqa: PT017
-            else:
-                assert len({float(t) for tensor in tensors.values() for t in tensor}) == 1
         sound += 1
     assert sound
 
@@ -171,6 +164,135 @@ def test_the_digest_is_of_all_files_one_after_the_other(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"c")
     abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert file_hash(tmp_path / "a", tmp_path / "b") == abc
+
+
+# --- what is no plain file ------------------------------------------------------------------------
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="devices and pipes of POSIX")
+
+
+@posix
+def test_a_link_stays_one_and_its_file_is_replaced(tmp_path: Path) -> None:
+    link, target = tmp_path / "a.bin", tmp_path / "elsewhere" / "b.bin"
+    link.symlink_to(target)
+    for content in (OLD, NEW):  # a file that is to be made, and one that is there
+        files.write_bytes(link, content)
+        assert link.is_symlink()
+        assert target.read_bytes() == content
+    write_state_dict({"a": torch.zeros(3)}, tmp_path / "a.safetensors", {})
+    weights = tmp_path / "b.safetensors"
+    weights.symlink_to(target.with_name("c.safetensors"))
+    write_state_dict({"a": torch.ones(3)}, weights, {})
+    assert weights.is_symlink()
+    assert read_state_dict(weights).tensors["a"].sum() == 3
+    assert left_behind(target.parent) == left_behind(tmp_path) == []
+
+
+@posix
+def test_a_pipe_and_a_stream_are_written_into(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    files.write_text(pipe, "through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    script = "from pcdm_core.files import write_text as w; w('/dev/stdout', 'a'); print('b')"
+    out = tmp_path / "out.txt"
+    with out.open("w") as file:
+        subprocess.run([sys.executable, "-c", script], stdout=file, check=True)
+    assert out.stat().st_ino == os.stat(out).st_ino
+    assert "b" in out.read_text(encoding="utf-8")
+
+
+@posix
+def test_a_device_stays_one_and_a_full_one_is_named(tmp_path: Path) -> None:
+    null, full = Path("/dev/null"), Path("/dev/full")
+    link = tmp_path / "null.json"
+    link.symlink_to(null)
+    for path in (null, link):
+        files.write_bytes(path, NEW)
+        assert stat.S_ISCHR(path.stat().st_mode)
+    if full.exists():
+        with pytest.raises(OSError, match="/dev/full"):
+            files.write_bytes(full, NEW)
+        assert stat.S_ISCHR(full.stat().st_mode)
+
+
+def test_a_folder_is_no_file_and_is_named(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="a folder has this name"):
+        files.write_bytes(tmp_path, NEW)
+    assert left_behind(tmp_path) == []
+
+
+@posix
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(OSError, match="a"):
+        files.write_bytes(tmp_path / "a", NEW)
+    assert (tmp_path / "a").is_symlink()
+
+
+# --- weights in parts -----------------------------------------------------------------------------
+
+
+def save_parts(folder: Path, number: float) -> Path:
+    tensors = {f"t{n}": torch.full((20_000,), number) for n in range(3)}
+    return write_state_dict(tensors, folder / "a.safetensors", {}, 100_000)
+
+
+def numbers(path: Path) -> set[float]:
+    return {float(value) for t in read_state_dict(path).tensors.values() for value in t.unique()}
+
+
+@pytest.mark.parametrize("refusal", range(4))
+def test_parts_are_all_of_one_save_whenever_it_is_stopped(
+    refusal: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of three parts and the index in turn cannot be put in its place."""
+    save_parts(tmp_path, 1.0)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    replace, calls = os.replace, 0
+
+    def stopped(part: Path, path: Path) -> None:
+        nonlocal calls
+        calls += not path.name.startswith(".")
+        if calls == refusal + 1:
+            raise KeyboardInterrupt
+        replace(part, path)
+
+    names = [name for name in before if "-of-" in name]
+    assert len(names) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            save_parts(tmp_path, 2.0)
+    assert numbers(tmp_path / "a.safetensors") == {1.0}
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    save_parts(tmp_path, 2.0)
+    assert numbers(tmp_path / "a.safetensors") == {2.0}
+    assert len(list(tmp_path.iterdir())) == 4
+    part = next(tmp_path.glob("*-00002-of-*"))
+    assert read_state_dict(part).path.name == "a.safetensors.index.json"
+
+
+def test_a_copy_of_weights_in_parts_takes_the_place_of_another(tmp_path: Path) -> None:
+    save_parts(tmp_path / "one", 1.0)
+    save_parts(tmp_path / "other", 2.0)
+    write_state_dict({"a": torch.zeros(1)}, tmp_path / "new" / "b.safetensors", {})
+    for folder, number in (("one", 1.0), ("other", 2.0), ("one", 1.0)):
+        copies = copy_weights(tmp_path / folder / "a.safetensors", tmp_path / "new")
+        assert numbers(tmp_path / "new" / "a.safetensors") == {number}
+        assert {path.name for path in (tmp_path / "new").iterdir()} == {
+            "b.safetensors", *(path.name for path in copies)
+        }  # fmt: skip
+    parts = sorted((tmp_path / "one").glob("*-of-*"))
+    parts[1].unlink()
+    with pytest.raises(FileNotFoundError):
+        copy_weights(tmp_path / "one" / "a.safetensors", tmp_path / "new")
+    assert numbers(tmp_path / "new" / "a.safetensors") == {1.0}
+    assert left_behind(tmp_path / "new") == []
 
 
 # --- names ----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pcdm_core.conditioning import Conditioning, PriorConditioning
 from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
-from pcdm_core.models.unet import PoseConv2d, build_unet
+from pcdm_core.models.unet import PoseConv2d
 from pcdm_core.presets import PRESETS
 from tests.core.tiny_pipeline import TEST, poses, randomise
 from tests.core.tiny_stages import CASES, WIDTH, draw, inpainting_inputs, prior_inputs, x_t
@@ -165,9 +165,8 @@ def test_a_prior_refuses_embeddings_of_another_encoder() -> None:
 
 
 def test_unequal_lists_of_levels_are_refused() -> None:
-    config = replace(TEST.inpainting.unet, num_heads=(1, 2, 3))
     with pytest.raises(ValueError, match="give one of each a level"):
-        build_unet(config, 9, 4)
+        replace(TEST.inpainting.unet, num_heads=(1, 2, 3))
 
 
 @pytest.mark.parametrize("size", [(8, 6), (7, 5), (9, 13)])

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from pcdm_core.cli import main
-from pcdm_core.images import load_picture
+from pcdm_core.images import as_picture, load_picture
 from pcdm_core.picture_files import FORMATS, MAX_PIXELS, open_picture, picture_size
+from tests.bounds import bounded
 from tests.core.hostile_pictures import DAMAGED, MEGABYTE, TOO_LARGE, png, small
 from training.data import open_pictures
 from training.evaluation.folders import read_pixels
@@ -28,7 +29,7 @@ GHOSTSCRIPT = "#!/bin/sh\necho ran >> {log}\nexit 0\n"
 LOAD_EACH = """
 import json, os, resource, sys
 from PIL import Image
-from pcdm_core.images import load_picture
+from pcdm_core.images import as_picture, load_picture
 
 Image.init()
 unit = 1 if sys.platform == "darwin" else 1024
@@ -229,3 +230,59 @@ def test_a_file_with_wrong_bytes_is_a_picture_or_is_named(tmp_path: Path, kind: 
             assert "person.png: " in str(error)  # noqa: PT017
             assert "\n" not in str(error)  # noqa: PT017
     assert refused > 10
+
+
+# --- work and memory ------------------------------------------------------------------------------
+
+
+def flat(form: str, height: int, width: int, **options: Any) -> bytes:
+    """A picture of one colour, whose file is as small as it can be."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (90, 20, 200)).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+LARGE_FLAT: list[tuple[str, dict[str, Any]]] = [
+    ("JPEG", {"progressive": True}), ("WEBP", {"lossless": True, "method": 0}), ("PNG", {}),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "options"), LARGE_FLAT, ids=str)
+def test_a_small_file_takes_500_mb_at_most_whatever_its_size(
+    form: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Some are read, those near the limit are refused by name, and the cut ones are damaged."""
+    path = tmp_path / f"flat.{form}"
+    path.write_bytes(flat(form, 3000, 4000, **options))
+    with bounded(476):
+        assert load_picture(path).shape == (1, 3, 3000, 4000)
+    content = flat(form, 6000, 8000, **options)
+    path.write_bytes(content)
+    assert len(content) < 480_000
+    with bounded(476), pytest.raises(ValueError, match=r"flat\..*bytes for a size of 6000x8000"):
+        load_picture(path)
+    path.write_bytes(flat(form, 3000, 4000, **options)[: 30 if form == "WEBP" else 20_000])
+    with bounded(476), pytest.raises(ValueError, match=r"flat\."):
+        load_picture(path)
+
+
+def test_a_jpeg_that_goes_over_its_pixels_again_and_again_is_refused(tmp_path: Path) -> None:
+    content = flat("JPEG", 64, 64, progressive=True)
+    last = content.rindex(b"\xff\xda")
+    path = tmp_path / "scans.jpg"
+    for count, read in ((80, True), (5000, False)):
+        path.write_bytes(content[:last] + content[last:-2] * count + content[-2:])
+        if read:
+            assert load_picture(path).shape == (1, 3, 64, 64)
+        else:
+            with pytest.raises(ValueError, match=r"scans\.jpg.*50\d\d scans over the picture"):
+                load_picture(path)
+
+
+def test_reading_a_picture_leaves_the_callers_image_as_it_is() -> None:
+    image = Image.new("RGB", (8, 4))
+    image.getexif()[0x0112] = 6
+    assert as_picture(image).shape == (1, 3, 8, 4)
+    assert image.size == (8, 4)
+    assert image.getexif()[0x0112] == 6

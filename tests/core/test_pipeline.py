@@ -245,9 +245,9 @@ def test_batches_that_do_not_fit_are_refused_with_both_numbers(pipeline: PCDMsPi
         pipeline(two, poses(1), poses(3), seed=0, steps=STEPS)
     with pytest.raises(ValueError, match="2 source poses for 3 target poses"):
         pipeline(picture(), poses(2), poses(3), seed=0, steps=STEPS)
-    with pytest.raises(ValueError, match="batch_index has 1 entries for 3"):
+    with pytest.raises(ValueError, match="batch_index has 1 numbers for 3"):
         pipeline(picture(), poses(1), poses(3), seed=0, steps=STEPS, batch_index=[0])
-    with pytest.raises(ValueError, match="2 seeds for 3"):
+    with pytest.raises(ValueError, match="seed has 2 numbers for 3"):
         pipeline(picture(), poses(1), poses(3), seed=[0, 1], steps=STEPS)
     with pytest.raises(ValueError, match="no target pose"):
         pipeline(picture(), poses(1), poses(0), seed=0, steps=STEPS)

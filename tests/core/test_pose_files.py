@@ -54,7 +54,9 @@ def test_openpose_json_with_18_joints_is_read(tmp_path: Path) -> None:
 
 def test_openpose_json_needs_the_size_where_it_has_none(tmp_path: Path) -> None:
     path = write_file(tmp_path, document(person(), canvas=False))
-    with pytest.raises(PoseError, match=r"pose\.json: the coordinates are pixels.*pass size="):
+    with pytest.raises(
+        PoseError, match=r"pose\.json: the coordinates are pixels.*give its height and width"
+    ):
         read_pose(path)
     keypoints = read_pose(path, size=(HEIGHT, WIDTH))
     torch.testing.assert_close(keypoints.xy[0], fractions(places()))

@@ -223,6 +223,39 @@ def test_sides_of_pictures_are_sides(value: Any) -> None:
         read_pose(to_openpose(pose, 96, 64)[0], size=(value, 64))
 
 
+HUGE = 10**5000  # more digits than Python writes out
+
+
+@pytest.mark.parametrize("name", ["seed", "steps", "guidance_scale", "guidance_rescale"])
+@pytest.mark.parametrize("value", [HUGE, -HUGE], ids=["huge", "minus huge"])
+def test_a_number_of_thousands_of_digits_is_refused_by_name(
+    pipeline: PCDMsPipeline, name: str, value: int
+) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} is a number of 500\d digits; give "):
+        pipeline(picture(), poses(1, 50), poses(1), **{"seed": 0, name: value})
+    with pytest.raises(ValueError, match=r"^batch_index is a number of"):
+        pipeline(picture(), poses(1, 50), poses(1), seed=0, batch_index=[value])
+    with pytest.raises(ValueError, match=r"^draws is a number of"):
+        draw_noise((2,), 0, [0], value)
+
+
+ROWS: list[tuple[str, Any]] = [
+    ("batch_index", [0, 1, 2, 3]), ("batch_index", [0]), ("batch_index", []),
+    ("batch_index", [0, -1, 2]), ("batch_index", [0, True, 2]), ("batch_index", -1),
+    ("seed", [1, 2, 3, 4]), ("seed", [1]), ("seed", [1, True, 2]), ("seed", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), ROWS, ids=str)
+@pytest.mark.parametrize("chunk", [1, 16])
+def test_noise_numbers_and_seeds_are_one_a_pose_however_many_go_at_once(
+    pipeline: PCDMsPipeline, name: str, value: Any, chunk: int
+) -> None:
+    run: dict[str, Any] = {"seed": 0, name: value, "chunk": chunk}
+    with pytest.raises(ValueError, match=f"^{name} (is|has) .*; give "):
+        pipeline(picture(), poses(1, 50), poses(3), **run)
+
+
 # --- the command line ----------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from pcdm_core.checkpoints.files import weights_hash
+from pcdm_core.checkpoints.write import weights_hash
 from pcdm_core.conditioning import Conditioning, PriorConditioning
 from pcdm_core.config import Preset
 from pcdm_core.files import atomic_file

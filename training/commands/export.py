@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from pcdm_core.checkpoints import build, inspect, save_model
+from pcdm_core.checkpoints.files import PART_NAME
 from pcdm_core.checkpoints.signatures import CONFIGS, Component
+from pcdm_core.checkpoints.write import copy_weights
 from pcdm_core.cli import run
 from pcdm_core.config import config_from_dict
-from pcdm_core.files import write_bytes
 
 from ..loop.checkpoints import CheckpointFolder
 
@@ -89,10 +90,8 @@ def export_run(folder: Path, out: Path, **options: Any) -> list[Path]:
     paths = [path for stage in stages for path in export_stage(stage, out, **options)]
     parts = {path.name.split(".")[0] for path in paths}
     for path in finished:
-        if path.name.split(".")[0].split("-0")[0] not in parts:
-            target = out / path.name
-            write_bytes(target, path.read_bytes())
-            paths.append(target)
+        if not PART_NAME.fullmatch(path.name) and path.name.split(".")[0] not in parts:
+            paths += copy_weights(path, out)
     return paths
 
 

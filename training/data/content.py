@@ -26,7 +26,7 @@ class ContentIndex:
         if path.is_file():
             try:
                 self._known = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"{path}: damaged ({error}). Delete it; it is made again.") from (
                     error
                 )

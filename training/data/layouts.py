@@ -26,6 +26,7 @@ from pathlib import Path
 
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.quoting import short
 
 from .pictures import Collector, PictureSet
 from .rendered import read_synthetic
@@ -164,9 +165,9 @@ def _read_pcdms(root: Path, split: str) -> PictureSet:
         listed = [(row["source_image"], row["target_image"]) for row in rows]
         if not all(isinstance(name, str) for pair in listed for name in pair):
             raise TypeError("a name is no text")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"{path}: expected a list of source_image and target_image ({error!r})."
+            f"{path}: expected a list of source_image and target_image ({short(str(error))})."
         ) from error
     folders = [f"{split}_all_png", "all_data_png", "train_all_png", "test_all_png"]
     bases = [root / name for name in folders if (root / name).is_dir()] or [root]

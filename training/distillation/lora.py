@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pcdm_core.checkpoints.files import write_state_dict
 from pcdm_core.checkpoints.lora import DOWN, UP, WHOLE, base_hash, merge
+from pcdm_core.checkpoints.write import write_state_dict
 from pcdm_core.config import config_to_dict
 
 

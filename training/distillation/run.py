@@ -21,10 +21,11 @@ from torch import nn
 
 from pcdm_core.checkpoints import load_component, shipped_weights
 from pcdm_core.checkpoints.components import STUDENT_STEPS, preset_of
+from pcdm_core.checkpoints.folder import has_component
 from pcdm_core.checkpoints.lora import SUFFIX
 from pcdm_core.checkpoints.signatures import Component
+from pcdm_core.checkpoints.write import copy_weights
 from pcdm_core.cli import run
-from pcdm_core.files import write_bytes
 from pcdm_core.models import RefiningModel
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.ranges import COUNT, NUMBER
@@ -61,11 +62,8 @@ class DistillRun(RenderedRun):
         self.differences = out / "difference"
         self.guidance = config.student.guidance_scale or self.preset.guidance_scale
         for name in UNCHANGED:
-            for path in sorted(teacher.glob(f"{name}.safetensors*")) + sorted(
-                teacher.glob(f"{name}-*.safetensors")
-            ):
-                if not (self.weights / path.name).is_file():
-                    write_bytes(self.weights / path.name, path.read_bytes())
+            if has_component(teacher, name) and not has_component(self.weights, name):
+                copy_weights(teacher / f"{name}.safetensors", self.weights)
 
     def start(self, name: Component) -> LowRank:
         """The teacher's part with a difference of zero."""

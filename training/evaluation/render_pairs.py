@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcdm_core.checkpoints.files import weights_hash
+from pcdm_core.checkpoints.write import weights_hash
 from pcdm_core.files import folded, write_text
 from pcdm_core.images import fit, load_picture, save_picture, to_uint8
 from pcdm_core.options import DEFAULT_STEPS, SamplingOptions

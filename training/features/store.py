@@ -21,7 +21,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from pcdm_core.checkpoints.files import weights_hash
+from pcdm_core.checkpoints.write import weights_hash
 from pcdm_core.config import config_to_dict
 from pcdm_core.files import atomic_file, file_hash
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pcdm_core.checkpoints.files import CheckpointError, read_state_dict, write_state_dict
+from pcdm_core.checkpoints.files import CheckpointError, read_state_dict
+from pcdm_core.checkpoints.write import write_state_dict
 from pcdm_core.images import from_planes
 from pcdm_core.pose.keypoints import Keypoints
 

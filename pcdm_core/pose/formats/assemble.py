@@ -145,18 +145,18 @@ def _units(
             raise context.at(f"person {row}").point_error(
                 f"point {number} lies at {x:g}, {y:g}, but "
                 "the others are fractions of the picture (0 to 1). Mend the point, or say "
-                "units='pixels'."
+                "that the units are pixels."
             )
         units = "pixels"
     elif units == "auto" and _look_signed(places):
-        context.findings.guess("coordinates run from -1 to 1; say units='fractions' if not.")
+        context.findings.guess("coordinates run from -1 to 1; say if the units are fractions.")
         units = "signed"
     if units == "pixels":
         if size is None:
             raise context.error(
                 f"the coordinates are pixels (up to "
                 f"{places.max() if len(places) else 0:g}), but the size of "
-                "their picture is not given; pass size=(height, width)"
+                "their picture is not given; give its height and width (size)"
             )
         context.findings.fact("Coordinates: pixels.")
         return (float(size[1]), float(size[0])), 0.0
