@@ -21,7 +21,7 @@ from ..formats.limits import PoseError
 from ..keypoints import HAND_POINTS, Joint, Keypoints
 from ..render import JOINT_RADIUS
 from .hands import Hand, describe_hands, read_hands
-from .marks import LARGEST_RADIUS, NOTHING, Disc, Marks, disc_radius, find_discs, mark
+from .marks import LARGEST_RADIUS, NOTHING, Disc, Marks, disc_radii, find_discs, mark
 
 _MOST_PEOPLE = 8
 _SUPPORT = 0.5  # of a limb's middle line in its colour
@@ -84,7 +84,8 @@ def read_skeleton(picture: Tensor) -> SkeletonReading:
 def _read(rgb: np.ndarray) -> SkeletonReading:
     height, width = rgb.shape[:2]
     marks = mark(rgb)
-    radius = max(round(disc_radius(marks)), 1)
+    radii = disc_radii(marks)
+    radius = max(round(float(np.median(list(radii.values())))), 1) if radii else 1
     warnings = list(_warnings(marks, radius))
     unlike = f" It also looks unlike the models' skeletons: {'; '.join(warnings)}."
     about = unlike if warnings else ""
@@ -94,7 +95,7 @@ def _read(rgb: np.ndarray) -> SkeletonReading:
             "photograph needs a detector; a skeleton of another kind, the key points that it was "
             "drawn from."
         )
-    discs = [find_discs(marks, joint, radius, _MOST_PEOPLE) for joint in Joint]
+    discs = [_discs_of(marks, joint, radius, radii.get(joint, 0.0)) for joint in Joint]
     joints = sum(map(bool, discs))
     if joints < _LEAST_JOINTS:
         raise SkeletonError(
@@ -117,6 +118,24 @@ def _read(rgb: np.ndarray) -> SkeletonReading:
     describe_hands(hands, unread, len(people), findings)
     keypoints = _keypoints(people, hands, height, width)
     return SkeletonReading(keypoints, (height, width), tuple(warnings), findings.report())
+
+
+def _discs_of(marks: Marks, joint: int, radius: int, longest: float) -> list[Disc]:
+    """A joint's discs, of the figure's usual radius or of the joint's own, whichever fit better.
+
+    Near the camera discs are larger; a joint that is partly covered has no radius of its own.
+    """
+    discs = find_discs(marks, joint, radius, _MOST_PEOPLE)
+    other = min(round(longest), LARGEST_RADIUS)
+    if abs(other - radius) <= 1:
+        return discs
+    discs += find_discs(marks, joint, max(other, 1), _MOST_PEOPLE)
+    best: list[Disc] = []
+    for disc in sorted(discs, key=lambda one: -one.score):
+        near = (max(abs(disc.x - one.x), abs(disc.y - one.y)) for one in best)
+        if all(away > 2 * max(other, radius) for away in near):
+            best.append(disc)
+    return best[:_MOST_PEOPLE]
 
 
 def _warnings(marks: Marks, radius: int) -> Iterator[str]:
@@ -163,14 +182,14 @@ def _support(marks: Marks, limb: int, start: Disc, end: Disc, radius: int) -> fl
     Limbs that are drawn later, joints and hands may cover it.
     """
     length = float(np.hypot(end.x - start.x, end.y - start.y))
-    free = np.arange(radius + 2, length - radius - 2)
+    free = np.arange((start.radius or radius) + 2, length - (end.radius or radius) - 2)
     if len(free) < 3:
         return None
     height, width = marks.limbs.shape
     xs = np.rint(start.x + (end.x - start.x) * free / length).astype(np.int64).clip(0, width - 1)
     ys = np.rint(start.y + (end.y - start.y) * free / length).astype(np.int64).clip(0, height - 1)
     limbs = marks.limbs[ys, xs]
-    counted = (limbs <= limb) & ~marks.bright[ys, xs]
+    counted = (limbs <= limb) & ~marks.covering[ys, xs]
     if int(counted.sum()) < 3:
         return None
     return float((limbs == limb)[counted].mean())
@@ -206,7 +225,7 @@ def _group(
             for person in people
             if disc.joint not in person and not _is_contradicted(marks, disc, person, radius)
         ]
-        if not free or disc.score < _ALONE * 3.2 * radius**2:
+        if not free or disc.score < _ALONE * 3.2 * disc.radius**2:
             continue
         free.sort(key=lambda person: _away(disc, person))
         free[0][disc.joint] = disc
