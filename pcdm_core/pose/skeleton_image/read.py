@@ -18,8 +18,9 @@ from ...images import to_uint8
 from ..bones import LIMBS
 from ..formats.frame import Findings, Report
 from ..formats.limits import PoseError
-from ..keypoints import HAND_POINTS, Joint, Keypoints
+from ..keypoints import HAND_POINTS, HIPS, SHOULDERS, Joint, Keypoints
 from ..render import JOINT_RADIUS
+from .conventions import convention_of
 from .hands import Hand, describe_hands, read_hands
 from .marks import LARGEST_RADIUS, NOTHING, Disc, Marks, disc_radii, find_discs, mark
 
@@ -30,6 +31,7 @@ _ALONE = 0.5  # of a disc must show where no limb speaks for it
 _LEAST_JOINTS = 3
 _STRANGE = 0.35  # more than this in other colours is another convention
 _PHOTOGRAPH = 0.5  # a picture of which more has none of the colours is no skeleton
+_TRUNK = (*SHOULDERS, *HIPS)
 _FACE_PIXELS = 12
 _LIMB_PIXELS = 8
 
@@ -89,6 +91,11 @@ def _read(rgb: np.ndarray) -> SkeletonReading:
     warnings = list(_warnings(marks, radius))
     unlike = f" It also looks unlike the models' skeletons: {'; '.join(warnings)}."
     about = unlike if warnings else ""
+    if (convention := convention_of(rgb, marks, radius)) is not None:
+        raise SkeletonError(
+            f"a skeleton in {convention}; ControlNet's are read. Use the key points that it was "
+            "drawn from, or draw them in ControlNet's colours."
+        )
     if marks.other > _PHOTOGRAPH or radius > LARGEST_RADIUS:
         raise SkeletonError(
             f"no skeleton in ControlNet's colours: {marks.other:.0%} of the picture has others. A "
@@ -111,6 +118,13 @@ def _read(rgb: np.ndarray) -> SkeletonReading:
         )
     findings = Findings()
     people = _group(marks, discs, limbs, radius, findings)
+    people = [person for person in people if _has_trunk(person, limbs)]
+    if not people:
+        raise SkeletonError(
+            f"{joints} kinds of joints in ControlNet's colours are in this picture, but no trunk: "
+            "neither shoulders nor hips hang on a neck. Use the key points that it was drawn "
+            f"from, or a picture of the whole figure.{about}"
+        )
     if len(people) == 1:
         _find_covered(marks, people[0], radius, findings)
     _describe(people, findings)
@@ -232,6 +246,14 @@ def _group(
         if len(people) > 1:
             findings.guess(f"the {Joint(disc.joint).words} without a limb is the nearest person's.")
     return people
+
+
+def _has_trunk(person: dict[int, Disc], limbs: list[tuple[int, Disc, Disc]]) -> bool:
+    """Whether a shoulder or a hip hangs on the neck by a limb that is drawn."""
+    return any(
+        LIMBS[limb][0] == Joint.NECK and end.joint in _TRUNK and person.get(end.joint) is end
+        for limb, _, end in limbs
+    )
 
 
 def _is_contradicted(marks: Marks, disc: Disc, person: dict[int, Disc], radius: int) -> bool:
