@@ -138,7 +138,7 @@ def _inscribed_radius(mask: np.ndarray) -> int:
     radius = 0
     while radius < LARGEST_RADIUS:
         area = int(_half_widths(radius + 1).sum()) * 2 + 2 * radius + 3
-        if _disc_sums(part, radius + 1).max() < area:
+        if disc_sums(part, radius + 1).max() < area:
             break
         radius += 1
     return radius
@@ -164,9 +164,9 @@ def find_discs(marks: Marks, joint: int, radius: int, most: int) -> list[Disc]:
     around = np.ix_(rows.clip(0, height - 1), columns.clip(0, width - 1))
     dark = (inside & ~marks.bright[around]).astype(np.int32)
     # Blurred edges are neither the colour nor black: a ring of a pixel is not judged.
-    covered = _disc_sums(mask, radius)
-    round_it = _disc_sums(mask, radius + 3) - _disc_sums(mask, radius + 1)
-    score = (covered - round_it - _disc_sums(dark, max(radius - 1, 0))).astype(np.float64)
+    covered = disc_sums(mask, radius)
+    round_it = disc_sums(mask, radius + 3) - disc_sums(mask, radius + 1)
+    score = (covered - round_it - disc_sums(dark, max(radius - 1, 0))).astype(np.float64)
     least = max(_LEAST_SHARE * float(_half_widths(radius).sum() * 2 + 2 * radius + 1), 3.0)
     discs: list[Disc] = []
     while len(discs) < most:
@@ -208,7 +208,7 @@ def _half_widths(radius: int) -> np.ndarray:
     return (picture[..., 0].sum(axis=1).astype(np.int64) - 1) // 2
 
 
-def _disc_sums(mask: np.ndarray, radius: int) -> np.ndarray:
+def disc_sums(mask: np.ndarray, radius: int) -> np.ndarray:
     """For each place the sum of `mask` over the disc round it."""
     padded = np.pad(mask, radius)
     sums = np.pad(np.cumsum(padded, axis=1), ((0, 0), (1, 0)))

@@ -21,6 +21,7 @@ from ..formats.limits import PoseError
 from ..keypoints import HAND_POINTS, HIPS, SHOULDERS, Joint, Keypoints
 from ..render import JOINT_RADIUS
 from .conventions import convention_of
+from .covered import find_under_face, says_headless
 from .hands import Hand, describe_hands, read_hands
 from .marks import LARGEST_RADIUS, NOTHING, Disc, Marks, disc_radii, find_discs, mark
 
@@ -126,8 +127,17 @@ def _read(rgb: np.ndarray) -> SkeletonReading:
             f"from, or a picture of the whole figure.{about}"
         )
     if len(people) == 1:
+        if int(marks.white.sum()) >= _FACE_PIXELS:
+            for joint in find_under_face(marks, people[0], radius):
+                findings.guess(f"the {Joint(joint).words} lies under the face's points.")
         _find_covered(marks, people[0], radius, findings)
     _describe(people, findings)
+    for person in people:
+        if says_headless(person):
+            findings.guess(
+                "the figure faces the viewer, but has neither nose nor eyes: it is headless. "
+                "Draw or detect the head, or it will be made up."
+            )
     hands, unread = read_hands(rgb, marks, people, radius)
     describe_hands(hands, unread, len(people), findings)
     keypoints = _keypoints(people, hands, height, width)
@@ -165,7 +175,9 @@ def _warnings(marks: Marks, radius: int) -> Iterator[str]:
             f"joints have a radius of {radius} pixels instead of {JOINT_RADIUS}: it was drawn for "
             "another size or by another program"
         )
-    if int((marks.joints == Joint.LEFT_KNEE).sum()) > 8 * max((3.2 * radius**2), 30):
+    if marks.dimming < 1 and int((marks.joints == Joint.LEFT_KNEE).sum()) > 8 * max(
+        (3.2 * radius**2), 30
+    ):
         yield "hands have large dots; the models saw fine lines"
 
 
