@@ -1,4 +1,4 @@
-"""One bad part of a file does not cost the whole: what is good is kept, what is missing is named."""
+"""One bad part does not cost the whole: what is good is kept, what is missing is named."""
 
 import math
 from typing import Any
@@ -63,7 +63,7 @@ def test_a_person_who_leaves_for_a_frame_is_held() -> None:
     two["people"].append(frame(60)["people"][0])
     poses = read_pose([two, frame(), two], person=1)
     np.testing.assert_allclose(poses.xy[:, 0, 0] * 512, BODY[0][0] + 60.0)
-    with pytest.raises(PoseError, match="frame 0, person 2|person 2 was asked for"):
+    with pytest.raises(PoseError, match="person 2 was asked for"):
         read_pose([two, frame(), two], person=2)
 
 

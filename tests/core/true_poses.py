@@ -1,4 +1,4 @@
-"""True poses by the thousand: the library, the examples, and people of the generator, posed anew."""
+"""True poses by the thousand: library, examples, and people of the generator, posed anew."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def identity(number: int) -> Identity:
     return make_identity(identity_seed(0, "train", number))
 
 
-def kept_poses() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def file_poses() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """The poses of files: library and examples."""
     for pose in library():
         yield pose.name, *pixels(pose.keypoints)
@@ -38,7 +38,7 @@ def pixels(keypoints: Keypoints) -> tuple[np.ndarray, np.ndarray]:
     return keypoints.to_pixels(HEIGHT, WIDTH)[0].numpy(), keypoints.visible[0].numpy()
 
 
-def made_pose(seed: int) -> tuple[str, np.ndarray, np.ndarray]:
+def random_pose(seed: int) -> tuple[str, np.ndarray, np.ndarray]:
     """Kind, places `[18, 2]` in pixels, and which joints a detector would give `[18]`."""
     rng = np.random.default_rng([21, seed])
     kind = KINDS[seed % len(KINDS)]

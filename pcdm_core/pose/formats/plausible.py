@@ -2,7 +2,7 @@
 
 Every skeleton of that many points is tried on them. A limb's length, as a share of the diagonal of
 the box round all points, is compared with what true poses have; a neck that is a point of its own
-lies between the shoulders. A pose's strangeness is the mean square of these, in standard deviations.
+lies between the shoulders. A pose's strangeness is the mean square of these, in deviations.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def choose_skeleton(points: Points, names: Sequence[str], context: Context) -> S
     count = points.shape[1]
     skeletons = SKELETONS[count]
     usual = skeletons[0]
-    used = 1 + max(place for one in skeletons for places in one.joints for place in places)
-    sample = points[:: max(len(points) // _MOST_POSES, 1), :used]
+    width = 1 + max(place for one in skeletons for places in one.joints for place in places)
+    sample = points[:: max(len(points) // _MOST_POSES, 1), :width]
     skeleton, (strange, bones) = usual, strangeness(sample, usual)
     if strange > _STRANGE:
         others = [(*strangeness(sample, one), one) for one in skeletons[1:]]

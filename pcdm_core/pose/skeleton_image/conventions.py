@@ -1,4 +1,4 @@
-"""Drawings that are no photographs, and whose colours they have where these are not ControlNet's."""
+"""Drawings that are no photographs, and whose colours they have if not ControlNet's."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _OPENPOSE_SHARE = 0.6  # of those limbs whose ends are there
 _LEAST_LIMBS = 4
 _ALONG = 0.8  # of a limb's middle line in its colour
 
-_FEW_COLOURS, _FLAT_SHARE = 40, 0.93
+_FEW_COLOURS, _FEW_GREYS, _FLAT_SHARE = 40, 8, 0.93
 _THIN, _THIN_SHARE, _DRAWN_SHARE = 0.02, 0.03, 0.3
 _SIDE = 400  # pixels at most of what is looked at
 _LEAST_PIXELS = 20
 
 
 def is_drawing(rgb: np.ndarray) -> bool:
-    """Whether a uint8 `[H, W, 3]` picture is a flat drawing: few colours, or thin lines on a ground.
+    """Whether a uint8 `[H, W, 3]` picture is a flat drawing: few colours, or thin lines.
 
     A person in a photograph has hundreds of colours, and a trunk that is no line.
     """
@@ -43,9 +43,12 @@ def is_drawing(rgb: np.ndarray) -> bool:
         return False
     codes = rgb[foreground].astype(np.int32) @ (1 << 16, 1 << 8, 1)
     counts = np.sort(np.unique(codes, return_counts=True)[1])[::-1]
-    colours = np.ptp(rgb[foreground].astype(np.int16), axis=1).max()
-    if counts[:_FEW_COLOURS].sum() >= _FLAT_SHARE * len(codes) and colours > FOREGROUND:
+    chroma = float(np.ptp(rgb[foreground].astype(np.int16), axis=1).mean())
+    few = _FEW_COLOURS if chroma > FOREGROUND else _FEW_GREYS
+    if counts[:few].sum() >= _FLAT_SHARE * len(codes):
         return True
+    if chroma <= FOREGROUND:
+        return False  # a grey photograph of thin things
     reach = max(round(_THIN * float(np.hypot(np.ptp(ys), np.ptp(xs)))), 1)
     outside = torch.from_numpy(~foreground)[None, None].float()
     core = F.max_pool2d(outside, 2 * reach + 1, stride=1, padding=reach)[0, 0].numpy() < 0.5
@@ -78,12 +81,12 @@ def _is_openposes(marks: Marks, radius: int) -> bool:
         colour: find_discs(marks, colour, radius, 2)
         for colour in set(itertools.chain(*_OPENPOSE_LIMBS))
     }
-    tested = drawn = 0
+    tested = matches = 0
     for start, end in _OPENPOSE_LIMBS:
         pairs = list(itertools.product(discs[start], discs[end]))
         tested += bool(pairs)
-        drawn += any(_along(marks, *pair, end) >= _ALONG for pair in pairs)
-    return drawn >= _LEAST_LIMBS and drawn >= _OPENPOSE_SHARE * tested
+        matches += any(_along(marks, *pair, end) >= _ALONG for pair in pairs)
+    return matches >= _LEAST_LIMBS and matches >= _OPENPOSE_SHARE * tested
 
 
 def _along(marks: Marks, start: Disc, end: Disc, colour: int) -> float:

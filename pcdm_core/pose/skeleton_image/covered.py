@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..bones import LIMBS
-from ..keypoints import FACE, Joint
+from ..keypoints import FACE, SHOULDERS, Joint
 from ..raster import ellipse_polygon, fill_convex_polygon
 from .marks import Disc, Marks, disc_sums
 
@@ -25,8 +25,10 @@ _ROUNDS = 2  # the eyes depend on the nose, which then depends on them
 def find_under_face(marks: Marks, person: dict[int, Disc], radius: int) -> list[int]:
     """Puts the face's joints of one person into `person`; returns the ones that were not there."""
     absent = [joint for joint in FACE if joint not in person]
+    # Limbs that are not dimmed have the discs' colours: what is there already is not moved.
+    joints = FACE if marks.dimming < 1 else absent
     for _ in range(_ROUNDS):
-        for joint in FACE:
+        for joint in joints:
             places = _possible_places(marks, joint, radius)
             if places:
                 x, y = min(places, key=lambda place: _misfit(marks, person, joint, place, radius))
@@ -38,10 +40,10 @@ def find_under_face(marks: Marks, person: dict[int, Disc], radius: int) -> list[
 def _possible_places(marks: Marks, joint: int, radius: int) -> list[tuple[int, int]]:
     """Where a disc can lie, (x, y), by the pixels that show; all that are equally good."""
     whites = np.argwhere(marks.white)  # hands have the face's colours, too
-    top, left = (whites.min(axis=0) - 2 * radius).clip(0).tolist()
-    bottom, right = (whites.max(axis=0) + 2 * radius).tolist()
-    ys, xs = np.nonzero(marks.joints[top:bottom, left:right] == joint)
-    ys, xs = ys + top, xs + left
+    top, start = (whites.min(axis=0) - 2 * radius).clip(0).tolist()
+    bottom, end = (whites.max(axis=0) + 2 * radius).tolist()
+    ys, xs = np.nonzero(marks.joints[top:bottom, start:end] == joint)
+    ys, xs = ys + top, xs + start
     if len(ys) < _LEAST_PIXELS or max(np.ptp(ys), np.ptp(xs)) > 2 * radius + 1:
         return []
     rows = slice(max(int(ys.min()) - 2 * radius, 0), int(ys.max()) + 2 * radius + 1)
@@ -86,18 +88,18 @@ def _limb_misfit(
     angle = int(math.degrees(math.atan2(y0 - y1, x0 - x1)))
     centre = (int((x0 + x1 + 1) / 2), int((y0 + y1 + 1) / 2))
     polygon = ellipse_polygon(centre, (length, radius), angle)
-    drawn = np.zeros((*marks.limbs.shape, 1), dtype=np.uint8)
-    fill_convex_polygon(drawn, polygon, (1,))
-    inside = drawn[..., 0] > 0
-    own = marks.limbs == limb
+    canvas = np.zeros((*marks.limbs.shape, 1), dtype=np.uint8)
+    fill_convex_polygon(canvas, polygon, (1,))
+    inside = canvas[..., 0] > 0
+    pixels = marks.limbs == limb
     hidden = marks.bright | (marks.limbs > limb)
-    return int((inside & ~own & ~hidden).sum() + (own & ~inside).sum())
+    return int((inside & ~pixels & ~hidden).sum() + (pixels & ~inside).sum())
 
 
 def says_headless(person: dict[int, Disc]) -> bool:
-    """Whether a figure faces the viewer and has neither nose nor eyes; a back view may lack them."""
+    """Whether a figure faces the viewer without nose and eyes; a back view may lack them."""
     head = (Joint.NOSE, Joint.RIGHT_EYE, Joint.LEFT_EYE)
-    right, left = (person.get(joint) for joint in (Joint.RIGHT_SHOULDER, Joint.LEFT_SHOULDER))
+    first, second = (person.get(joint) for joint in SHOULDERS)
     return not any(joint in person for joint in head) and (
-        right is not None and left is not None and right.x < left.x
+        first is not None and second is not None and first.x < second.x
     )

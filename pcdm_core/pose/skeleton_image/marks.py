@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -24,6 +25,11 @@ _JOINT_TOLERANCE, _LIMB_TOLERANCE = 56, 40
 _WHITE = 200  # all channels above: a face point, or a white background
 _LEAST_SHARE = 0.2  # of a disc that must show
 LARGEST_RADIUS = 40
+
+_DIMMED = 0.6  # as published, the limbs
+_MIXTURE_TOLERANCE = 8
+_LEAST_MIXED = 0.01  # of what is drawn, where limbs are blended over discs
+_MOST_COLOURS = 5000  # more are no drawing as it was drawn
 
 FOREGROUND = 40  # away from the background's colour
 
@@ -111,6 +117,53 @@ def _dimming(brightest: np.ndarray) -> float:
     return float((low + int(counts[low:high].argmax())) / 255)
 
 
+def unblended(pixels: np.ndarray, marks: Marks) -> Marks | None:
+    """The marks of a picture whose limbs were blended over the discs; None where it is not one.
+
+    As lllyasviel's first annotator draws: discs, then limb by limb at 0.6 over what is there. So a
+    disc's pixels have its own colour, or a mixture with limbs that end in it.
+    """
+    palette, owners, pure = _mixtures()
+    places = np.argwhere(colour_distance(pixels, marks.background) > FOREGROUND)
+    colours, which = np.unique(pixels[places[:, 0], places[:, 1]], axis=0, return_inverse=True)
+    if not len(colours) or len(colours) > _MOST_COLOURS:
+        return None
+    nearest = _nearest(colours, palette, _MIXTURE_TOLERANCE)[which.reshape(-1)]
+    if int((nearest >= pure).sum()) < _LEAST_MIXED * len(nearest):
+        return None
+    joints = np.full(pixels.shape[:2], NOTHING, dtype=np.int8)
+    joints[places[:, 0], places[:, 1]] = np.where(nearest == NOTHING, NOTHING, owners[nearest])
+    bright = (joints != NOTHING) | marks.white
+    limbs = np.where(bright, NOTHING, marks.limbs).astype(np.int8)
+    return replace(marks, joints=joints, limbs=limbs, bright=bright, covering=bright)
+
+
+@lru_cache(maxsize=1)
+def _mixtures() -> tuple[np.ndarray, np.ndarray, int]:
+    """Colours `[N, 3]`, whose joint each is `[N]`, and where the mixed ones begin."""
+    full = np.array(COLOURS, dtype=np.float64)
+    pure = [(_DIMMED * full[limb], NOTHING) for limb in range(len(LIMBS))]
+    for later, earlier in itertools.combinations(range(len(LIMBS)), 2):
+        mixed = (1 - _DIMMED) * _DIMMED * full[later] + _DIMMED * full[earlier]
+        pure += [(mixed, NOTHING)]
+        mixed = (1 - _DIMMED) * _DIMMED * full[earlier] + _DIMMED * full[later]
+        pure += [(mixed, NOTHING)]
+    pure += [(full[joint], joint) for joint in range(len(COLOURS))]
+    mixtures: list[tuple[np.ndarray, int]] = []
+    for joint in range(len(COLOURS)):
+        colours = [full[joint]]
+        for limb, ends in enumerate(LIMBS):
+            if joint in ends:
+                colours += [(1 - _DIMMED) * colour + _DIMMED * full[limb] for colour in colours]
+        mixtures += [(colour, joint) for colour in colours[1:]]
+    every = [*pure, *mixtures]
+    return (
+        np.array([c for c, _ in every]).astype(np.int16),
+        np.array([j for _, j in every]),
+        len(pure),
+    )
+
+
 def colour_distance(pixels: np.ndarray, colour: Sequence[int] | np.ndarray) -> np.ndarray:
     """int16 `[...]`: the largest difference of any channel of uint8 `[..., 3]` from a colour."""
     apart = np.abs(pixels.astype(np.int16) - np.array(colour, dtype=np.int16))
@@ -187,7 +240,7 @@ def find_discs(marks: Marks, joint: int, radius: int, most: int) -> list[Disc]:
 def _nearest(pixels: np.ndarray, palette: np.ndarray, tolerance: int) -> np.ndarray:
     """The palette's nearest entry for each of `[N, 3]` pixels, or `NOTHING`."""
     distances = colour_distance(pixels[:, None], palette)
-    nearest = distances.argmin(axis=1).astype(np.int8)
+    nearest = distances.argmin(axis=1).astype(np.int16)
     nearest[distances.min(axis=1) > tolerance] = NOTHING
     return nearest
 

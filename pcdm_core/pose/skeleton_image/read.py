@@ -23,7 +23,7 @@ from ..render import JOINT_RADIUS
 from .conventions import convention_of
 from .covered import find_under_face, says_headless
 from .hands import Hand, describe_hands, read_hands
-from .marks import LARGEST_RADIUS, NOTHING, Disc, Marks, disc_radii, find_discs, mark
+from .marks import LARGEST_RADIUS, NOTHING, Disc, Marks, disc_radii, find_discs, mark, unblended
 
 _MOST_PEOPLE = 8
 _SUPPORT = 0.5  # of a limb's middle line in its colour
@@ -87,6 +87,7 @@ def read_skeleton(picture: Tensor) -> SkeletonReading:
 def _read(rgb: np.ndarray) -> SkeletonReading:
     height, width = rgb.shape[:2]
     marks = mark(rgb)
+    marks = unblended(rgb, marks) or marks
     radii = disc_radii(marks)
     radius = max(round(float(np.median(list(radii.values())))), 1) if radii else 1
     warnings = list(_warnings(marks, radius))
