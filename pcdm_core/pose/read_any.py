@@ -42,6 +42,7 @@ def read_pose_file(
         FileNotFoundError: there is no such file.
         ValueError: the picture cannot be read.
         PoseError: the pose cannot be used.
+        SkeletonError: a drawing that cannot be read as a skeleton.
         DetectionError: nobody was found in a photograph, or the detector is not installed.
     """
     path = Path(path)
@@ -65,10 +66,13 @@ def read_pose_of_picture(
     try:
         frame = _frame_of_skeleton(picture, findings)
     except SkeletonError as error:
-        from .detect import detect_people  # its networks are only needed here
+        from .detect import DrawingError, detect_people  # its networks are only needed here
 
+        try:
+            people = detect_people(picture[0])
+        except DrawingError:
+            raise error from None
         findings.fact(f"No skeleton picture ({str(error).split(':')[0]}); people were detected.")
-        people = detect_people(picture[0])
         for number, one in enumerate(people):
             findings.fact(f"Person {number}: {part_of(one)}, view: {view_of(one)}.")
         frame = Frame(Keypoints.cat(people), (height, width))

@@ -9,6 +9,7 @@ import torch
 
 from pcdm_core.pose.formats import PoseError, read_frames, read_pose, to_openpose, write_openpose
 from pcdm_core.pose.keypoints import Keypoints
+from tests.core.pose_dialects import body_25
 
 HEIGHT, WIDTH = 256, 176
 
@@ -68,10 +69,12 @@ def test_the_canvas_of_the_file_goes_before_the_size() -> None:
 
 
 def test_body_25_loses_the_middle_of_the_hips_and_the_feet() -> None:
-    points = places(25)
+    points = [(x * WIDTH / 512, y * HEIGHT / 768) for x, y, _ in body_25()]
     keypoints = read_pose(document(person(points)))
     expected = points[:8] + points[9:19]
-    torch.testing.assert_close(keypoints.xy[0], fractions(expected))
+    torch.testing.assert_close(
+        keypoints.xy[0][keypoints.visible[0]], fractions(expected)[keypoints.visible[0]]
+    )
 
 
 def test_a_pose_keypoint_of_several_frames_is_a_batch() -> None:
@@ -174,18 +177,14 @@ def test_the_size_of_the_picture_is_kept_with_the_frame() -> None:
     assert read_frames(document(person(), canvas=False), size=(300, 200))[0].size == (300, 200)
 
 
-NAN = float("nan")
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ([], "an empty list; the detector found no person"),
         (document(), "nobody is in it"),
-        ([document(person()), document()], "frame 1: nobody is in it"),
+        ([document(), document()], "frame 0: nobody is in it"),
         (document(person(places(16))), "person 0: pose_keypoints_2d has 48 numbers.*18 or 25"),
         (document({"pose_keypoints_2d": [1.0] * 53}), "53 numbers"),
-        (document(person([(NAN, 1.0), *places(17)])), "point 0 is nan; write 0 0 0"),
         (document(person([(1e30, 1.0), *places(17)])), "point 0 is 1e\\+30"),
         (document({"pose_keypoints_2d": [0.0] * 54}), "all 18 joints are missing"),
         (document({"pose_keypoints_2d": ["1"] * 54}), "has '1' where a number belongs"),
@@ -194,14 +193,11 @@ NAN = float("nan")
         (document({"pose_keypoints_2d": []}), "all 18 joints are missing"),
         (None, "nothing is in it"),
         (document("someone"), "person 0: expected an object"),  # pyright: ignore
-        (
-            document(person() | {"hand_left_keypoints_2d": [1.0] * 60}),
-            "left hand: the hand has 60 numbers",
-        ),
         ({"animals": []}, 'it has no "people"'),
         ({"people": 3}, '"people" is no list'),
         ([1, 2, 3], "3 numbers are no pose"),
-        (document(person()) | {"canvas_height": 0}, "the canvas is 0 high"),
+        (document(person()) | {"canvas_height": -1}, "the canvas is -1 high"),
+        (document(person()) | {"canvas_height": 10**9, "canvas_width": 10**9}, "from 1 to 65535"),
         (document(person()) | {"canvas_height": 4, "canvas_width": 4}, "taken to be 4x4"),
     ],
 )
@@ -223,7 +219,6 @@ def test_a_pose_that_cannot_be_used_is_named_with_what_was_found(
         ("0.5 0.5\n" * 17, "17 lines; expected 18"),
         ("0.5 0.5\n" * 17 + "0.5", "joint 17 is '0.5'"),
         ("0.5 0.5\n" * 17 + "a b", "joint 17 is 'a b'"),
-        ("0.5 0.5\n" * 17 + "nan 0.5", "point 17 is nan"),
         ("-1 -1\n" * 18, "all 18 joints are missing"),
         ("400 90\n" * 18, "the coordinates are pixels"),
     ],

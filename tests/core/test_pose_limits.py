@@ -93,7 +93,7 @@ HOSTILE: dict[str, Any] = {
         "images": [{"id": 1, "file_name": LONG}],
     },
     "an object for a picture's name": {
-        "annotations": [{"image_id": LONG, "keypoints": [LONG] * 51}, {"keypoints": BODY}],
+        "annotations": [{"image_id": LONG, "keypoints": [LONG] * 51}, {"keypoints": [LONG] * 54}],
         "images": [{"id": LONG, "file_name": {"a": deep(900)}}],
     },
     "pictures of people": [

@@ -287,7 +287,7 @@ def test_openposes_own_colours_are_refused_because_they_name_other_joints() -> N
             draw_line(pixels, start, end, [int(c * 0.6) for c in COLOURS[b - 1]])
     for joint, place in enumerate(places):
         fill_circle(pixels, place, 4, COLOURS[joint - 1])
-    with pytest.raises(SkeletonError, match=r"another convention.*left and right cannot be told"):
+    with pytest.raises(SkeletonError, match=r"OpenPose's own colours.*which name other joints"):
         read(pixels)
 
 

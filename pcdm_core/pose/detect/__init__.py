@@ -10,6 +10,7 @@ from .people import (
     DetectionError,
     Detector,
     DetectorMissingError,
+    DrawingError,
     NoPersonError,
     describe_people,
     detect_people,
@@ -20,6 +21,7 @@ from .people import (
 )
 
 __all__ = [
-    "INSTALL", "DetectionError", "Detector", "DetectorMissingError", "NoPersonError",
-    "describe_people", "detect_people", "face_seen", "has_blazepose", "has_openpose", "head_turn",
+    "INSTALL", "DetectionError", "Detector", "DetectorMissingError", "DrawingError",
+    "NoPersonError", "describe_people", "detect_people", "face_seen", "has_blazepose",
+    "has_openpose", "head_turn",
 ]  # fmt: skip

@@ -23,6 +23,7 @@ from torch import Tensor
 from ...images import as_picture, resize, to_uint8
 from ..describe import describe_person
 from ..keypoints import FACE, HAND_POINTS, Keypoints
+from ..skeleton_image.conventions import is_drawing
 from .blazepose import BlazePose, Crop, Floats, Landmarks
 
 Detector = Literal["auto", "blazepose", "openpose"]
@@ -71,6 +72,10 @@ class NoPersonError(DetectionError):
     """Nobody was found in the picture."""
 
 
+class DrawingError(NoPersonError):
+    """The picture is a flat drawing and no photograph."""
+
+
 class DetectorMissingError(DetectionError):
     """What the detector needs is not installed."""
 
@@ -88,6 +93,7 @@ def detect_people(picture: Tensor, detector: Detector = "auto") -> list[Keypoint
 
     Raises:
         NoPersonError: nobody was found.
+        DrawingError: a flat drawing, in which a detector would see somebody else.
         DetectorMissingError: no runtime, or no controlnet_aux or weights; says what to do.
         ValueError: not a picture.
     """
@@ -96,6 +102,12 @@ def detect_people(picture: Tensor, detector: Detector = "auto") -> list[Keypoint
     picture = as_picture(picture)
     if len(picture) != 1:
         raise ValueError(f"people are looked for in one picture at a time, got {len(picture)}")
+    if is_drawing(to_uint8(picture)[0]):
+        raise DrawingError(
+            "This is a flat drawing, and the detector finds people in photographs. Give a "
+            "skeleton to PCDM Pose from Skeleton Picture, or use the key points that it was drawn "
+            "from."
+        )
     if detector == "auto":
         detector = "blazepose" if has_blazepose() or not has_openpose() else "openpose"
     people = _by_blazepose(picture) if detector == "blazepose" else _by_openpose(picture)

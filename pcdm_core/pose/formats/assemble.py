@@ -1,16 +1,18 @@
-"""The people of one picture, from the points that a file has to key points."""
+"""The people of pictures, from the points that a file has to key points."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from ..keypoints import FARTHEST, HAND_POINTS, WRISTS, Keypoints
 from .frame import Context, Frame
-from .joint_maps import SCORED_COUNTS, to_body_18
+from .joint_maps import SCORED_COUNTS, Skeleton, hands_of, to_body_18
+from .limits import PoseError
+from .plausible import choose_skeleton
 from .points import NO_POINTS, Points, is_missing, missing_points
 
 # Above this a coordinate cannot be a fraction of the picture: people reach a little way out of the
@@ -36,39 +38,130 @@ class RawPerson:
         hands: left and right, 21 points or none each; they go before hands in the body's list.
         scored: whether every point has a score, also those that are not seen.
         sure_of_sides: False where the producer is known to swap the hands.
+        joint_names: of the body's points, where the file says them.
+        fault: why the person cannot be read; there are no points then.
     """
 
     body: Points
     hands: tuple[Points, Points] = (NO_POINTS, NO_POINTS)
     scored: bool = False
     sure_of_sides: bool = True
+    joint_names: tuple[str, ...] = ()
+    fault: PoseError | None = None
 
 
-def assemble(
-    people: Sequence[RawPerson],
-    size: tuple[int, int] | None,
-    context: Context,
-    name: str | None = None,
-) -> Frame:
-    """The people of a picture as key points, whether the file has fractions or pixels.
+@dataclass(frozen=True)
+class RawFrame:
+    """One picture's people as a file has them.
 
-    Args:
-        people: at least one.
+    Attributes:
+        people: in the file's order.
         size: (height, width) that the file says; `context.size` counts where this is None.
-        context: how to read.
+        context: how to read, and where in the file this is.
         name: of the picture.
+        fault: why nobody is in it.
+    """
+
+    people: Sequence[RawPerson]
+    size: tuple[int, int] | None
+    context: Context
+    name: str | None = None
+    fault: PoseError | None = None
+
+
+def fault_frame(fault: PoseError, context: Context, name: str | None = None) -> RawFrame:
+    """A frame that cannot be used, in the place of one that can."""
+    return RawFrame((), None, context, name, fault)
+
+
+def assemble(frames: Sequence[RawFrame], context: Context) -> list[Frame]:
+    """Frames of key points. A frame that cannot be used says why, unless all of them are such.
+
+    What the whole file tells is told by all of its frames: whose skeleton it is, and the size of
+    the picture for a frame that lacks it.
 
     Raises:
-        PoseError: pixels, and nobody knows the picture's size.
+        PoseError: nobody is in any frame, or no frame can be used.
+    """
+    clear = [_without_unsure(frame) for frame in frames]
+    skeletons = _skeletons(clear, context)
+    sizes = {frame.size for frame in clear if frame.size}
+    if len(sizes) == 1 and context.size is None and any(not frame.size for frame in clear):
+        clear = [replace(frame, size=frame.size or min(sizes)) for frame in clear]
+        context.findings.guess("a frame that does not say its picture's size has the others'.")
+    result: list[Frame] = []
+    for frame in clear:
+        try:
+            result.append(_frame(frame, skeletons))
+        except PoseError as error:
+            result.append(_nobody(replace(frame, fault=error)))
+    faults = [frame.fault for frame in result if frame.fault is not None]
+    if len(faults) == len(result):
+        raise faults[0]
+    return result
+
+
+def _nobody(frame: RawFrame) -> Frame:
+    people = Keypoints(torch.zeros(0, 18, 2, dtype=torch.float64), torch.zeros(0, 18).bool())
+    return Frame(people, frame.size or frame.context.size, frame.name, frame.fault)
+
+
+def _without_unsure(frame: RawFrame) -> RawFrame:
+    """The same with NaN for all points that the file or the threshold calls missing."""
+    if not frame.people:
+        return frame
+    certainty = _certainty(frame.people, frame.context)
+    people: list[RawPerson] = []
+    for person in frame.people:
+        threshold = _threshold(person, certainty, frame.context)
+        body, left_hand, right_hand = (
+            np.where(is_missing(part, threshold)[:, None], np.nan, part)
+            for part in (person.body, *person.hands)
+        )
+        people.append(replace(person, body=body, hands=(left_hand, right_hand)))
+    return replace(frame, people=people)
+
+
+Kind = tuple[int, tuple[str, ...]]
+"""How many points a body has, and their names where the file says them."""
+
+
+def _kind(person: RawPerson) -> Kind:
+    return len(person.body), person.joint_names
+
+
+def _skeletons(frames: Sequence[RawFrame], context: Context) -> dict[Kind, Skeleton | PoseError]:
+    """Whose skeleton the points of each kind are, or why they are nobody's."""
+    bodies: dict[Kind, list[Points]] = {}
+    for frame in frames:
+        for person in frame.people:
+            if len(person.body):
+                bodies.setdefault(_kind(person), []).append(person.body)
+    skeletons: dict[Kind, Skeleton | PoseError] = {}
+    for kind, points in bodies.items():
+        try:
+            skeletons[kind] = choose_skeleton(np.stack(points), kind[1], context)
+        except PoseError as error:
+            skeletons[kind] = error
+    return skeletons
+
+
+def _frame(frame: RawFrame, skeletons: dict[Kind, Skeleton | PoseError]) -> Frame:
+    """The people of a picture as key points, whether the file has fractions or pixels.
+
+    Raises:
+        PoseError: nobody is there, or pixels, and nobody knows the picture's size.
         PointError: points that fit neither pixels nor fractions, or lie pictures away.
     """
-    source, size = ("given", context.size) if size is None else ("the file says", size)
+    if frame.fault is not None:
+        raise frame.fault
+    people, context = frame.people, frame.context
+    faults = {row: one.fault for row, one in enumerate(people) if one.fault is not None}
+    source, size = ("given", context.size) if frame.size is None else ("the file says", frame.size)
     if size is not None:
         context.findings.fact(f"Picture: {size[0]} high, {size[1]} wide, as {source}.")
-    certainty = _certainty(people, context)
-    points = np.stack(
-        [_row(person, _threshold(person, certainty, context), context) for person in people]
-    )[..., :2]
+    points = np.stack([_row(one, skeletons.get(_kind(one)), context) for one in people])
+    points = points[..., :2]
     visible = ~np.isnan(points[..., 0])
     scale, shift = _units(points, visible, size, context)
     xy = np.where(visible[..., None], points, 0.0) / scale + shift
@@ -85,19 +178,17 @@ def assemble(
         shape = (len(xy), 2, HAND_POINTS)
         tensors.append(torch.from_numpy(xy[:, 18:].reshape(*shape, 2)))
         tensors.append(torch.from_numpy(visible[:, 18:].reshape(shape)))
-    return Frame(Keypoints(*tensors), size, name)
+    return Frame(Keypoints(*tensors), size, frame.name, faults=faults)
 
 
-def _row(person: RawPerson, threshold: float, context: Context) -> Points:
+def _row(person: RawPerson, skeleton: Skeleton | PoseError | None, context: Context) -> Points:
     """`[60, 3]`: 18 joints, 21 points of the left hand, 21 of the right one."""
-
-    def sure(points: Points) -> Points:
-        return np.where(is_missing(points, threshold)[:, None], np.nan, points)
-
-    body, *whole_body_hands = to_body_18(sure(person.body), context.findings)
+    if isinstance(skeleton, PoseError):
+        raise skeleton
+    body = missing_points(18) if skeleton is None else to_body_18(person.body, skeleton)
     hands = [
-        sure(hand) if len(hand) else other if len(other) else missing_points(HAND_POINTS)
-        for hand, other in zip(person.hands, whole_body_hands, strict=True)
+        hand if len(hand) else other if len(other) else missing_points(HAND_POINTS)
+        for hand, other in zip(person.hands, hands_of(person.body), strict=True)
     ]
     if not person.sure_of_sides and _are_swapped(body, hands):
         hands.reverse()

@@ -7,15 +7,26 @@ AlphaPose (`bodies`, `joints`), pose editors (`keypoints` with `width` and `heig
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from ...ranges import SIDE
 from ..keypoints import HAND_POINTS, HAND_SIDES
-from .assemble import RawPerson, assemble
-from .frame import Context, Frame
+from .assemble import RawFrame, RawPerson, fault_frame
+from .frame import Context
 from .joint_maps import BODY_COUNTS
-from .limits import LARGEST_NUMBER, MOST_PEOPLE, brief
-from .points import is_list, is_number, is_point, plain, points_of, with_confidences
+from .limits import LARGEST_NUMBER, MOST_PEOPLE, PoseError, brief
+from .points import (
+    NO_POINTS,
+    Points,
+    is_list,
+    is_number,
+    is_point,
+    plain,
+    points_of,
+    with_confidences,
+)
 
 # Of a picture: where its people are, and the format that this tells.
 _PEOPLE_KEYS = {
@@ -34,12 +45,18 @@ _HAND_KEYS = tuple(
     for side in HAND_SIDES
 )
 
+# Of a document or a person: what its points are called; two of them say it one level down.
+_NAME_KEYS = ("keypoint_names", "keypoints_names", "joint_names", "joints_names", "categories",
+              "meta_info")  # fmt: skip
+_NAME_KEYS_WITHIN = ("keypoints", "keypoint_id2name", "keypoint_names")
+_MOST_NAMES = 400
+
 _DEEPEST = 6  # levels of lists round a pose; more is damage
 _FLAT_COUNTS = {count * step for count in BODY_COUNTS for step in (2, 3)}
 
 
-def frames_of(document: Any, context: Context, depth: int = 0) -> list[Frame]:
-    """All frames of a document; at least one, each with at least one person.
+def frames_of(document: Any, context: Context, depth: int = 0) -> list[RawFrame]:
+    """All frames of a document, at least one; a frame that cannot be used says why.
 
     Args:
         document: mappings, lists and numbers, arrays or tensors.
@@ -55,13 +72,15 @@ def frames_of(document: Any, context: Context, depth: int = 0) -> list[Frame]:
     if document is None:
         raise context.error("nothing is in it (null); the detector found no person")
     if isinstance(document, Mapping):
+        names = _joint_names(document)
+        context = replace(context, joint_names=names) if names else context
         return _frames_of_mapping(document, context, depth)
     if is_list(document):
         return _frames_of_list(document, context, depth)
     raise context.error(f"no pose ({brief(document)}); give OpenPose JSON or a POSE_KEYPOINT")
 
 
-def _frames_of_mapping(document: Mapping[str, Any], context: Context, depth: int) -> list[Frame]:
+def _frames_of_mapping(document: Mapping[str, Any], context: Context, depth: int) -> list[RawFrame]:
     fact = context.findings.fact
     if document.get("animals") and not document.get("people"):
         raise context.error("key points of animals; this needs a person's")
@@ -89,7 +108,7 @@ def _frames_of_mapping(document: Mapping[str, Any], context: Context, depth: int
     )
 
 
-def _frames_of_list(document: Sequence[Any], context: Context, depth: int) -> list[Frame]:
+def _frames_of_list(document: Sequence[Any], context: Context, depth: int) -> list[RawFrame]:
     if not document:
         raise context.error("an empty list; the detector found no person in any frame")
     numbers = all(is_number(element) for element in document)
@@ -100,7 +119,7 @@ def _frames_of_list(document: Sequence[Any], context: Context, depth: int) -> li
         )
     if numbers or _are_points(document):
         context.findings.fact("Format: a list of points.")
-        return [assemble([_person_of(document, context)], None, context)]
+        return [RawFrame([_person_of(document, context)], None, context)]
     if len(document) == 1 and not _is_person(document[0]):
         return frames_of(document[0], context, depth + 1)
     if all(element is None or _is_person(element) for element in document):
@@ -109,10 +128,21 @@ def _frames_of_list(document: Sequence[Any], context: Context, depth: int) -> li
         context.findings.fact("Format: lists of points.")
         context.findings.guess(f"the {len(document)} lists are people of one picture.")
         return [_frame_of_people(document, {}, context)]
-    frames: list[Frame] = []
+    frames: list[RawFrame] = []
     for number, element in enumerate(document):
-        frames += frames_of(element, context.at(f"frame {number}"), depth + 1)
+        place = context.at(f"frame {number}")
+        frames += _frames_or_fault(lambda e=element, p=place: frames_of(e, p, depth + 1), place)
     return frames
+
+
+def _frames_or_fault(
+    frames: Callable[[], list[RawFrame]], context: Context, name: str | None = None
+) -> list[RawFrame]:
+    """The frames, or one that says why they cannot be used: one of many does not cost the rest."""
+    try:
+        return frames()
+    except PoseError as error:
+        return [fault_frame(error, context, name)]
 
 
 # --- several pictures in one document ------------------------------------------------------------
@@ -127,21 +157,29 @@ def _by_picture(people: Sequence[Any]) -> dict[Any, list[Any]]:
     return groups
 
 
-def _frames_by_picture(people: Sequence[Any], context: Context) -> list[Frame]:
+def _frames_by_picture(people: Sequence[Any], context: Context) -> list[RawFrame]:
     """A list of people: AlphaPose and COCO results say whose picture each is in."""
     groups = _by_picture(people)
     context.findings.fact("Format: a list of people.")
     if len(groups) == 1 and None in groups and len(people) > 1:
         context.findings.guess(f"the {len(people)} people belong to one picture.")
-    frames: list[Frame] = []
+    frames: list[RawFrame] = []
     for picture, members in groups.items():
         place = context if len(groups) == 1 else context.at(f"picture {brief(picture)}")
         name = None if picture is None else str(picture)
-        frames.append(_frame_of_people(members, members[0] or {}, place, name))
+        frames += _picture_or_fault(members, members[0] or {}, place, name)
     return frames
 
 
-def _coco_frames(document: Mapping[str, Any], context: Context) -> list[Frame]:
+def _picture_or_fault(
+    people: Any, document: Mapping[str, Any], context: Context, name: str | None
+) -> list[RawFrame]:
+    return _frames_or_fault(
+        lambda: [_frame_of_people(people, document, context, name)], context, name
+    )
+
+
+def _coco_frames(document: Mapping[str, Any], context: Context) -> list[RawFrame]:
     annotations, images = plain(document["annotations"]), plain(document.get("images"))
     if isinstance(annotations, Mapping):
         annotations = [annotations]
@@ -153,13 +191,13 @@ def _coco_frames(document: Mapping[str, Any], context: Context) -> list[Frame]:
         for image in (images if is_list(images) else [])
         if isinstance(image, Mapping) and isinstance(image.get("id"), (int, str))
     }
-    frames: list[Frame] = []
+    frames: list[RawFrame] = []
     for picture, members in _by_picture(people).items():
         image = pictures.get(picture, {})
         name = image.get("file_name")
         name = name if isinstance(name, str) else str(picture)
         place = context.at(f"picture {brief(name)}")
-        frames.append(_frame_of_people(members, image, place, name))
+        frames += _picture_or_fault(members, image, place, name)
     return frames
 
 
@@ -168,7 +206,7 @@ def _coco_frames(document: Mapping[str, Any], context: Context) -> list[Frame]:
 
 def _frame_of_people(
     people: Any, document: Mapping[str, Any], context: Context, name: str | None = None
-) -> Frame:
+) -> RawFrame:
     """One picture's people; `document` is asked for the size of the picture.
 
     Raises:
@@ -188,9 +226,18 @@ def _frame_of_people(
         )
     size = _size_of(document, context)
     raw = [
-        _person_of(person, context.at(f"person {number}")) for number, person in enumerate(people)
+        _person_or_fault(person, context.at(f"person {number}"))
+        for number, person in enumerate(people)
     ]
-    return assemble(raw, size, context, name)
+    faults = [person.fault for person in raw if person.fault is not None]
+    if len(faults) == len(raw):
+        raise faults[0]
+    if faults:
+        context.findings.guess(
+            "a person who cannot be read is left out, and keeps the number; ask for the number to "
+            "see why."
+        )
+    return RawFrame(raw, size, context, name)
 
 
 def _size_of(document: Mapping[str, Any], context: Context) -> tuple[int, int] | None:
@@ -203,10 +250,13 @@ def _size_of(document: Mapping[str, Any], context: Context) -> tuple[int, int] |
         size = [plain(document.get(key)) for key in keys]
         if size == [None, None]:
             continue
+        if all(side in (0, None) and side is not False for side in size):
+            context.findings.guess("a canvas of 0 says no size.")
+            continue
         if not all(_is_side(side) for side in size):
             raise context.error(
                 f"the canvas is {brief(size[0])} high and {brief(size[1])} wide; "
-                f"both {keys[0]} and {keys[1]} must be positive"
+                f"{keys[0]} and {keys[1]} must both be {SIDE}"
             )
         return int(size[0]), int(size[1])
     return None
@@ -214,7 +264,7 @@ def _size_of(document: Mapping[str, Any], context: Context) -> tuple[int, int] |
 
 def _is_side(side: Any) -> bool:
     number = isinstance(side, (int, float)) and not isinstance(side, bool)
-    return number and 1 <= side <= LARGEST_NUMBER
+    return number and 1 <= side <= LARGEST_NUMBER and int(side) in SIDE
 
 
 # --- one person ----------------------------------------------------------------------------------
@@ -246,6 +296,29 @@ def _people_in_one_list(document: Mapping[str, Any]) -> Sequence[Any] | None:
     return points if several else None
 
 
+def _joint_names(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """The points' names where a document says them: by number, in a list or a mapping."""
+    for key in _NAME_KEYS:
+        names = plain(document.get(key))
+        if key in ("categories", "meta_info"):
+            part = names[0] if is_list(names) and names else names
+            names = _first_of(_NAME_KEYS_WITHIN, part) if isinstance(part, Mapping) else None
+        if isinstance(names, Mapping):
+            numbers = [str(number) for number in range(len(names))]
+            by_number = {str(number): name for number, name in names.items()}
+            names = [by_number.get(number) for number in numbers]
+        if is_list(names) and names and all(isinstance(name, str) for name in names):
+            return tuple(names) if len(names) <= _MOST_NAMES else ()
+    return ()
+
+
+def _person_or_fault(person: Any, context: Context) -> RawPerson:
+    try:
+        return _person_of(person, context)
+    except PoseError as error:
+        return RawPerson(NO_POINTS, fault=error)
+
+
 def _person_of(person: Any, context: Context) -> RawPerson:
     """One person: a mapping, a bare list of points, or None for one without any.
 
@@ -253,8 +326,12 @@ def _person_of(person: Any, context: Context) -> RawPerson:
         PoseError: something else.
     """
     person = plain(person)
+    names = _joint_names(person) if isinstance(person, Mapping) else ()
+    names = names or context.joint_names
+    counts = (len(names),) if names else BODY_COUNTS
     if person is None or is_list(person):
-        return RawPerson(points_of(person, BODY_COUNTS, context, "the body"))
+        body = points_of(person, counts, context, "the body")
+        return RawPerson(body, joint_names=names)
     if not isinstance(person, Mapping):
         raise context.error(f"expected an object, found {brief(person)}")
     key = next((key for key in _BODY_KEYS if key in person), None)
@@ -262,11 +339,11 @@ def _person_of(person: Any, context: Context) -> RawPerson:
         raise context.error(
             f'no list of joints among {brief(sorted(map(str, person)))}; expected "{_BODY_KEYS[0]}"'
         )
-    body = points_of(person[key], BODY_COUNTS, context, key)
+    body = points_of(person[key], counts, context, key)
     scores = _first_of(_SCORE_KEYS, person)
     body = with_confidences(body, scores, context)
     left_hand, right_hand = (
-        points_of(_first_of(keys, person), (HAND_POINTS,), context.at(f"{side} hand"), "the hand")
+        _hand_of(_first_of(keys, person), side, context)
         for keys, side in zip(_HAND_KEYS, HAND_SIDES, strict=True)
     )
     # ComfyUI's SDPose scores every point, and calls the left hand right: it takes COCO-WholeBody's
@@ -275,7 +352,18 @@ def _person_of(person: Any, context: Context) -> RawPerson:
     if from_sdpose:
         context.findings.fact("Producer: ComfyUI's SDPose, by its feet.")
     scored = from_sdpose or key in ("keypoints", "joints") or scores is not None
-    return RawPerson(body, (left_hand, right_hand), scored, sure_of_sides=not from_sdpose)
+    return RawPerson(body, (left_hand, right_hand), scored, not from_sdpose, names)
+
+
+def _hand_of(value: Any, side: str, context: Context) -> Points:
+    """The points of a hand; none, and a note, where they are not the 21 of one."""
+    try:
+        return points_of(value, (HAND_POINTS,), context, f"the {side} hand")
+    except PoseError:
+        context.findings.guess(
+            f"a {side} hand is left out: it is no list of {HAND_POINTS} points, or damaged."
+        )
+        return NO_POINTS
 
 
 def _first_of(keys: Sequence[str], person: Mapping[str, Any]) -> Any:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from ..keypoints import Keypoints
 from .limits import PointError, PoseError, brief
+
+F = TypeVar("F", bound="_Named")
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str | None: ...
+
 
 Units = Literal["auto", "pixels", "fractions", "signed"]
 """What coordinates mean: detected, pixels, 0 to 1, -1 to 1 (OpenPose's `--keypoint_scale 4`)."""
@@ -54,11 +63,15 @@ class Frame:
         people: one row a person; a person may have no visible joint.
         size: (height, width) of the picture where it is known.
         name: of the picture where the file says it.
+        fault: why nobody is in it; None where there are people.
+        faults: of the people who cannot be read, by their row.
     """
 
     people: Keypoints
     size: tuple[int, int] | None
     name: str | None = None
+    fault: PoseError | None = None
+    faults: Mapping[int, PoseError] = field(default_factory=dict[int, PoseError])
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ class Context:
     Attributes:
         origin: the file, and where in it; begins error messages.
         only: the number or the name of the one frame to read; None reads all.
+        joint_names: of the points, where the file says them.
         findings: get what is said about the reading.
     """
 
@@ -76,6 +90,7 @@ class Context:
     units: Units = "auto"
     threshold: float | None = None
     only: int | str | None = None
+    joint_names: tuple[str, ...] = ()
     findings: Findings = field(default_factory=Findings)
 
     def at(self, part: str) -> Context:
@@ -90,7 +105,7 @@ class Context:
         """To be raised: a point that cannot be used."""
         return PointError(f"{self.origin}: {message}")
 
-    def select(self, frames: list[Frame]) -> list[Frame]:
+    def select(self, frames: list[F]) -> list[F]:
         """All frames, or the only one.
 
         Raises:

@@ -1,68 +1,157 @@
 """Skeletons of other programs as the 18 joints of OpenPose's COCO model: one table, by count.
 
-Sources: OpenPose `doc/02_output.md` (BODY_25, COCO), COCO's person key points, COCO-WholeBody.
+Sources: OpenPose `doc/02_output.md` (BODY_25, COCO) and `poseParameters.cpp` (BODY_25B), COCO's
+person key points, COCO-WholeBody, Human3.6M as SemGCN and mmpose have it, MPI-INF-3DHP as mmpose
+has it, NVIDIA trt_pose `human_pose.json`, Kinect for Windows v2 `JointType`, easy_ViTPose's
+`coco_25`.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..keypoints import HAND_POINTS, SHOULDERS, Joint
-from .frame import Findings
-from .points import NO_POINTS, Points, missing_points
+from .points import NO_POINTS, Points
 
-BODY_18 = tuple(range(18))
+_SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
+# Other names of the neck, which lies between the shoulders. The first that a skeleton has counts.
+_NECKS = ("spine shoulder", "thorax", "shoulder center", "mid shoulder", "neck", "head bottom")
+_LEAST_NAMES = 8  # of 18 joints; fewer are somebody else's words
 
-# Where BODY_25 keeps the 18 joints: it has the middle of the hips at 8, and the feet after 18.
-BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 
-# Where COCO's 17 points keep the joints; it has no neck, which then follows as point 17.
-COCO = (0, 17, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
-COCO_NECK, COCO_SHOULDERS = 17, (5, 6)
+@dataclass(frozen=True)
+class Skeleton:
+    """How a program counts joints.
 
-# The name of a skeleton of so many points, and which of them are the 18 joints.
+    Attributes:
+        name: as reports say it.
+        joints: for each of the 18 joints the points whose middle it is: one, two for a neck that
+            is not among the points, or none.
+    """
+
+    name: str
+    joints: tuple[tuple[int, ...], ...]
+
+    @property
+    def has_neck(self) -> bool:
+        """Whether the neck is a point of its own."""
+        return len(self.joints[Joint.NECK]) == 1
+
+
+def skeleton_of(name: str, points: Sequence[str]) -> Skeleton | None:
+    """The skeleton whose points have these names; None where they are no body's."""
+    words = [_words(point) for point in points]
+    place = {word: words.index(word) for word in words if word}
+    joints = [(place[joint.words],) if joint.words in place else () for joint in Joint]
+    neck = next((place[word] for word in _NECKS if word in place), None)
+    shoulders = [joints[shoulder] for shoulder in SHOULDERS]
+    if neck is not None:
+        joints[Joint.NECK] = (neck,)
+    elif all(shoulders):
+        joints[Joint.NECK] = (*shoulders[0], *shoulders[1])
+    enough = sum(map(bool, joints)) >= _LEAST_NAMES
+    return Skeleton(name, tuple(joints)) if enough else None
+
+
+def _words(name: str) -> str:
+    """A joint's name as `Joint.words` has it: `LShoulder`, `left_shoulder`, `Shoulder Left`."""
+    parts = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=^[LR])(?=[A-Z])", " ", name).lower()
+    words = [_SIDES.get(word, word) for word in re.split(r"[^a-z]+", parts) if word]
+    sides = [word for word in words if word in ("left", "right")]
+    return " ".join([*sides, *(word for word in words if word not in ("left", "right"))])
+
+
+def _skeleton(name: str, points: str) -> Skeleton:
+    skeleton = skeleton_of(name, [point.replace("-", " ") for point in points.split()])
+    assert skeleton is not None
+    return skeleton
+
+
+_BODY_18 = (
+    "nose neck right-shoulder right-elbow right-wrist left-shoulder left-elbow left-wrist "
+    "right-hip right-knee right-ankle left-hip left-knee left-ankle right-eye left-eye right-ear "
+    "left-ear "
+)
+_COCO_17 = (
+    "nose left-eye right-eye left-ear right-ear left-shoulder right-shoulder left-elbow "
+    "right-elbow left-wrist right-wrist left-hip right-hip left-knee right-knee left-ankle "
+    "right-ankle "
+)
+_BODY_25 = (
+    "nose neck right-shoulder right-elbow right-wrist left-shoulder left-elbow left-wrist pelvis "
+    "right-hip right-knee right-ankle left-hip left-knee left-ankle right-eye left-eye right-ear "
+    "left-ear "
+)
+_HUMAN36M = (
+    "pelvis right-hip right-knee right-ankle left-hip left-knee left-ankle spine thorax nose head "
+    "left-shoulder left-elbow left-wrist right-shoulder right-elbow right-wrist"
+)
+_MPI_3DHP = (
+    "head-top neck right-shoulder right-elbow right-wrist left-shoulder left-elbow left-wrist "
+    "right-hip right-knee right-ankle left-hip left-knee left-ankle pelvis spine head"
+)
+_KINECT_25 = (
+    "spine-base spine-mid neck head left-shoulder left-elbow left-wrist left-hand right-shoulder "
+    "right-elbow right-wrist right-hand left-hip left-knee left-ankle left-foot right-hip "
+    "right-knee right-ankle right-foot spine-shoulder"
+)
+_COCO_25 = (
+    "nose left-eye right-eye left-ear right-ear neck left-shoulder right-shoulder left-elbow "
+    "right-elbow left-wrist right-wrist left-hip right-hip pelvis left-knee right-knee left-ankle "
+    "right-ankle"
+)
+
+# The skeletons of so many points; the first is what such a file nearly always has.
 SKELETONS = {
-    18: ("OpenPose BODY_18", BODY_18),
-    25: ("OpenPose BODY_25", BODY_25),
-    17: ("COCO-17", COCO),
-    133: ("COCO-WholeBody (133 points)", COCO),
-    134: ("COCO-WholeBody with neck (134 points)", BODY_18),
+    18: (
+        _skeleton("OpenPose BODY_18", _BODY_18),
+        _skeleton("COCO-17 with the neck after the 17 (trt_pose)", _COCO_17 + "neck"),
+    ),
+    25: (
+        _skeleton("OpenPose BODY_25", _BODY_25),
+        _skeleton("OpenPose BODY_25B", _COCO_17 + "neck head-top"),
+        _skeleton("Kinect's 25 joints", _KINECT_25),
+        _skeleton("easy_ViTPose's coco_25", _COCO_25),
+    ),
+    17: (
+        _skeleton("COCO-17", _COCO_17),
+        _skeleton("Human3.6M's 17 joints", _HUMAN36M),
+        _skeleton("MPI-INF-3DHP's 17 joints", _MPI_3DHP),
+    ),
+    133: (_skeleton("COCO-WholeBody (133 points)", _COCO_17),),
+    134: (
+        _skeleton("COCO-WholeBody with neck (134 points)", _BODY_18),
+        _skeleton("COCO-WholeBody with the neck after the 17 (134 points)", _COCO_17 + "neck"),
+    ),
 }
 BODY_COUNTS = tuple(SKELETONS)
 SCORED_COUNTS = (17, 133, 134)  # their detectors score every point, seen or not
 
 # COCO-WholeBody with a neck: 18 body, 6 feet, 68 face, then the left and the right hand.
-_WHOLE_BODY_HANDS = 92
+_WHOLE_BODY_HANDS = {133: 91, 134: 92}
 
 
-def to_body_18(points: Points, findings: Findings) -> tuple[Points, Points, Points]:
-    """Body of 18, left hand, right hand; an empty array is a part that the skeleton lacks.
+def to_body_18(points: Points, skeleton: Skeleton) -> Points:
+    """`[..., 18, 3]` of `[..., N, 3]`; NaN where the skeleton has no such joint, or lacks a part.
 
     Args:
-        points: as many as one of `BODY_COUNTS`, or none; what is too unsure is NaN already.
-        findings: gets the skeleton's name.
+        points: as many as the skeleton has; what is too unsure is NaN already.
+        skeleton: whose they are.
     """
-    if not len(points):
-        return missing_points(18), NO_POINTS, NO_POINTS
-    name, joints = SKELETONS[len(points)]
-    findings.fact(f"Skeleton: {name}.")
-    if joints is COCO:
-        findings.fact("Neck: the middle of the shoulders, where both are seen.")
-        neck = points[list(COCO_SHOULDERS)].mean(axis=0)
-        points = np.insert(points, COCO_NECK, neck, axis=0)
-    elif len(points) == 134 and _has_neck_last(points):
-        findings.guess("the 134 points are in COCO's order, with the neck after the 17.")
-        joints = COCO
-    hands = points[_WHOLE_BODY_HANDS:]
-    return points[list(joints)], hands[:HAND_POINTS], hands[HAND_POINTS:]
+    body = points[..., [places[0] if places else 0 for places in skeleton.joints], :]
+    for joint, places in enumerate(skeleton.joints):
+        if len(places) != 1:
+            body[..., joint, :] = points[..., list(places), :].mean(axis=-2) if places else np.nan
+    return body
 
 
-def _has_neck_last(points: Points) -> bool:
-    """Whether point 17 and not point 1 is the middle of the shoulders."""
-    in_coco = _is_middle(points, COCO_NECK, COCO_SHOULDERS)
-    return in_coco and not _is_middle(points, Joint.NECK, SHOULDERS)
-
-
-def _is_middle(points: Points, middle: int, ends: tuple[int, int]) -> bool:
-    place, a, b = (points[point, :2] for point in (middle, *ends))
-    return bool(np.abs(place - (a + b) / 2).sum() <= 0.01 * np.abs(a - b).sum())
+def hands_of(points: Points) -> tuple[Points, Points]:
+    """Left and right hand of a whole body's points; empty arrays where it has none."""
+    start = _WHOLE_BODY_HANDS.get(len(points))
+    if start is None:
+        return NO_POINTS, NO_POINTS
+    return points[start : start + HAND_POINTS], points[start + HAND_POINTS :]

@@ -12,7 +12,7 @@ LONGEST_TEXT = 1_000_000
 LARGEST_FILE = 512 * 2**20
 """Bytes; COCO's annotations of a training set have 240 million."""
 
-MOST_PEOPLE = 1000
+MOST_PEOPLE = 4000
 """In one picture."""
 
 LARGEST_NUMBER = 1e9

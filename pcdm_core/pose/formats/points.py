@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -37,7 +38,7 @@ def points_of(value: Any, counts: tuple[int, ...], context: Context, name: str) 
 
     Raises:
         PoseError: no such list, or another count.
-        PointError: a value is no number, NaN or out of all bounds.
+        PointError: a value is no number or out of all bounds.
     """
     value = plain(value)
     if isinstance(value, Mapping):
@@ -52,14 +53,15 @@ def points_of(value: Any, counts: tuple[int, ...], context: Context, name: str) 
         return points_of(value[0], counts, context, name)
     either = " or ".join(map(str, counts))
     if any(is_list(element) or isinstance(element, Mapping) for element in value):
-        points = _array(_rows(value, context), context)
+        points = _array(_rows(value, context), context, name)
         if len(points) not in counts:
             raise context.error(f"{name} has {len(points)} points; expected {either}")
         return points
     for step in (3, 2):
         if len(value) % step == 0 and len(value) // step in counts:
             starts = range(0, len(value), step)
-            return _array(((*value[start : start + step], 1.0)[:3] for start in starts), context)
+            rows = ((*value[start : start + step], 1.0)[:3] for start in starts)
+            return _array(rows, context, name)
     raise context.error(
         f"{name} has {len(value)} numbers, which are not x, y, confidence (or x, y) of "
         f"{either} points. Export or detect the pose again."
@@ -83,7 +85,8 @@ def with_confidences(points: Points, scores: Any, context: Context) -> Points:
             f"{len(points)} points, but their confidences are {brief(scores)}; give one for each"
         )
     pairs = zip(points.tolist(), scores, strict=True)
-    return _array((_NULLS if x != x else (x, y, score) for (x, y, _), score in pairs), context)
+    rows = (_NULLS if x != x else (x, y, score) for (x, y, _), score in pairs)
+    return _array(rows, context, "the list of confidences")
 
 
 def missing_points(count: int) -> Points:
@@ -116,8 +119,11 @@ def plain(value: Any) -> Any:
 
 def is_list(value: Any) -> bool:
     """A sequence that is no text."""
-    return type(value) is list or (
-        isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    kind = type(value)
+    return kind is list or (
+        kind is not float  # asked of every number: the check below takes far longer
+        and isinstance(value, Sequence)
+        and not isinstance(value, (str, bytes))
     )
 
 
@@ -151,20 +157,29 @@ def _rows(value: Sequence[Any], context: Context) -> Iterator[tuple[Any, ...]]:
             )
 
 
-def _array(rows: Iterable[tuple[Any, ...]], context: Context) -> Points:
-    """Checked rows; one with a null is missing."""
+def _array(rows: Iterable[tuple[Any, ...]], context: Context, name: str) -> Points:
+    """Checked rows; one with a null, NaN or infinity is missing, and the latter two are said."""
     points: list[list[float]] = []
+    endless: list[int] = []
     for number, row in enumerate(rows):
+        missing = False
         for value in row:
             if not is_number(value):
                 raise context.point_error(
                     f"point {number} has {brief(value)} where a number belongs"
                 )
-            if value is not None and not abs(value) <= LARGEST_NUMBER:  # also for NaN
+            if value is None or abs(value) <= LARGEST_NUMBER:
+                missing |= value is None
+            elif value != value or abs(value) == math.inf:
+                missing = True
+                endless.append(number)
+            else:
                 raise context.point_error(
                     f"point {number} is {brief(value)}; write 0 0 0 for a missing joint"
                 )
-        points.append([np.nan] * 3 if None in row else [float(value) for value in row])
+        points.append([np.nan] * 3 if missing else [float(value) for value in row])
+    for number in dict.fromkeys(endless):
+        context.findings.guess(f"point {number} of {name} is NaN or infinite: it is missing.")
     return np.array(points).reshape(-1, 3)
 
 

@@ -13,10 +13,12 @@ from typing import Any, Literal, TypeGuard, get_args
 import torch
 
 from ...ranges import SHARE, SIDE
+from ..interpolate import between
 from ..keypoints import HAND_SIDES, Joint, Keypoints
+from .assemble import assemble
 from .documents import frames_of
 from .frame import Context, Findings, Frame, Report, Units
-from .limits import LARGEST_FILE, brief, check_length, parse_json
+from .limits import LARGEST_FILE, PoseError, brief, check_length, parse_json
 from .text import frames_of_text, looks_like_table
 
 Document = Mapping[str, Any] | Sequence[Any]
@@ -25,6 +27,10 @@ Source = str | os.PathLike[str] | Document
 Person = int | Literal["largest"]
 Order = Literal["file", "left to right", "largest first"]
 """How a frame's people are counted."""
+
+Gaps = Literal["hold", "interpolate", "refuse"]
+"""What stands for frames of a clip in which the person is not: the pose before, one between, or an
+error."""
 
 _LONGEST_LINE = 4096  # no path is longer
 
@@ -60,6 +66,9 @@ def read_pose(source: Source, **options: Any) -> Keypoints:
             order: what the number counts.
             frame: of several frames only this one, by its number from 0 or its name.
             units: what coordinates mean; auto-detected by default.
+            gaps: what stands for frames of a clip in which the person is not, or that cannot be
+                read: the pose of the frame before (the next one's at the start), a movement from
+                there to the next one, or an error. The report names these frames.
             threshold: confidences above it count, as a share of certainty. By default 0.3 where
                 the producer scores every point, and 0 elsewhere.
 
@@ -83,28 +92,44 @@ def read_pose_with_report(
     frame: int | str | None = None,
     units: Units = "auto",
     threshold: float | None = None,
+    gaps: Gaps = "hold",
 ) -> Reading:
     """`read_pose`, and in plain sentences how it was done."""
     context = Context(_name(source), size, units, threshold, frame)
-    return choose_people(_frames(source, context), person, order, context)
+    if gaps not in get_args(Gaps):
+        raise context.error(f"gaps is one of {', '.join(get_args(Gaps))}; got {brief(gaps)}")
+    return choose_people(_frames(source, context), person, order, context, gaps)
 
 
 def choose_people(
-    frames: Sequence[Frame], person: Person, order: Order, context: Context
+    frames: Sequence[Frame],
+    person: Person,
+    order: Order,
+    context: Context,
+    gaps: Gaps = "refuse",
 ) -> Reading:
     """One person of each frame.
 
     Raises:
-        PoseError: there is no such person, or none of their joints is seen.
+        PoseError: there is no such person in any frame, or in one where gaps are refused, or none
+            of their joints is seen.
     """
     many = len(frames) > 1
     if many:
         context.findings.fact(f"Frames: {len(frames)}.")
-    rows = [
-        _choose(one, person, order, context.at(f"frame {number}") if many else context)
-        for number, one in enumerate(frames)
-    ]
-    keypoints = Keypoints.cat(rows)
+    _check_choice(person, order, context)
+    rows: list[Keypoints | None] = []
+    faults: list[PoseError] = []
+    for number, one in enumerate(frames):
+        try:
+            place = context.at(f"frame {number}") if many else context
+            rows.append(_choose(one, person, order, place))
+        except PoseError as error:
+            rows.append(None)
+            faults.append(error)
+    if faults and (gaps == "refuse" or len(faults) == len(rows)):
+        raise faults[0]
+    keypoints = Keypoints.cat(_filled(rows, frames, gaps, context.findings))
     _describe(keypoints, context.findings)
     return Reading(keypoints, tuple(one.size for one in frames), context.findings.report())
 
@@ -118,9 +143,57 @@ def read_frames(
 ) -> list[Frame]:
     """All people of all frames, with the size of each frame's picture where it is known.
 
-    See `read_pose` for arguments and errors. At least one frame, and at least one person in each.
+    See `read_pose` for arguments and errors. At least one frame with people; of several, one that
+    cannot be used has nobody in it and says why.
     """
     return _frames(source, Context(_name(source), size, units, threshold))
+
+
+def _filled(
+    rows: Sequence[Keypoints | None], frames: Sequence[Frame], gaps: Gaps, findings: Findings
+) -> list[Keypoints]:
+    """A pose for every frame, of which at least one has its own."""
+    places = [number for number, row in enumerate(rows) if row is not None]
+    full: list[Keypoints] = []
+    before = 0  # among the places
+    for number, row in enumerate(rows):
+        while before + 1 < len(places) and places[before + 1] <= number:
+            before += 1
+        first, second = places[before], places[min(before + 1, len(places) - 1)]
+        start, end = rows[first], rows[second]
+        assert start is not None
+        assert end is not None
+        if row is None and gaps == "interpolate" and first < number < second:
+            share = (number - first) / (second - first)
+            row = between(start, end, share, frames[number].size or frames[first].size or (1, 1))
+        full.append(start if row is None else row)
+    absent = [number for number, row in enumerate(rows) if row is None]
+    if absent:
+        filler = "lie between the poses round them" if gaps == "interpolate" else "are held"
+        findings.guess(
+            f"no usable pose in {len(absent)} of {len(rows)} frames ({_runs(absent)}); theirs "
+            f"{filler}."
+        )
+    return full
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    """Rising numbers in words: 3, 7 to 9; the first few of many."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    words = [" to ".join(map(str, run)) for run in runs[:8]]
+    return ", ".join(words) + (", ..." if len(runs) > 8 else "")
+
+
+def _check_choice(person: Person, order: Order, context: Context) -> None:
+    if order not in get_args(Order):
+        raise context.error(f"order is one of {', '.join(get_args(Order))}; got {brief(order)}")
+    if person != "largest" and (isinstance(person, bool) or not isinstance(person, Integral)):
+        raise context.error(f"person is a number or 'largest', got {brief(person)}")
 
 
 def _row_of(people: Keypoints, person: Person, order: Order, context: Context) -> int:
@@ -129,13 +202,9 @@ def _row_of(people: Keypoints, person: Person, order: Order, context: Context) -
     Raises:
         PoseError: there is no such person.
     """
-    if order not in get_args(Order):
-        raise context.error(f"order is one of {', '.join(get_args(Order))}; got {brief(order)}")
     areas = _areas(people)
     if person == "largest":
         return int(areas.argmax())
-    if isinstance(person, bool) or not isinstance(person, Integral):
-        raise context.error(f"person is a number or 'largest', got {brief(person)}")
     if not 0 <= person < len(people):
         raise context.error(
             f"person {person} was asked for, but there are {len(people)} (0 to {len(people) - 1})"
@@ -167,23 +236,27 @@ def _frames(source: Source, context: Context) -> list[Frame]:
         if text is source:
             check_length(text, context.origin)
         if looks_like_table(text) or not text.lstrip().startswith(("{", "[", "null")):
-            return frames_of_text(text, context)
+            return assemble(frames_of_text(text, context), context)
         try:
             document = parse_json(text)
         except ValueError as error:
             raise context.error(f"damaged JSON ({error}); export the pose again") from error
     try:
-        return context.select(frames_of(document, context))
+        return assemble(context.select(frames_of(document, context)), context)
     except RecursionError as error:
         raise context.error("its lists are nested too deep; export the pose again") from error
 
 
 def _choose(frame: Frame, person: Person, order: Order, context: Context) -> Keypoints:
+    if frame.fault is not None:
+        raise frame.fault
     people = frame.people
     row = _row_of(people, person, order, context)
     if len(people) > 1:
         rule = "the largest" if person == "largest" else f"number {person}, counted {order}"
         context.findings.fact(f"People: {len(people)}; taken: {row} of the file, {rule}.")
+    if row in frame.faults:
+        raise frame.faults[row]
     pose = people.select(row)
     if not bool(pose.visible.any()):
         raise context.error("all 18 joints are missing; detect the pose again or draw it by hand")

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from .assemble import RawPerson, assemble
-from .frame import Context, Frame
-from .limits import brief, parse_json
+from .assemble import RawFrame, RawPerson, fault_frame
+from .frame import Context
+from .limits import PoseError, brief, parse_json
 from .points import Points, is_list, is_missing, points_of
 
 FASHION_SIZE, MARKET_SIZE = (256, 176), (128, 64)
@@ -33,7 +33,7 @@ _ROW = re.compile(r"^[^:\[\]{}]+:\s*\[[^\[\]]*\]\s*:\s*\[[^\[\]]*(\]\s*)?$")
 _MARKET_NAME = re.compile(r"-?\d+_c\ds\d_")
 
 
-def frames_of_text(text: str, context: Context) -> list[Frame]:
+def frames_of_text(text: str, context: Context) -> list[RawFrame]:
     """All frames of a text that is no JSON; of a table, perhaps one row alone.
 
     Raises:
@@ -44,7 +44,7 @@ def frames_of_text(text: str, context: Context) -> list[Frame]:
     return context.select([_frame_of_lines(text, context)])
 
 
-def _frame_of_lines(text: str, context: Context) -> Frame:
+def _frame_of_lines(text: str, context: Context) -> RawFrame:
     """One person from 18 lines of x and y, perhaps with a confidence."""
     lines = [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]
     if len(lines) != 18:
@@ -72,7 +72,7 @@ def _frame_of_lines(text: str, context: Context) -> Frame:
         points[:, 0] -= _GFLA_MARGIN
         return _frame_of_pixels(points, FASHION_SIZE, context)
     context.findings.fact("Format: 18 lines of x y, PCDMs' own.")
-    return assemble([RawPerson(points)], None, context)
+    return RawFrame([RawPerson(points)], None, context)
 
 
 def _is_gfla(points: Points) -> bool:
@@ -89,7 +89,7 @@ def looks_like_table(text: str) -> bool:
     return bool(lines) and (_header(lines[0]) is not None or any(map(_ROW.match, lines)))
 
 
-def _frames_of_table(text: str, context: Context) -> list[Frame]:
+def _frames_of_table(text: str, context: Context) -> list[RawFrame]:
     """A frame a row; or the only row that is asked for: these tables are long."""
     lines = [line for line in text.splitlines() if line.strip()]
     columns = _header(lines[0])
@@ -99,12 +99,15 @@ def _frames_of_table(text: str, context: Context) -> list[Frame]:
         columns = (1, 2)
     else:
         lines = lines[1:]
-    only, frames = context.only, list[Frame]()
+    only, frames = context.only, list[RawFrame]()
     for number, line in enumerate(lines):
         name = line.split(":", 1)[0].strip()
         if only is None or only in (number, name):
             row = context.at(f"row {number} ({brief(name)})")
-            frames.append(_frame_of_row(line, columns, row))
+            try:
+                frames.append(_frame_of_row(line, columns, row))
+            except PoseError as error:
+                frames.append(fault_frame(error, row, name))
     if not frames:
         rows = "no rows" if only is None else f"no row {brief(only)} among its {len(lines)}"
         raise context.error(f"the table has {rows}")
@@ -119,7 +122,7 @@ def _header(line: str) -> tuple[int, int] | None:
     return titles.index("keypoints_y"), titles.index("keypoints_x")
 
 
-def _frame_of_row(line: str, columns: tuple[int, int], context: Context) -> Frame:
+def _frame_of_row(line: str, columns: tuple[int, int], context: Context) -> RawFrame:
     cells = line.split(":")
     if len(cells) != 3:
         raise context.error(f"{len(cells)} cells; expected name, keypoints_y, keypoints_x")
@@ -148,6 +151,6 @@ def _numbers(cell: str, context: Context) -> list[Any]:
 
 def _frame_of_pixels(
     points: Points, size: tuple[int, int], context: Context, name: str | None = None
-) -> Frame:
+) -> RawFrame:
     context = replace(context, size=None, units="pixels")
-    return assemble([RawPerson(points)], size, context, name)
+    return RawFrame([RawPerson(points)], size, context, name)

@@ -18,10 +18,12 @@ from ...images import to_uint8
 from ..bones import LIMBS
 from ..formats.frame import Findings, Report
 from ..formats.limits import PoseError
-from ..keypoints import HAND_POINTS, Joint, Keypoints
+from ..keypoints import HAND_POINTS, HIPS, SHOULDERS, Joint, Keypoints
 from ..render import JOINT_RADIUS
+from .conventions import convention_of
+from .covered import find_under_face, says_headless
 from .hands import Hand, describe_hands, read_hands
-from .marks import LARGEST_RADIUS, NOTHING, Disc, Marks, disc_radius, find_discs, mark
+from .marks import LARGEST_RADIUS, NOTHING, Disc, Marks, disc_radii, find_discs, mark, unblended
 
 _MOST_PEOPLE = 8
 _SUPPORT = 0.5  # of a limb's middle line in its colour
@@ -30,6 +32,7 @@ _ALONE = 0.5  # of a disc must show where no limb speaks for it
 _LEAST_JOINTS = 3
 _STRANGE = 0.35  # more than this in other colours is another convention
 _PHOTOGRAPH = 0.5  # a picture of which more has none of the colours is no skeleton
+_TRUNK = (*SHOULDERS, *HIPS)
 _FACE_PIXELS = 12
 _LIMB_PIXELS = 8
 
@@ -84,17 +87,24 @@ def read_skeleton(picture: Tensor) -> SkeletonReading:
 def _read(rgb: np.ndarray) -> SkeletonReading:
     height, width = rgb.shape[:2]
     marks = mark(rgb)
-    radius = max(round(disc_radius(marks)), 1)
+    marks = unblended(rgb, marks) or marks
+    radii = disc_radii(marks)
+    radius = max(round(float(np.median(list(radii.values())))), 1) if radii else 1
     warnings = list(_warnings(marks, radius))
     unlike = f" It also looks unlike the models' skeletons: {'; '.join(warnings)}."
     about = unlike if warnings else ""
+    if (convention := convention_of(rgb, marks, radius)) is not None:
+        raise SkeletonError(
+            f"a skeleton in {convention}; ControlNet's are read. Use the key points that it was "
+            "drawn from, or draw them in ControlNet's colours."
+        )
     if marks.other > _PHOTOGRAPH or radius > LARGEST_RADIUS:
         raise SkeletonError(
             f"no skeleton in ControlNet's colours: {marks.other:.0%} of the picture has others. A "
             "photograph needs a detector; a skeleton of another kind, the key points that it was "
             "drawn from."
         )
-    discs = [find_discs(marks, joint, radius, _MOST_PEOPLE) for joint in Joint]
+    discs = [_discs_of(marks, joint, radius, radii.get(joint, 0.0)) for joint in Joint]
     joints = sum(map(bool, discs))
     if joints < _LEAST_JOINTS:
         raise SkeletonError(
@@ -110,13 +120,47 @@ def _read(rgb: np.ndarray) -> SkeletonReading:
         )
     findings = Findings()
     people = _group(marks, discs, limbs, radius, findings)
+    people = [person for person in people if _has_trunk(person, limbs)]
+    if not people:
+        raise SkeletonError(
+            f"{joints} kinds of joints in ControlNet's colours are in this picture, but no trunk: "
+            "neither shoulders nor hips hang on a neck. Use the key points that it was drawn "
+            f"from, or a picture of the whole figure.{about}"
+        )
     if len(people) == 1:
+        if int(marks.white.sum()) >= _FACE_PIXELS:
+            for joint in find_under_face(marks, people[0], radius):
+                findings.guess(f"the {Joint(joint).words} lies under the face's points.")
         _find_covered(marks, people[0], radius, findings)
     _describe(people, findings)
+    for person in people:
+        if says_headless(person):
+            findings.guess(
+                "the figure faces the viewer, but has neither nose nor eyes: it is headless. "
+                "Draw or detect the head, or it will be made up."
+            )
     hands, unread = read_hands(rgb, marks, people, radius)
     describe_hands(hands, unread, len(people), findings)
     keypoints = _keypoints(people, hands, height, width)
     return SkeletonReading(keypoints, (height, width), tuple(warnings), findings.report())
+
+
+def _discs_of(marks: Marks, joint: int, radius: int, longest: float) -> list[Disc]:
+    """A joint's discs, of the figure's usual radius or of the joint's own, whichever fit better.
+
+    Near the camera discs are larger; a joint that is partly covered has no radius of its own.
+    """
+    discs = find_discs(marks, joint, radius, _MOST_PEOPLE)
+    other = min(round(longest), LARGEST_RADIUS)
+    if abs(other - radius) <= 1:
+        return discs
+    discs += find_discs(marks, joint, max(other, 1), _MOST_PEOPLE)
+    best: list[Disc] = []
+    for disc in sorted(discs, key=lambda one: -one.score):
+        near = (max(abs(disc.x - one.x), abs(disc.y - one.y)) for one in best)
+        if all(away > 2 * max(other, radius) for away in near):
+            best.append(disc)
+    return best[:_MOST_PEOPLE]
 
 
 def _warnings(marks: Marks, radius: int) -> Iterator[str]:
@@ -132,7 +176,9 @@ def _warnings(marks: Marks, radius: int) -> Iterator[str]:
             f"joints have a radius of {radius} pixels instead of {JOINT_RADIUS}: it was drawn for "
             "another size or by another program"
         )
-    if int((marks.joints == Joint.LEFT_KNEE).sum()) > 8 * max((3.2 * radius**2), 30):
+    if marks.dimming < 1 and int((marks.joints == Joint.LEFT_KNEE).sum()) > 8 * max(
+        (3.2 * radius**2), 30
+    ):
         yield "hands have large dots; the models saw fine lines"
 
 
@@ -163,14 +209,14 @@ def _support(marks: Marks, limb: int, start: Disc, end: Disc, radius: int) -> fl
     Limbs that are drawn later, joints and hands may cover it.
     """
     length = float(np.hypot(end.x - start.x, end.y - start.y))
-    free = np.arange(radius + 2, length - radius - 2)
+    free = np.arange((start.radius or radius) + 2, length - (end.radius or radius) - 2)
     if len(free) < 3:
         return None
     height, width = marks.limbs.shape
     xs = np.rint(start.x + (end.x - start.x) * free / length).astype(np.int64).clip(0, width - 1)
     ys = np.rint(start.y + (end.y - start.y) * free / length).astype(np.int64).clip(0, height - 1)
     limbs = marks.limbs[ys, xs]
-    counted = (limbs <= limb) & ~marks.bright[ys, xs]
+    counted = (limbs <= limb) & ~marks.covering[ys, xs]
     if int(counted.sum()) < 3:
         return None
     return float((limbs == limb)[counted].mean())
@@ -206,13 +252,21 @@ def _group(
             for person in people
             if disc.joint not in person and not _is_contradicted(marks, disc, person, radius)
         ]
-        if not free or disc.score < _ALONE * 3.2 * radius**2:
+        if not free or disc.score < _ALONE * 3.2 * disc.radius**2:
             continue
         free.sort(key=lambda person: _away(disc, person))
         free[0][disc.joint] = disc
         if len(people) > 1:
             findings.guess(f"the {Joint(disc.joint).words} without a limb is the nearest person's.")
     return people
+
+
+def _has_trunk(person: dict[int, Disc], limbs: list[tuple[int, Disc, Disc]]) -> bool:
+    """Whether a shoulder or a hip hangs on the neck by a limb that is drawn."""
+    return any(
+        LIMBS[limb][0] == Joint.NECK and end.joint in _TRUNK and person.get(end.joint) is end
+        for limb, _, end in limbs
+    )
 
 
 def _is_contradicted(marks: Marks, disc: Disc, person: dict[int, Disc], radius: int) -> bool:

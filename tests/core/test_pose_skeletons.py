@@ -1,0 +1,151 @@
+"""Counting points is not knowing the skeleton: a body's proportions and joints' names tell it."""
+
+import json
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from pcdm_core.pose.formats import PoseError, Reading, read_pose_with_report
+from pcdm_core.pose.formats.frame import Context
+from pcdm_core.pose.formats.joint_maps import SKELETONS, skeleton_of
+from pcdm_core.pose.formats.plausible import choose_skeleton
+from pcdm_core.pose.keypoints import Joint
+from tests.core.pose_dialects import BODY, HEIGHT, WIDTH, canvas, coco_17, expected_body, flat
+from tests.core.true_poses import file_poses, random_pose
+
+PLACES = {joint.words: np.array(BODY[joint], dtype=float) for joint in Joint}
+PLACES |= {"pelvis": (PLACES["left hip"] + PLACES["right hip"]) / 2}
+PLACES |= {
+    "spine": (PLACES["pelvis"] + PLACES["neck"]) / 2,
+    "thorax": PLACES["neck"],
+    "top": PLACES["nose"] - (0, 40),
+    "left hand": PLACES["left wrist"] + (2, 20),
+    "right hand": PLACES["right wrist"] + (-2, 20),
+    "left foot": PLACES["left ankle"] + (8, 14),
+    "right foot": PLACES["right ankle"] + (-8, 14),
+}
+COCO = "nose left-eye right-eye left-ear right-ear left-shoulder right-shoulder left-elbow " \
+    "right-elbow left-wrist right-wrist left-hip right-hip left-knee right-knee left-ankle " \
+    "right-ankle "  # fmt: skip
+FEET = "left-foot left-foot left-foot right-foot right-foot right-foot"
+ORDERS = {
+    "Human3.6M": "pelvis right-hip right-knee right-ankle left-hip left-knee left-ankle spine "
+    "thorax nose top left-shoulder left-elbow left-wrist right-shoulder right-elbow right-wrist",
+    "MPI-INF-3DHP": "top neck right-shoulder right-elbow right-wrist left-shoulder left-elbow "
+    "left-wrist right-hip right-knee right-ankle left-hip left-knee left-ankle pelvis spine nose",
+    "trt_pose": COCO + "neck",
+    "BODY_25B": COCO + "neck top " + FEET,
+    "Kinect": "pelvis spine neck top left-shoulder left-elbow left-wrist left-hand right-shoulder "
+    "right-elbow right-wrist right-hand left-hip left-knee left-ankle left-foot right-hip "
+    "right-knee right-ankle right-foot neck left-hand left-hand right-hand right-hand",
+    "coco_25": "nose left-eye right-eye left-ear right-ear neck left-shoulder right-shoulder "
+    "left-elbow right-elbow left-wrist right-wrist left-hip right-hip pelvis left-knee right-knee "
+    "left-ankle right-ankle " + FEET,
+    "BODY_25": "nose neck right-shoulder right-elbow right-wrist left-shoulder left-elbow "
+    "left-wrist pelvis right-hip right-knee right-ankle left-hip left-knee left-ankle right-eye "
+    "left-eye right-ear left-ear " + FEET,
+    "COCO-17": COCO,
+}
+
+
+def points_in(order: str) -> list[list[float]]:
+    return [[*PLACES[name.replace("-", " ")].tolist(), 0.9] for name in order.split()]
+
+
+def read(points: Sequence[Sequence[float]], **more: object) -> Reading:
+    return read_pose_with_report(canvas(people=[{"keypoints": points, **more}]))
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_a_skeleton_is_known_by_its_proportions(name: str) -> None:
+    reading = read(points_in(ORDERS[name]))
+    assert name in str(reading.report)
+    visible = reading.keypoints.visible[0].numpy()
+    assert visible[1:14].all()
+    off = np.abs(reading.keypoints.xy[0].numpy() - expected_body())[visible]
+    assert off.max() < (0.01 if name == "COCO-17" else 1e-6)  # a neck that is made is near
+    switched = any("by the body's proportions" in line for line in reading.report.guessed)
+    assert switched == (name not in ("BODY_25", "COCO-17"))
+
+
+def test_one_frame_of_a_clip_is_read_as_the_others_are() -> None:
+    """A frame with few joints alone would be taken for the usual skeleton."""
+    order = ORDERS["trt_pose"]
+    short = [point if number < 9 else [0, 0, 0] for number, point in enumerate(points_in(order))]
+    clip = [canvas(people=[{"keypoints": points}]) for points in (points_in(order), short)]
+    poses = read_pose_with_report(clip).keypoints
+    np.testing.assert_allclose(poses.xy[1, 5], expected_body()[5])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"keypoint_names": ORDERS["Human3.6M"].split()},
+        {"joint_names": [name.title().replace("-", "") for name in ORDERS["Human3.6M"].split()]},
+        {"keypoint_names": dict(enumerate(ORDERS["Human3.6M"].split()))},
+    ],
+)
+def test_joints_that_the_file_names_win(more: dict[str, object]) -> None:
+    """Also where the points lie as no body does."""
+    points = points_in(ORDERS["Human3.6M"])
+    points[1], points[11] = points[11], points[1]
+    reading = read(points, **json.loads(json.dumps(more)))
+    assert "by the joints' names" in str(reading.report)
+    expected = expected_body()
+    np.testing.assert_allclose(reading.keypoints.xy[0, [8, 5]], expected[[5, 8]])
+
+
+def test_a_coco_files_categories_name_the_joints() -> None:
+    annotation = {"image_id": 1, "keypoints": flat([tuple(p) for p in points_in(ORDERS["MPI-INF-3DHP"])])}  # pyright: ignore  # fmt: skip  # noqa: E501
+    image = {"id": 1, "width": WIDTH, "height": HEIGHT}
+    names = ORDERS["MPI-INF-3DHP"].split()
+    document = {
+        "annotations": [annotation],
+        "images": [image],
+        "categories": [{"keypoints": names}],
+    }
+    pose = read_pose_with_report(document).keypoints
+    np.testing.assert_allclose(pose.xy[0, 1:14], expected_body()[1:14])
+
+
+def test_names_that_are_no_joints_do_not_count() -> None:
+    assert skeleton_of("x", ["Bone.001"] * 17) is None
+    assert skeleton_of("x", ["left_eye_inner", "left_big_toe"] * 9) is None
+    reading = read(coco_17(), keypoint_names=["a"] * 17)
+    assert "Skeleton: COCO-17." in str(reading.report)
+
+
+def test_joints_that_are_nobodys_are_refused_or_said() -> None:
+    rng = np.random.default_rng(3)
+    remarks = ["no body that is like a person's", "by the body's proportions"]
+    said = [remark_on([points_in(COCO)[n] for n in rng.permutation(17)]) for _ in range(20)]
+    refusals = sum("are no body in the order of COCO-17" in text for text in said)
+    assert refusals >= 8
+    assert refusals + sum(any(remark in text for remark in remarks) for text in said) >= 18
+
+
+def remark_on(points: Sequence[Sequence[float]]) -> str:
+    """The report, or the error."""
+    try:
+        return str(read(points).report)
+    except PoseError as error:
+        return str(error)
+
+
+def test_true_poses_are_hardly_ever_doubted(cases: Callable[[int, int], int]) -> None:
+    """Seated, lying, foreshortened and cut ones; in 2,000 of them none is refused."""
+    poses = [*file_poses(), *(random_pose(seed) for seed in range(cases(140, 1840)))]
+    for count in (17, 18):
+        doubts = others = 0
+        for name, xy, visible in poses:
+            points = np.column_stack([xy, np.ones(18)])
+            points[~visible] = np.nan
+            if count == 17:
+                points = points[[0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13, 10]]
+            context = Context(name)
+            skeleton = choose_skeleton(points[None], (), context)
+            doubts += bool(context.findings.guessed)
+            others += skeleton is not SKELETONS[count][0]
+        assert doubts <= 0.01 * len(poses)
+        assert others <= 1  # of 2,000: one that is seen from straight above, and the report says so
