@@ -307,8 +307,9 @@ def _joint_names(document: Mapping[str, Any]) -> tuple[str, ...]:
             numbers = [str(number) for number in range(len(names))]
             by_number = {str(number): name for number, name in names.items()}
             names = [by_number.get(number) for number in numbers]
-        if is_list(names) and names and all(isinstance(name, str) for name in names):
-            return tuple(names) if len(names) <= _MOST_NAMES else ()
+        words = [name for name in names if isinstance(name, str)] if is_list(names) else []
+        if words and len(words) == len(names) <= _MOST_NAMES:
+            return tuple(words)
     return ()
 
 
