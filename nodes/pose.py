@@ -13,7 +13,7 @@ from comfy_api.latest import io
 from ..pcdm_core.checkpoints import WEIGHTS_FOLDER
 from ..pcdm_core.images import load_picture
 from ..pcdm_core.pose.body_mask import body_mask
-from ..pcdm_core.pose.formats import Order, PoseError, Units, read_pose, read_pose_with_report
+from ..pcdm_core.pose.formats import Gaps, Order, PoseError, Units, read_pose, read_pose_with_report
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.render import render_pose
 from .convert import image_of, mask_of
@@ -134,6 +134,15 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
                     tooltip="Take only this frame, by number (from 0) or name. Empty takes all of "
                     "them.",
                 ),
+                io.Combo.Input(
+                    "gaps",
+                    options=list(get_args(Gaps)),
+                    default="hold",
+                    optional=True,
+                    **ADVANCED,
+                    tooltip="What to do with frames of a clip that lack the person: hold the pose "
+                    "before, interpolate to the next one, or refuse the clip.",
+                ),
             ],
             outputs=[
                 PoseSocket.Output("pose", display_name="pose", tooltip="One pose for each frame."),
@@ -155,6 +164,7 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
         order: Order = "file",
         units: Units = "auto",
         frame: str = "",
+        gaps: Gaps = "hold",
     ) -> io.NodeOutput:
         reading = read_pose_with_report(
             _one_source(keypoints, text.strip(), file),
@@ -163,6 +173,7 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
             order=order,
             units=units,
             frame=_frame_asked_for(frame),
+            gaps=gaps,
         )
         report = str(reading.report)
         return io.NodeOutput(reading.keypoints, report, ui=show(cls, report))

@@ -123,6 +123,13 @@ def build_parser() -> argparse.ArgumentParser:
         default="auto",
         help="what coordinates mean (default: auto-detected)",
     )
+    pose.add_argument(
+        "--gaps",
+        choices=("hold", "interpolate", "refuse"),
+        default="hold",
+        help="frames of a clip without the person: the pose before (default), a movement to the "
+        "next one, or an error",
+    )
     pose.add_argument("--json", type=Path, help="write OpenPose JSON, which is a POSE_KEYPOINT")
     pose.add_argument("--render", type=Path, help="write the skeleton as the models see it (.png)")
     add_picture_options(generate, pose)
@@ -245,6 +252,7 @@ def convert_pose(options: argparse.Namespace) -> None:
         order=options.order,
         frame=options.frame,
         units=options.units,
+        gaps=options.gaps,
         max_pixels=options.max_pixels,
     )
     print(reading.report)

@@ -111,7 +111,7 @@ def test_a_canvas_of_0_says_nothing() -> None:
     reading = read_pose_with_report(document, size=(768, 512))
     np.testing.assert_allclose(reading.keypoints.xy[0], expected_body())
     assert "a canvas of 0 says no size" in str(reading.report)
-    with pytest.raises(PoseError, match="pass size="):
+    with pytest.raises(PoseError, match="coordinates are pixels"):
         read_pose(document)
 
 

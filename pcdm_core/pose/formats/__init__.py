@@ -8,10 +8,11 @@ coordinates become fractions of the picture; `read.py` is the way in, `write.py`
 
 from .frame import Frame, Report, Units
 from .limits import PointError, PoseError
-from .read import Order, Reading, read_frames, read_pose, read_pose_with_report
+from .read import Gaps, Order, Reading, read_frames, read_pose, read_pose_with_report
 from .write import to_openpose, to_pose_keypoint, write_openpose
 
 __all__ = [
-    "Frame", "Order", "PointError", "PoseError", "Reading", "Report", "Units", "read_frames",
-    "read_pose", "read_pose_with_report", "to_openpose", "to_pose_keypoint", "write_openpose",
+    "Frame", "Gaps", "Order", "PointError", "PoseError", "Reading", "Report", "Units",
+    "read_frames", "read_pose", "read_pose_with_report", "to_openpose", "to_pose_keypoint",
+    "write_openpose",
 ]  # fmt: skip

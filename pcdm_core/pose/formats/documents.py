@@ -299,7 +299,7 @@ def _people_in_one_list(document: Mapping[str, Any]) -> Sequence[Any] | None:
 def _joint_names(document: Mapping[str, Any]) -> tuple[str, ...]:
     """The points' names where a document says them: by number, in a list or a mapping."""
     for key in _NAME_KEYS:
-        names = plain(document.get(key))
+        names: Any = plain(document.get(key))
         if key in ("categories", "meta_info"):
             part = names[0] if is_list(names) and names else names
             names = _first_of(_NAME_KEYS_WITHIN, part) if isinstance(part, Mapping) else None
@@ -307,8 +307,9 @@ def _joint_names(document: Mapping[str, Any]) -> tuple[str, ...]:
             numbers = [str(number) for number in range(len(names))]
             by_number = {str(number): name for number, name in names.items()}
             names = [by_number.get(number) for number in numbers]
-        if is_list(names) and names and all(isinstance(name, str) for name in names):
-            return tuple(names) if len(names) <= _MOST_NAMES else ()
+        if names and is_list(names) and len(names) <= _MOST_NAMES:
+            words = tuple(name for name in names if isinstance(name, str))
+            return words if len(words) == len(names) else ()
     return ()
 
 

@@ -46,7 +46,9 @@ def skeleton_of(name: str, points: Sequence[str]) -> Skeleton | None:
     """The skeleton whose points have these names; None where they are no body's."""
     words = [_words(point) for point in points]
     place = {word: words.index(word) for word in words if word}
-    joints = [(place[joint.words],) if joint.words in place else () for joint in Joint]
+    joints: list[tuple[int, ...]] = [
+        (place[joint.words],) if joint.words in place else () for joint in Joint
+    ]
     neck = next((place[word] for word in _NECKS if word in place), None)
     shoulders = [joints[shoulder] for shoulder in SHOULDERS]
     if neck is not None:
