@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,7 +188,7 @@ def environment_folder() -> Path:
 
 
 @contextmanager
-def locked(folder: Path, *, alone: bool) -> Iterator[None]:
+def locked(folder: Path, *, alone: bool) -> Generator[None, None, None]:
     """Keeps the environment as it is while a command uses it, or `alone` while it is made.
 
     A second call waits, and removes nothing that another one makes or uses. The lock is SQLite's,
