@@ -21,7 +21,7 @@ def files_of(*folders: str) -> list[Path]:
 
 def own_files() -> list[Path]:
     folders = files_of("nodes", "pcdm_core", "training", "tests", "benchmarks")
-    return [ROOT / "run.py", ROOT / "__init__.py", *folders]
+    return [ROOT / "run.py", ROOT / "run_setup.py", ROOT / "__init__.py", *folders]
 
 
 def parse(path: Path) -> ast.Module:

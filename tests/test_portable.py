@@ -25,7 +25,7 @@ ONLY_POSIX_MODULES = {"fcntl", "resource", "pwd", "grp", "termios", "pty", "tty"
 def shipped() -> list[Path]:
     """All code but the tests'."""
     folders = files_of("nodes", "pcdm_core", "training", "benchmarks")
-    return [ROOT / "run.py", ROOT / "__init__.py", *folders]
+    return [ROOT / "run.py", ROOT / "run_setup.py", ROOT / "__init__.py", *folders]
 
 
 def calls(path: Path) -> Iterator[tuple[ast.Call, str, dict[str, str]]]:
@@ -66,7 +66,7 @@ def test_one_place_replaces_files_and_nothing_needs_links_or_permissions() -> No
     }  # fmt: skip
     methods = {"symlink_to", "hardlink_to", "chmod", "rename"}
     # The front door stands alone; the other two copy where they may not link.
-    allowed = {WRITER: {"os.replace"}, "run.py": {"os.replace"}}
+    allowed = {WRITER: {"os.replace"}, "run_setup.py": {"os.replace"}}
     allowed["benchmarks/server.py"] = {"symlink_to"}
     allowed["pcdm_core/published/place.py"] = {"os.link"}
     places = [

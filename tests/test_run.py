@@ -1,6 +1,7 @@
 """The front door: its command line, and the environment it makes, re-uses and mends."""
 
 import ast
+import errno
 import importlib.util
 import json
 import os
@@ -16,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def run() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pcdm_run", ROOT / "run.py")
+    spec = importlib.util.spec_from_file_location("pcdm_run", ROOT / "run_setup.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -49,20 +50,30 @@ def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_an_old_interpreter_can_read_the_file_and_gets_a_sentence(
-    run: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ast.parse((ROOT / "run.py").read_text(encoding="utf-8"), feature_version=(3, 7))
-    monkeypatch.setattr(run, "PYTHON_MIN", (99, 0))
-    assert run.main(["demo"]) == 1
-    assert "needs Python 99.0 or newer" in capsys.readouterr().err
+@pytest.mark.parametrize("version", [(2, 7), (3, 6), (3, 9)])
+def test_an_old_interpreter_can_read_the_file_and_gets_a_sentence(version: tuple[int, int]) -> None:
+    text = (ROOT / "run.py").read_text(encoding="utf-8")
+    tree = ast.parse(text, feature_version=(3, 4))
+    newer = (ast.JoinedStr, ast.AnnAssign, ast.NamedExpr, ast.AsyncFunctionDef, ast.FunctionDef)
+    assert not [node for node in ast.walk(tree) if isinstance(node, newer)]
+    assert text.isascii()
+    assert "__future__" not in text
+    old = f"import sys; sys.version_info = {(*version, 0, 'final', 0)}; sys.argv = ['run.py']\n"
+    script = f"{old}__file__ = 'run.py'; exec(open('run.py').read())"
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "needs Python 3.10 or newer" in result.stderr
+    assert f"is Python {version[0]}.{version[1]}" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
-def test_the_front_door_needs_the_standard_library_alone() -> None:
-    tree = ast.parse((ROOT / "run.py").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["run.py", "run_setup.py"])
+def test_the_front_door_needs_the_standard_library_alone(name: str) -> None:
+    tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
     names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     names |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
-    assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
+    assert {name.split(".")[0] for name in names} - {"run_setup"} <= sys.stdlib_module_names
 
 
 def test_every_command_in_the_help_has_its_module(run: ModuleType) -> None:
@@ -216,3 +227,83 @@ def test_a_folder_in_use_is_a_sentence(
     monkeypatch.setattr(run, "ensure_environment", in_use)
     assert run.main(["demo"]) == 1
     assert "could not be set up" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]", "{", "null", "[" * 100_000, "9" * 5000, '{"complete": true}', '{"complete": 1}',
+        '{"complete": true, "torch": []}', '{"complete": true, "torch": {"folder": 3}}',
+        '{"complete": true, "torch": {"pin": "2", "index": []}}', '{"complete": true, "torch": {}}',
+        '{"complete": true, "requirements": {}, "torch": {"pin": "2", "index": null}}', "\udcff",
+    ],
+)  # fmt: skip
+def test_an_odd_marker_is_that_of_an_unfinished_environment(
+    content: str, run: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / run.MARKER).write_bytes(content.encode("utf-8", "surrogateescape"))
+    marker = run.read_marker(tmp_path)
+    assert marker == {}
+    assert not run.is_usable(marker, Path(sys.executable), None)
+
+
+def test_a_folder_that_cannot_be_written_names_the_variable(
+    run: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read_only(*_: object, **__: object) -> Path:
+        raise OSError(errno.EROFS, "Read-only file system", "/clone/.venv")
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    monkeypatch.setenv("PCDM_VENV", "/clone/.venv")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    assert run.main(["demo"]) == 1
+    assert "PCDM_VENV" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("by_whom", ["makes it", "uses it"])
+def test_a_second_call_waits_and_removes_nothing_of_the_others(
+    by_whom: str, run: ModuleType, tmp_path: Path
+) -> None:
+    folder = tmp_path / "env"
+    folder.mkdir()
+    (folder / "half.txt").write_text("of the first", encoding="utf-8")
+    run.write_marker(folder, {"complete": False})
+    command = [sys.executable, str(ROOT / "run.py"), "demo"]
+    environ = {**os.environ, "PCDM_VENV": str(folder), "PIP_NO_INDEX": "1"}
+    with run.locked(folder, alone=by_whom == "makes it"):
+        second = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
+        try:
+            assert second.stdout is not None
+            assert "another run.py makes or uses" in second.stdout.readline()
+            assert second.poll() is None
+            assert (folder / "half.txt").is_file()
+        finally:
+            second.kill()
+            second.communicate()
+    with run.locked(folder, alone=True):  # who was killed keeps nothing
+        pass
+
+
+def test_where_pip_installs_is_not_for_variables_to_say(
+    run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = tmp_path / "seen.json"
+    python = tmp_path / "python"
+    script = f"import json, os; json.dump(dict(os.environ), open({str(seen)!r}, 'w'))"
+    python.write_text(f"#!{sys.executable}\n{script}\n", encoding="utf-8")
+    python.chmod(0o755)
+    for name in ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN", "PYTHONUSERBASE"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("PIP_INDEX_URL", "https://example.org/simple")
+    run.pip(python, ["nothing"])
+    environ = json.loads(seen.read_text(encoding="utf-8"))
+    assert not {name for name, value in environ.items() if "elsewhere" in value}
+    assert environ["PIP_INDEX_URL"] == "https://example.org/simple"
+
+
+def test_packages_that_pip_put_elsewhere_are_named(
+    run: ModuleType, environment: tuple[Path, Path]
+) -> None:
+    with pytest.raises(run.SetupError, match=r"safetensors is not in the environment.*`target`"):
+        run.check_installed(environment[1])
+    run.check_installed(Path(sys.executable))

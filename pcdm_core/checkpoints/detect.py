@@ -63,8 +63,8 @@ def recognise(state_dict: Mapping[str, Tensor], name: str) -> tuple[Signature, F
 def some(names: list[str], count: int = 5) -> str:
     """The first few of many names, and how many more there are."""
     rest = len(names) - count
-    shown = (one_line(name, 80) for name in names[:count])
-    return ", ".join(shown) + (f", and {rest} more" if rest > 0 else "")
+    words = (one_line(name, 80) for name in names[:count])
+    return ", ".join(words) + (f", and {rest} more" if rest > 0 else "")
 
 
 def _widths(config: Any) -> tuple[int, ...]:

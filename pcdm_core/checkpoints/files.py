@@ -127,8 +127,8 @@ def _listing(folder: Path) -> str:
 
 
 def _some(names: list[str], count: int = 12) -> str:
-    shown = (one_line(name, 80) for name in names[:count])
-    return ", ".join(shown) + (f" and {len(names) - count} more" if names[count:] else "")
+    words = (one_line(name, 80) for name in names[:count])
+    return ", ".join(words) + (f" and {len(names) - count} more" if names[count:] else "")
 
 
 def read_state_dict(path: PathLike, *, mapped: bool = False) -> WeightsFile:

@@ -76,23 +76,23 @@ def copy_weights(source: PathLike, folder: PathLike) -> list[Path]:
     Raises:
         CheckpointError: there is no such file, or its index is none.
     """
-    found = find_weights(source)
-    if not found.name.endswith(INDEX):
-        path = Path(folder) / found.name
-        with found.open("rb") as original, atomic_file(path) as target:
+    source = find_weights(source)
+    if not source.name.endswith(INDEX):
+        path = Path(folder) / source.name
+        with source.open("rb") as original, atomic_file(path) as target:
             shutil.copyfileobj(original, target, BLOCK)
         return [path]
-    parts = parts_of_index(found)
-    path = Path(folder) / found.name.removesuffix(INDEX)
+    parts = parts_of_index(source)
+    path = Path(folder) / source.name.removesuffix(INDEX)
     path.parent.mkdir(parents=True, exist_ok=True)
     names = [Path(folder) / part.name for part in parts]
     if any(map(os.path.lexists, names)):
         names = _free_names(path, len(parts))
-    index = path.with_name(found.name)
+    index = path.with_name(source.name)
     with _replaced(path, [*names, index]) as temporary:
         for original, part in zip(parts, temporary, strict=False):
             shutil.copyfile(original, part)
-        content = json.loads(found.read_text(encoding="utf-8"))
+        content = json.loads(source.read_text(encoding="utf-8"))
         new = {part.name: name.name for part, name in zip(parts, names, strict=True)}
         content["weight_map"] = {key: new[name] for key, name in content["weight_map"].items()}
         write_text(temporary[-1], json.dumps(content, indent=1) + "\n")

@@ -271,9 +271,9 @@ def test_a_jpeg_that_goes_over_its_pixels_again_and_again_is_refused(tmp_path: P
     content = flat("JPEG", 64, 64, progressive=True)
     last = content.rindex(b"\xff\xda")
     path = tmp_path / "scans.jpg"
-    for count, read in ((80, True), (5000, False)):
+    for count, is_fine in ((80, True), (5000, False)):
         path.write_bytes(content[:last] + content[last:-2] * count + content[-2:])
-        if read:
+        if is_fine:
             assert load_picture(path).shape == (1, 3, 64, 64)
         else:
             with pytest.raises(ValueError, match=r"scans\.jpg.*50\d\d scans over the picture"):

@@ -2,17 +2,20 @@
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from pcdm_core.images import fit, from_uint8, to_uint8
+from pcdm_core.images import fit, from_uint8, load_picture, to_uint8
 from pcdm_core.models import PosePrior
 from pcdm_core.output import PCDMsOutput
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.pose.source_and_targets import read_source_and_targets
 from pcdm_core.presets import PRESETS
 from pcdm_core.stages import predict_embedding
 from pcdm_core.vae import PatchAutoencoder
@@ -78,6 +81,25 @@ def test_a_pose_in_a_batch_equals_the_same_pose_alone(
     assert share_of_std(alone.target_embeds, batch.target_embeds[[row]]) < 1e-4
     assert share_of_std(alone.coarse, batch.coarse[[row]]) < 1e-4
     assert share_of_std(alone.image, batch.image[[row]]) < 1e-4
+
+
+@pytest.mark.slow
+def test_in_8_bits_one_value_in_10_000_of_a_batch_differs_by_1_at_most(root: Path) -> None:
+    """On the shipped weights, whose stages follow each other as in `pcdm generate`."""
+    person = sorted((root / "pcdm_core" / "weights" / "examples").glob("[0-9]*"))[0]
+    source = load_picture(person / "00.png")
+    targets = [person / f"0{number}.json" for number in (1, 2, 3)]
+    read = read_source_and_targets(person / "00.json", targets, *source.shape[-2:])
+    shipped = PCDMsPipeline.from_folder()
+    run: dict[str, Any] = {"seed": 3, "steps": STEPS}
+    together = to_uint8(shipped(source, read.source, read.targets, **run).image).astype(int)
+    alone = [
+        to_uint8(shipped(source, read.source, read.targets.select(row), **run).image)
+        for row in range(3)
+    ]
+    difference = abs(np.concatenate(alone).astype(int) - together)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() <= 1e-4
 
 
 @pytest.mark.slow

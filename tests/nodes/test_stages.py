@@ -269,6 +269,48 @@ def test_a_pose_in_a_batch_equals_the_same_pose_alone(graph: Graph, loaded: dict
 
 
 @torch.inference_mode()
+def test_in_8_bits_one_value_in_10_000_of_a_batch_differs_by_1_at_most(graph: Graph) -> None:
+    """On the shipped weights: random ones blow up what the order of a sum makes."""
+    (prior,) = graph.run("PCDMLoadPrior")
+    encoders, _ = graph.run("PCDMLoadEncoders")
+    (inpainting,), (refining,) = (graph.run(f"PCDMLoad{s}") for s in ("Inpainting", "Refining"))
+    source, pose = image(0, 96, 64), graph.pose()
+    settings = {**SETTINGS, "guidance_scale": 1.0, "restore_size": False}
+
+    def pixels(target: Any) -> torch.Tensor:
+        (embedding,) = graph.run(
+            "PCDMPredictTargetEmbedding", prior=prior, encoders=encoders, source=source,
+            source_pose=pose, target_pose=target, seed=SETTINGS["seed"], steps=4,
+        )  # fmt: skip
+        coarse, *_ = graph.run(
+            "PCDMInpaintingSampler", model=inpainting, encoders=encoders, source=source,
+            source_pose=pose, target_pose=target, target_embedding=embedding, **settings,
+        )  # fmt: skip
+        refined, *_ = graph.run(
+            "PCDMRefiningSampler", model=refining, encoders=encoders, source=source, coarse=coarse,
+            **{**settings, "denoise": 0.05},
+        )  # fmt: skip
+        return (refined * 255).round().int()
+
+    target = graph.pose(4, first=5)
+    alone = torch.cat([pixels(target.select(row)) for row in range(4)])
+    difference = (alone - pixels(target)).abs()
+    assert int(difference.max()) <= 1
+    assert float((difference > 0).float().mean()) <= 1e-4
+
+
+@pytest.mark.parametrize("numbers", [[0, 1], [-1], [0.5], ["0"], [True], 0, [2**70]], ids=str)
+def test_a_latent_whose_noise_numbers_are_none_is_refused_by_its_socket(
+    numbers: Any, graph: Graph
+) -> None:
+    samplers = graph.host.pack("nodes.samplers")
+    latent = {"samples": torch.zeros(1, 12, 16, 24), "batch_index": numbers}
+    with pytest.raises(ValueError, match=r"^The LATENT has 1 rows, and the numbers of their noise"):
+        samplers.check_latent_rows(latent)
+    samplers.check_latent_rows({**latent, "batch_index": [3]})
+
+
+@torch.inference_mode()
 def test_guidance_rescale_equals_the_cores(graph: Graph, loaded: dict[str, Any]) -> None:
     target = graph.pose(1, first=5)
     inputs = inpainting_inputs(graph, loaded, target)
