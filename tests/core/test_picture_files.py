@@ -29,13 +29,12 @@ GHOSTSCRIPT = "#!/bin/sh\necho ran >> {log}\nexit 0\n"
 
 LOAD_EACH = """
 import json, os, resource, sys
-<<<<<<< HEAD
-from PIL import Image
-from pcdm_core.images import as_picture, load_picture
-=======
 from PIL import ExifTags, Image
 from pcdm_core.images import load_picture
->>>>>>> 9b2bd2d (A pose knows the picture that it was drawn for; sizes heed EXIF)
+
+
+from PIL import Image
+from pcdm_core.images import as_picture, load_picture
 
 Image.init()
 unit = 1 if sys.platform == "darwin" else 1024
@@ -238,7 +237,25 @@ def test_a_file_with_wrong_bytes_is_a_picture_or_is_named(tmp_path: Path, kind: 
     assert refused > 10
 
 
-<<<<<<< HEAD
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_header_and_the_pixels_say_one_size(
+    kind: str, orientation: int, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = tmp_path / "picture"
+    Image.new("RGB", (30, 20)).save(path, kind, exif=exif)
+    assert picture_size(path) == tuple(load_picture(path).shape[-2:])
+    if kind == "PNG":  # and where the orientation stands behind the pixels
+        Image.new("RGB", (30, 20)).save(path, kind)
+        content, chunk = path.read_bytes(), b"eXIf" + exif.tobytes()[6:]
+        chunk = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+        path.write_bytes(content[:-12] + chunk + content[-12:])
+        size = (30, 20) if orientation in (5, 6, 7, 8) else (20, 30)
+        assert picture_size(path) == tuple(load_picture(path).shape[-2:]) == size
+
+
 # --- work and memory ------------------------------------------------------------------------------
 
 
@@ -293,22 +310,3 @@ def test_reading_a_picture_leaves_the_callers_image_as_it_is() -> None:
     assert as_picture(image).shape == (1, 3, 8, 4)
     assert image.size == (8, 4)
     assert image.getexif()[0x0112] == 6
-=======
-@pytest.mark.parametrize("orientation", range(10))
-@pytest.mark.parametrize("kind", FORMATS)
-def test_the_header_and_the_pixels_say_one_size(
-    kind: str, orientation: int, tmp_path: Path
-) -> None:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    path = tmp_path / "picture"
-    Image.new("RGB", (30, 20)).save(path, kind, exif=exif)
-    assert picture_size(path) == tuple(load_picture(path).shape[-2:])
-    if kind == "PNG":  # and where the orientation stands behind the pixels
-        Image.new("RGB", (30, 20)).save(path, kind)
-        content, chunk = path.read_bytes(), b"eXIf" + exif.tobytes()[6:]
-        chunk = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
-        path.write_bytes(content[:-12] + chunk + content[-12:])
-        size = (30, 20) if orientation in (5, 6, 7, 8) else (20, 30)
-        assert picture_size(path) == tuple(load_picture(path).shape[-2:]) == size
->>>>>>> 9b2bd2d (A pose knows the picture that it was drawn for; sizes heed EXIF)

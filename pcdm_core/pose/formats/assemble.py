@@ -93,6 +93,8 @@ def assemble(frames: Sequence[RawFrame], context: Context) -> list[Frame]:
     for frame in clear:
         try:
             result.append(_frame(frame, skeletons))
+        except PixelsError:  # which is so of the whole clip
+            raise
         except PoseError as error:
             result.append(_nobody(replace(frame, fault=error)))
     faults = [frame.fault for frame in result if frame.fault is not None]

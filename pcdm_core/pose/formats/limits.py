@@ -19,8 +19,8 @@ LARGEST_NUMBER = 1e9
 """No picture is that large; NaN, infinity and damaged numbers end here."""
 
 GIVE_SIZE = (
-    "pass size=(height, width); that is --pose-size of generate, --size of pose, picture_height "
-    "and picture_width of the node"
+    "give its height and width: --pose-size of generate, --size of pose, picture_height and "
+    "picture_width of the node, size=(height, width) in Python"
 )
 """What to do where nobody says which picture a pose belongs to."""
 

@@ -134,7 +134,7 @@ def _frame_of_row(line: str, columns: tuple[int, int], context: Context) -> RawF
     size = MARKET_SIZE if _MARKET_NAME.match(name) else FASHION_SIZE
     places = points[~is_missing(points, 0.0), :2]
     if (context.size or context.assumed) and (places > size[::-1]).any():
-        return assemble([RawPerson(points)], None, replace(context, units="pixels"), name)
+        return RawFrame([RawPerson(points)], None, replace(context, units="pixels"), name)
     context.findings.guess(f"the pixels are those of a {size[0]}x{size[1]} picture.")
     return _frame_of_pixels(points, size, context, name)
 
