@@ -20,7 +20,7 @@ LARGEST_NUMBER = 1e9
 
 GIVE_SIZE = (
     "give its height and width: --pose-size of generate, --size of pose, picture_height and "
-    "picture_width of the node, size=(height, width) in Python"
+    "picture_width of the node; in Python pass size=(height, width)"
 )
 """What to do where nobody says which picture a pose belongs to."""
 

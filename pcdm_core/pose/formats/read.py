@@ -47,6 +47,11 @@ class Reading:
     keypoints: Keypoints
     report: Report
 
+    @property
+    def sizes(self) -> tuple[tuple[int, int] | None, ...]:
+        """(height, width) of each frame's picture where it is known."""
+        return tuple(self.keypoints.canvases)
+
 
 def read_pose(source: Source, **options: Any) -> Keypoints:
     """One person's key points, one row per frame of the file.
