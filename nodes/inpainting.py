@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,13 @@ from torch import Tensor
 
 from ..pcdm_core.config import InpaintingConfig
 from ..pcdm_core.images import Fit
-from ..pcdm_core.inputs import FittedPose, check_rows, fit_rows, note_hands
+from ..pcdm_core.inputs import FittedPose, check_rows, fit_rows, note_poses
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.stages import condition_inpainting
 from .checks import check_embedding, check_encoders
 from .convert import conditioning_of, image_of, latent_of, mask_of, target_of
 from .newer import search_aliases
-from .notes import tell
+from .notes import note_example, tell
 from .samplers import run_sampler, sampling_inputs
 from .sizes import check_size, every, pictures_input, size_inputs, sized
 from .source import source_of
@@ -45,7 +46,7 @@ class StageInputs:
     picture: Tensor  # [S, 3, H, W], the fitted source
     target_pose: Keypoints | None = None  # a row for each picture, in the frame of the source
     fitted_pose: FittedPose | None = None  # the same in the frame of `picture`
-    note: str = ""
+    notes: Sequence[str] = ()
 
 
 @torch.no_grad()
@@ -89,7 +90,7 @@ def prepare(
         every(person.picture, rows),
         target_pose.select(rows),
         fitted_target,
-        note_hands(preset, preset.inpainting.draws_hands, source_pose, target_pose),
+        note_poses(preset, preset.inpainting.draws_hands, person.fit, source_pose, target_pose),
     )
 
 
@@ -127,7 +128,7 @@ class PCDMInpaintingConditioning(io.ComfyNode):
             "PCDM Crop Target.",
             **search_aliases("stage 2, pose transfer, ksampler", "姿势迁移"),
             inputs=[*_inputs(), pictures_input()],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             outputs=[
                 io.Conditioning.Output(
                     "positive",
@@ -163,7 +164,7 @@ class PCDMInpaintingConditioning(io.ComfyNode):
         inputs = prepare(
             model, encoders, source, source_pose, target_pose, target_embedding, pictures
         )
-        ui = tell(cls, inputs.note)
+        ui = tell(cls, " ".join([*inputs.notes, *note_example(cls)]))
         return io.NodeOutput(inputs.positive, inputs.negative, inputs.latent, ui=ui)
 
 
@@ -196,7 +197,7 @@ class PCDMInpaintingSampler(io.ComfyNode):
                 pictures_input(),
                 *size_inputs("Do not change it if a refining stage follows."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             outputs=[
                 io.Image.Output(
                     "image",
@@ -239,7 +240,7 @@ class PCDMInpaintingSampler(io.ComfyNode):
         inputs = prepare(
             model, encoders, source, source_pose, target_pose, target_embedding, pictures
         )
-        ui = tell(cls, inputs.note)
+        ui = tell(cls, " ".join([*inputs.notes, *note_example(cls)]))
         latent = dict(inputs.latent)
         if start is not None or sampling["denoise"] < 1.0:
             latent["samples"] = _start(encoders, inputs, start)

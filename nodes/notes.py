@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Container
 from typing import Any
 
 from comfy_api.latest import io
 
 REPORT_TOOLTIP = "What was recognised and what was guessed, in words. The node shows it too."
 
+EXAMPLE = "PCDMExamplePerson"
 _INPAINTING = ("PCDMInpaintingSampler", "PCDMInpaintingConditioning")
 
 _told: set[str] = set()  # nodes that show a note
@@ -34,23 +36,47 @@ def note_pictures(node: type[io.ComfyNode], pictures: int, batch: int) -> str:
     return ""
 
 
+def note_example(node: type[io.ComfyNode]) -> list[str]:
+    """What to tell where a node's `source_pose` came with an example person, and `source` did not.
+
+    The node's schema must have `io.Hidden.prompt`.
+    """
+    # What goes through the editor was drawn by hand.
+    examples = dict(_nearest_before(node, "source_pose", (EXAMPLE, "PCDMPoseEditor")))
+    examples = {number for number, entry in examples.items() if entry["class_type"] == EXAMPLE}
+    if not examples or examples & dict(_nearest_before(node, "source", (EXAMPLE,))).keys():
+        return []
+    return [
+        "source_pose came with an example person, but source is another picture. Connect the pose "
+        "of this picture, as PCDM Pose from Image finds it."
+    ]
+
+
 def _pictures_before(node: type[io.ComfyNode]) -> list[Any]:
     """`pictures` of the nearest inpainting stages along the links before the input `coarse`."""
+    stages = _nearest_before(node, "coarse", _INPAINTING)
+    return [entry.get("inputs", {}).get("pictures") for _, entry in stages]
+
+
+def _nearest_before(
+    node: type[io.ComfyNode], name: str, classes: Container[str]
+) -> list[tuple[str, dict[str, Any]]]:
+    """The nearest nodes of some classes along the links before an input: numbers and entries."""
     prompt = getattr(node.hidden, "prompt", None) or {}
     entry = prompt.get(str(getattr(node.hidden, "unique_id", None)), {})
-    links, visited, values = [entry.get("inputs", {}).get("coarse")], set[str](), list[Any]()
+    links, visited = [entry.get("inputs", {}).get(name)], set[str]()
+    nearest: list[tuple[str, dict[str, Any]]] = []
     while links:
         link = links.pop()
         number = link[0] if isinstance(link, list) and len(link) == 2 else None
         if not isinstance(number, str) or number in visited or number not in prompt:
             continue
         visited.add(number)
-        inputs = prompt[number].get("inputs", {})
-        if prompt[number].get("class_type") in _INPAINTING:
-            values.append(inputs.get("pictures"))
+        if prompt[number].get("class_type") in classes:
+            nearest.append((number, prompt[number]))
         else:
-            links += inputs.values()
-    return values
+            links += prompt[number].get("inputs", {}).values()
+    return nearest
 
 
 def tell(node: type[io.ComfyNode], note: str) -> dict[str, Any] | None:

@@ -25,14 +25,15 @@ from .widgets import checked
 CATEGORY = "PCDM/pose"
 EXAMPLES = WEIGHTS_FOLDER / "examples"
 NO_FILE = "none"
+POSE_FILES = (".json", ".txt", ".csv")  # in any letter case
 ALL_OTHERS = "all others"
 
 
 def pose_files() -> list[str]:
-    """Pose files of ComfyUI's input folder."""
+    """Pose files of ComfyUI's input folder and the folders in it."""
     folder = Path(folder_paths.get_input_directory())
-    files = [path for kind in ("*.json", "*.txt", "*.csv") for path in folder.glob(kind)]
-    return sorted(path.name for path in files if path.is_file())
+    files = [path.relative_to(folder) for path in folder.rglob("*.*") if path.is_file()]
+    return sorted(path.as_posix() for path in files if path.suffix.lower() in POSE_FILES)
 
 
 def people() -> list[str]:
@@ -168,7 +169,7 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
     ) -> io.NodeOutput:
         reading = read_pose_with_report(
             _one_source(keypoints, text.strip(), file),
-            size=(picture_height, picture_width) if picture_height and picture_width else None,
+            size=_size_of(picture_height, picture_width),
             person="largest" if person < 0 else person,
             order=order,
             units=units,
@@ -184,6 +185,15 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
         if file not in pose_files():  # nothing that a workflow says becomes a path
             return 0.0
         return (Path(folder_paths.get_input_directory()) / file).stat().st_mtime
+
+
+def _size_of(height: int, width: int) -> tuple[int, int] | None:
+    if bool(height) != bool(width):
+        raise PoseError(
+            f"The picture cannot be {height}x{width} (height x width). Give both picture_height "
+            f"and picture_width, or 0 and 0 where the pose says them itself."
+        )
+    return (height, width) if height else None
 
 
 def _one_source(keypoints: Any, text: str, file: str) -> Any:

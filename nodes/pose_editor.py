@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,21 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..pcdm_core.images import resize, save_picture
-from ..pcdm_core.pose.editor import fit_pose, inside, read_edited, to_edited
+from ..pcdm_core.pose.canvas import in_frame, says_no_canvas
+from ..pcdm_core.pose.editor import inside, read_edited, to_edited
 from ..pcdm_core.pose.formats import PoseError
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.render import render_pose
 from .convert import image_of, picture_of
 from .newer import search_aliases
+from .notes import tell
 from .pose import CATEGORY
 from .types import PoseSocket
 from .widgets import checked
 
+NO_CANVAS = (
+    "The pose does not say the size of its picture; it is taken to be drawn for {}x{}, as here."
+)
 ANY_SIZE = 16384  # stands for the frame where a text is only checked
 LARGEST_UNDERLAY = 1536  # pixels; what the browser draws behind the figure needs no more
 
@@ -89,6 +95,7 @@ class PCDMPoseEditor(io.ComfyNode):
                     tooltip="The pose as a skeleton picture, as the models see it.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -105,19 +112,21 @@ class PCDMPoseEditor(io.ComfyNode):
         frame = (height, width)
         start = None
         if start_pose is not None:
-            size = frame if underlay is None else tuple(underlay.shape[1:3])
-            start = fit_pose(start_pose, size, frame)
+            start = _start(start_pose, frame if underlay is None else underlay.shape[1:3], frame)
         if start is not None and not pose_json.strip():
             pose = inside(start)
         else:
             pose = read_edited(pose_json, height, width)
+        note = tell(cls, NO_CANVAS.format(*frame) if says_no_canvas(pose) else "")
+        pose = pose.with_canvas(frame)
         ui: dict[str, Any] = {"pose": [to_edited(pose, height, width)], "text": [pose_json]}
         if start is not None:
             ui["start_pose"] = [to_edited(start, height, width)]
         if underlay is not None:
             ui["underlay"] = [save_underlay(underlay)]
         skeleton = image_of(render_pose(pose, height, width))
-        return io.NodeOutput(pose, skeleton, ui={f"pcdm_{key}": v for key, v in ui.items()})
+        ui = {f"pcdm_{key}": value for key, value in ui.items()}
+        return io.NodeOutput(pose, skeleton, ui=ui | (note or {}))
 
     @classmethod
     def validate_inputs(cls, pose_json: str | None = None) -> bool | str:
@@ -129,6 +138,15 @@ class PCDMPoseEditor(io.ComfyNode):
         except PoseError as error:
             return str(error)
         return True
+
+
+def _start(pose: Keypoints, picture: Sequence[int], frame: tuple[int, int]) -> Keypoints:
+    """The connected pose in the frame, by way of the picture that it is traced in."""
+    height, width = picture
+    silent = says_no_canvas(pose)
+    if tuple(picture) != frame:
+        pose = in_frame(pose, (height, width)).with_canvas((height, width))
+    return in_frame(pose, frame).with_canvas(None if silent else frame)
 
 
 def save_underlay(image: Tensor) -> dict[str, str]:

@@ -7,6 +7,7 @@ import json
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..pcdm_core.pose.canvas import in_frame
 from ..pcdm_core.pose.formats import to_openpose, to_pose_keypoint
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.read_any import read_skeletons
@@ -62,6 +63,7 @@ class PCDMPoseToKeypoints(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, pose: Keypoints, height: int, width: int) -> io.NodeOutput:
+        pose = in_frame(pose, (height, width))
         documents = to_openpose(pose, height, width)
         text = json.dumps(documents[0] if len(documents) == 1 else documents)
         return io.NodeOutput(to_pose_keypoint(pose, height, width), text)

@@ -9,11 +9,11 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..pcdm_core.pose.canvas import canvas_notes, in_frame
 from ..pcdm_core.pose.detect import DetectionError, describe_people, detect_people
-from ..pcdm_core.pose.editor import fit_pose
 from ..pcdm_core.pose.interpolate import interpolate_poses
 from ..pcdm_core.pose.keypoints import Keypoints
-from ..pcdm_core.pose.overlay import overlay, overlays
+from ..pcdm_core.pose.overlay import LONGER_SIDE, overlay, overlays
 from ..pcdm_core.pose.retarget import Framing, retarget
 from ..pcdm_core.ranges import POSES
 from .convert import image_of, picture_of
@@ -23,7 +23,7 @@ from .pose import CATEGORY
 from .types import PoseSocket
 from .widgets import checked
 
-EMPTY_FRAME = (768, 512)  # where no picture says the frame's shape; the pose editor's own
+EMPTY_FRAME = (768, 512)  # where nothing says the frame's shape; the pose editor's own
 DETECTORS = {
     "auto": "auto",
     "BlazePose (shipped)": "blazepose",
@@ -96,9 +96,8 @@ class PCDMPoseFromImage(io.ComfyNode):
             pose, report = _find(picture, DETECTORS[detector], person, prefix)
             previews.append(overlay(picture, [pose]))
             reports.append(prefix + report)
-            size = tuple(picture.shape[-2:])
-            frame = size if fit_to is None else tuple(fit_to.shape[1:3])
-            poses.append(fit_pose(pose, size, frame))
+            pose = pose.with_canvas(tuple(picture.shape[-2:]))
+            poses.append(pose if fit_to is None else in_frame(pose, tuple(fit_to.shape[1:3])))
         report = "\n".join(reports)
         logging.getLogger(__name__).info("PCDM Pose from Image: %s", report)
         pose, preview = Keypoints.cat(poses), image_of(torch.cat(previews))
@@ -194,8 +193,9 @@ class PCDMRetargetPose(io.ComfyNode):
     ) -> io.NodeOutput:
         picture = picture_of(source[:1])
         pose, report = target_pose, "The poses are as they were: retargeting is off."
+        size = tuple(picture.shape[-2:])
         if enabled:
-            size = tuple(picture.shape[-2:])
+            notes = canvas_notes(size, source_pose, target_pose)
             result = retarget(
                 target_pose,
                 source_pose,
@@ -204,9 +204,9 @@ class PCDMRetargetPose(io.ComfyNode):
                 one_body=one_body,
                 keep_legs=keep_legs,
             )
-            pose, report = result.pose, result.report
-        ghost = source_pose.select(0)
-        preview = image_of(overlays(picture, pose, ghost))
+            pose, report = result.pose, "\n".join([result.report, *notes])
+        ghost = in_frame(source_pose.select(0), size)
+        preview = image_of(overlays(picture, in_frame(pose, size), ghost))
         return io.NodeOutput(pose, preview, report, ui=show(cls, report))
 
 
@@ -267,8 +267,15 @@ class PCDMInterpolatePoses(io.ComfyNode):
         source: Tensor | None = None,
     ) -> io.NodeOutput:
         keys = first_pose if next_pose is None else Keypoints.cat([first_pose, next_pose])
-        picture = torch.full((1, 3, *EMPTY_FRAME), -1.0)
+        picture = torch.full((1, 3, *frame_of(keys)), -1.0)
         if source is not None:
             picture = picture_of(source[:1])
         moving = interpolate_poses(keys, count, tuple(picture.shape[-2:]), loop=loop)
         return io.NodeOutput(moving, image_of(overlays(picture, moving)))
+
+
+def frame_of(pose: Keypoints) -> tuple[int, int]:
+    """A frame of the first canvas's shape, as large as an overlay."""
+    height, width = next(filter(None, pose.canvases), EMPTY_FRAME)
+    scale = LONGER_SIDE / max(height, width)
+    return max(round(height * scale), 1), max(round(width * scale), 1)

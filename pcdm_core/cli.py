@@ -61,9 +61,20 @@ def build_parser() -> argparse.ArgumentParser:
 
     generate = commands.add_parser("generate", help="draw a person in other poses")
     generate.add_argument("--image", type=Path, required=True, help="the source picture")
-    generate.add_argument("--source-pose", type=Path, required=True, help="its key points (JSON)")
     generate.add_argument(
-        "--pose", type=Path, required=True, nargs="+", help="key points of one or more targets"
+        "--source-pose", type=Path, required=True, help="its key points; read as --pose"
+    )
+    generate.add_argument(
+        "--pose",
+        type=Path,
+        required=True,
+        nargs="+",
+        help="one or more targets: key points (JSON, csv, txt), skeleton pictures or photographs",
+    )
+    generate.add_argument(
+        "--pose-size",
+        type=parse_size,
+        help="HEIGHTxWIDTH of the pictures that key points belong to, where a file does not say it",
     )
     generate.add_argument(
         "--output",
@@ -103,19 +114,6 @@ def build_parser() -> argparse.ArgumentParser:
     pose.add_argument(
         "file", type=Path, help="key points (JSON, csv, txt), a skeleton picture or a photograph"
     )
-    pose.add_argument(
-        "--person",
-        type=_person,
-        default="largest",
-        help="which of several: a number from 0, or 'largest' (default)",
-    )
-    pose.add_argument(
-        "--order",
-        choices=("file", "left to right", "largest first"),
-        default="file",
-        help="what the number counts (default: the file's order)",
-    )
-    pose.add_argument("--frame", type=_frame, help="of several frames this one: number or name")
     pose.add_argument("--size", type=parse_size, help="HEIGHTxWIDTH, for pixels without a size")
     pose.add_argument(
         "--units",
@@ -132,6 +130,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     pose.add_argument("--json", type=Path, help="write OpenPose JSON, which is a POSE_KEYPOINT")
     pose.add_argument("--render", type=Path, help="write the skeleton as the models see it (.png)")
+    for command, of_what in ((generate, "of --pose: "), (pose, "")):
+        command.add_argument(
+            "--person",
+            type=_person,
+            default="largest",
+            help=f"{of_what}which of several: a number from 0, or 'largest' (default)",
+        )
+        command.add_argument(
+            "--order",
+            choices=("file", "left to right", "largest first"),
+            default="file",
+            help=f"{of_what}what the number counts (default: the file's order)",
+        )
+        command.add_argument(
+            "--frame", type=_frame, help=f"{of_what}only this one of several: number or name"
+        )
     add_picture_options(generate, pose)
     pose.set_defaults(command=convert_pose)
 
@@ -195,7 +209,16 @@ def generate_pictures(options: argparse.Namespace) -> None:
     if options.save_coarse and not options.no_refining:
         find_fast(options.fast).check_coarse()
     source = load_picture(options.image, max_pixels=options.max_pixels)
-    poses = read_source_and_targets(options.source_pose, options.pose, *source.shape[-2:])
+    poses = read_source_and_targets(
+        options.source_pose,
+        options.pose,
+        *source.shape[-2:],
+        pose_size=options.pose_size,
+        max_pixels=options.max_pixels,
+        person=options.person,
+        order=options.order,
+        frame=options.frame,
+    )
     print_notes(poses.notes)
     rows, noises = repeat_rows(len(poses.names), options.pictures)
     names = [
@@ -256,20 +279,18 @@ def convert_pose(options: argparse.Namespace) -> None:
         max_pixels=options.max_pixels,
     )
     print(reading.report)
-    size = next((size for size in reading.sizes if size is not None), None)
-    if size is None:
-        size = DEFAULT_POSE_SIZE
-        if options.json or options.render:
-            print(f"Guessed: a picture of {size[0]}x{size[1]}; give --size for another.")
+    pose = reading.keypoints
+    if None in pose.canvases and (options.json or options.render):
+        height, width = DEFAULT_POSE_SIZE
+        print(f"Guessed: a picture of {height}x{width}; give --size for another.")
+    pose = pose.with_canvas(*(size or DEFAULT_POSE_SIZE for size in pose.canvases))
     if options.json:
-        print(write_openpose(reading.keypoints, options.json, *size))
-    if options.render:
-        pictures = render_pose(reading.keypoints, *size)
-        for row, picture in enumerate(pictures):
-            name = options.render.with_suffix(".png")
-            if len(pictures) > 1:
-                name = name.with_name(f"{name.stem}_{row:04d}.png")
-            print(save_picture(picture, name))
+        print(write_openpose(pose, options.json))
+    for row, size in enumerate(pose.canvases if options.render else []):
+        name = options.render.with_suffix(".png")
+        if len(pose) > 1:
+            name = name.with_name(f"{name.stem}_{row:04d}.png")
+        print(save_picture(render_pose(pose.select(row), *size or DEFAULT_POSE_SIZE), name))
 
 
 def describe_weights(options: argparse.Namespace) -> None:

@@ -207,6 +207,11 @@ class Fit:
         left, top = (width - box_width) // 2, (height - box_height) // 2
         return cls(source_height, source_width, height, width, left, top, box_height, box_width)
 
+    @property
+    def source(self) -> tuple[int, int]:
+        """Height and width of the picture before the fit."""
+        return self.source_height, self.source_width
+
     def points(self, xy: Tensor) -> Tensor:
         """Points [..., 2] as fractions of the source picture, as fractions of the fitted one."""
         scale = xy.new_tensor([self.box_width / self.width, self.box_height / self.height])

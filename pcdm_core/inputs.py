@@ -11,6 +11,7 @@ from torch import Tensor
 from .conditioning import Rows
 from .config import Preset
 from .images import Fit
+from .pose.canvas import canvas_notes, in_frame
 from .pose.keypoints import Keypoints
 from .ranges import check_settings
 from .sampling import draw_noise
@@ -37,10 +38,10 @@ class FittedPose(Keypoints):
 
 
 def fitted_pose(pose: Keypoints, fit: Fit) -> FittedPose:
-    """A pose of the source picture after the picture's fit; a fitted one is itself."""
+    """A pose in the source picture's frame after the picture's fit; a fitted one is itself."""
     if isinstance(pose, FittedPose):
         return pose
-    there = pose.moved(fit.points)
+    there = in_frame(pose, fit.source).moved(fit.points)
     points = (there.xy, there.visible, there.hands_xy, there.hands_visible)
     return FittedPose(*points, frame=(fit.height, fit.width))
 
@@ -169,6 +170,15 @@ def check_poses(source_pose: Keypoints, target_pose: Keypoints) -> None:
                 f"The {name} pose{which} has no visible joint inside the picture. Give the key "
                 f"points of at least some of the 18 body joints."
             )
+
+
+def note_poses(
+    preset: Preset, draws_hands: bool, fit: Fit, source: Keypoints, target: Keypoints
+) -> list[str]:
+    """What to tell of a run's poses: hands left out, and, as `canvas_notes`, of their pictures."""
+    hands = note_hands(preset, draws_hands, source, target)
+    notes = canvas_notes(fit.source, source, target)
+    return [hands, *notes] if hands else notes
 
 
 def note_hands(preset: Preset, draws_hands: bool, *poses: Keypoints) -> str:

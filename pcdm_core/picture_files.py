@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from .quoting import one_line
 from .ranges import COUNT
@@ -33,6 +33,10 @@ _MARKER = re.compile(
 _END, _SCAN = b"\xff\xd9", b"\xff\xda"
 _HEADER_BYTES = 16 << 20  # of profiles, texts and thumbnails before the first pixel
 _TILE = (322, 323)  # TIFF's tags of a tile's width and height
+_WIDTH, _LENGTH = 256, 257  # TIFF's tags of the picture's
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TEXTS = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})  # chunks of a PNG
+_LYING = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
 
 @contextmanager
@@ -66,13 +70,41 @@ def open_picture(
 
 
 def picture_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Height and width of a picture file, as its header says; not turned by an orientation.
+    """Height and width of a picture file as `load_picture` gives it: upright, by its orientation.
 
     Raises:
         FileNotFoundError, ValueError: as `open_picture`.
     """
     with open_picture(path, max_pixels=max_pixels) as image:
-        return image.height, image.width
+        return upright_size(image)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width of an open picture after its EXIF orientation: the one place that says it.
+
+    Nothing is decoded for it, but of a PNG that says something behind its pixels.
+    """
+    tags: Any = getattr(image, "tag_v2", {})  # some versions of Pillow turn a TIFF's size already
+    height, width = tags.get(_LENGTH, image.height), tags.get(_WIDTH, image.width)
+    # A PNG's own method decodes the picture, because of what may come behind the pixels.
+    exif = image.getexif() if _ends_in_text(image) else Image.Image.getexif(image)
+    lies = exif.get(ExifTags.Base.Orientation) in _LYING
+    return (width, height) if lies else (height, width)
+
+
+def _ends_in_text(image: Image.Image) -> bool:
+    """Whether a PNG has metadata behind its pixels."""
+    file: Any = getattr(image, "fp", None)
+    if image.format != "PNG" or file is None:
+        return False
+    start, kinds = file.tell(), list[bytes]()
+    file.seek(len(_PNG))
+    while len(head := file.read(8)) == 8:  # a chunk's length and kind
+        kinds.append(head[4:])
+        file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    file.seek(start)
+    behind = kinds[kinds.index(b"IDAT") :] if b"IDAT" in kinds else []
+    return not _TEXTS.isdisjoint(behind)
 
 
 def add_picture_options(*parsers: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from .checkpoints.components import PathLike, load_components
 from .conditioning import Conditioning
 from .config import Preset
 from .finite import check_finite
-from .inputs import Seed, SourceFeatures, check_draws, check_poses, draw_rows, note_hands
+from .inputs import Seed, SourceFeatures, check_draws, check_poses, draw_rows, note_poses
 from .offload import Keep, Offload
 from .options import DEFAULT_STEPS, SamplingOptions
 from .output import PCDMsOutput
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 class PCDMsPipeline:
     """Pose-guided person image synthesis with the models of one preset.
 
-    Key points are normalised to the source picture, both the source's and the target's. Sampling
-    is a function of (seed, batch index) alone: a pose in a batch equals the same pose alone.
+    Key points without a canvas are normalised to the source picture, both the source's and the
+    target's; those of another canvas are shown whole in its frame. Sampling is a function of
+    (seed, batch index) alone: a pose in a batch equals the same pose alone.
     """
 
     def __init__(
@@ -308,7 +309,7 @@ class PCDMsPipeline:
         Args:
             source: pictures [1 or B, 3, H, W] in [-1, 1] of any size, or what `encode_source` made
                 of them (for further poses or seeds of the same person).
-            source_pose: 1 or B rows, normalised to the source picture.
+            source_pose: 1 or B rows, in the source picture's frame, see above.
             target_pose: B rows, normalised likewise.
             seed: of every stage's own generator; one a row is possible.
             steps: of every stage.
@@ -340,10 +341,11 @@ class PCDMsPipeline:
         for schedule in (model.config.schedule for model in models if model is not None):
             check_steps(make_scheduler(schedule), options.steps or DEFAULT_STEPS)
         check_poses(source_pose, target_pose)
-        note = note_hands(self.preset, self.inpainting.config.draws_hands, source_pose, target_pose)
         features = self.encode_source(source) if isinstance(source, Tensor) else source
+        draws_hands, pair = self.inpainting.config.draws_hands, (source_pose, target_pose)
+        notes = note_poses(self.preset, draws_hands, features.fit, *pair)
         poses = features.fitted(source_pose), features.fitted(target_pose)
         batch = Batch(features, *poses, seed, batch_index)
         run: dict[str, Any] = {"refining": with_refining, "chunk": chunk, "callback": callback}
-        output = replace(run_stages(self, batch, options, **run), notes=(note,) if note else ())
+        output = replace(run_stages(self, batch, options, **run), notes=tuple(notes))
         return output.restored(features.fit, target_pose) if restore else output

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..ranges import check_settings
 from .bones import Bools, trunk_length
+from .canvas import in_frame
 from .keypoints import FACE, Joint, Keypoints
 
 # Capsules as (joint, joint, radius, how far it reaches past the second joint), in trunks, in the
@@ -43,7 +44,8 @@ def body_mask(keypoints: Keypoints, height: int, width: int) -> Tensor:
     """The area of a posed body, for laying a generated person over another picture.
 
     Args:
-        keypoints: B people; missing joints leave out their limbs.
+        keypoints: B people; missing joints leave out their limbs. Other canvases are shown
+            whole, see `canvas`.
         height: of the mask, in pixels.
         width: of the mask, in pixels.
 
@@ -55,6 +57,7 @@ def body_mask(keypoints: Keypoints, height: int, width: int) -> Tensor:
         ValueError: a size outside its range.
     """
     check_settings(height=height, width=width)
+    keypoints = in_frame(keypoints, (height, width))
     device = keypoints.xy.device
     rows = torch.arange(height, device=device, dtype=torch.float32) + 0.5
     columns = torch.arange(width, device=device, dtype=torch.float32) + 0.5

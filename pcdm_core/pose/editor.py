@@ -13,8 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..images import Fit
 from .bones import LIMBS
+from .canvas import in_frame
 from .formats import PoseError, read_pose, read_pose_with_report, to_openpose
 from .formats.limits import LONGEST_TEXT, check_length, parse_json
 from .keypoints import BODY_JOINTS, FARTHEST, MIRROR, Keypoints
@@ -68,20 +68,20 @@ def read_edited(text: str, height: int, width: int) -> Keypoints:
     """The pose of an editor's text on a frame of `height` x `width` pixels.
 
     Reads what the editor writes and every other pose document in JSON. A document with a canvas
-    of another size is fitted into the frame whole, never squashed. Joints outside the frame count
+    of another size is fitted into the frame whole, never squashed; one without a canvas is taken
+    to be drawn for the frame, and the pose's canvas stays unknown. Joints outside the frame count
     as missing, as they are for a detector that sees the picture.
 
     Returns:
         One row. An empty text is the library's first pose.
 
     Raises:
-        PoseError: too long, no JSON, no pose, or nothing of it is inside the frame.
+        PoseError: too long, no JSON, no pose, pixels that cannot be the frame's, or nothing of it
+            is inside the frame.
     """
     check_length(text, "The pose editor's text")
     if not text.strip():
-        document = _library_document()
-        size = document["canvas_height"], document["canvas_width"]
-        return inside(fit_pose(library()[0].keypoints, size, (height, width)))
+        return inside(in_frame(library()[0].keypoints, (height, width)))
     try:
         document = parse_json(text)
     except ValueError as error:
@@ -89,20 +89,14 @@ def read_edited(text: str, height: int, width: int) -> Keypoints:
             f"The pose editor's text is no JSON ({error}). Empty it to start afresh, or paste an "
             "OpenPose document."
         ) from error
-    reading = read_pose_with_report(document, size=(height, width), frame=0)
-    canvas = reading.sizes[0] or (height, width)
-    pose = inside(fit_pose(reading.keypoints, canvas, (height, width)))
+    reading = read_pose_with_report(document, assumed=(height, width), frame=0)
+    pose = inside(in_frame(reading.keypoints, (height, width)))
     if not bool(pose.visible.any()):
         raise PoseError(
             f"No joint of the pose is inside the frame of {height}x{width}. Move the figure into "
             "it, or empty the editor's text to start afresh."
         )
     return pose
-
-
-def fit_pose(pose: Keypoints, size: tuple[int, int], frame: tuple[int, int]) -> Keypoints:
-    """Key points of a picture of `size` (height, width) on a frame that shows it whole."""
-    return pose.moved(Fit.of(*size, *frame, "pad").points)
 
 
 def inside(pose: Keypoints) -> Keypoints:

@@ -14,6 +14,7 @@ import torch
 
 from ..ranges import check_settings
 from .bones import KINDS, PARENT, TREE, Body, Bools, Floats, body_of, trunk_length
+from .canvas import in_frame, says_no_canvas
 from .keypoints import HIPS, SHOULDERS, WRISTS, Joint, Keypoints
 
 _LIMBS = (3, 4, 6, 7, 9, 10, 12, 13)  # what turns in the picture; the rest moves with the trunk
@@ -58,7 +59,8 @@ def interpolate_poses(
 
     Returns:
         `count` rows. A joint that both neighbouring key poses show is visible; one that only the
-        nearer of them shows is visible too.
+        nearer of them shows is visible too. Key poses of other canvases are shown whole in the
+        frame, which is the canvas of all rows unless one of them says none.
 
     Raises:
         ValueError: no key pose, or a count or a size outside its range.
@@ -66,6 +68,7 @@ def interpolate_poses(
     if not len(poses):
         raise ValueError("There is no pose to begin with; give at least one.")
     check_settings(count=count, height=size[0], width=size[1])
+    poses = in_frame(poses, size)
     if len(poses) == 1 or count == 1:
         return poses.select(0).expand(count)
     stops = len(poses) if loop else len(poses) - 1
@@ -75,7 +78,10 @@ def interpolate_poses(
         index = min(int(place + 1e-9), stops - 1)
         first, second = poses.select(index), poses.select((index + 1) % len(poses))
         rows.append(between(first, second, min(max(place - index, 0.0), 1.0), size))
-    return Keypoints.cat(rows)
+    moving = Keypoints.cat(rows)
+    if poses.canvas is None:
+        return moving
+    return moving.with_canvas(None if says_no_canvas(poses) else size)
 
 
 def between(first: Keypoints, second: Keypoints, share: float, size: tuple[int, int]) -> Keypoints:

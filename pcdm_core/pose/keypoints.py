@@ -77,6 +77,10 @@ class Keypoints:
         visible: bool `[B, 18]`; False is a missing joint. Its xy is finite and means nothing.
         hands_xy: float `[B, 2, 21, 2]`, in the order of `HAND_SIDES`, or None: nobody has hands.
         hands_visible: bool `[B, 2, 21]`, given exactly if `hands_xy` is.
+        canvas: int64 `[B, 2]`, height and width in pixels of the picture that each row was drawn
+            for, or 0, 0 where a file does not say it. Coordinates are fractions of that picture;
+            `canvas.in_frame` brings them into another one. None: of the picture that the pose is
+            used with, as where a program made it.
 
     Raises:
         ValueError: wrong shapes or types, or a visible point that is not finite or is given in
@@ -87,6 +91,7 @@ class Keypoints:
     visible: Tensor
     hands_xy: Tensor | None = None
     hands_visible: Tensor | None = None
+    canvas: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.xy.ndim != 3 or self.xy.shape[1:] != (18, 2):
@@ -106,6 +111,11 @@ class Keypoints:
                 )
             hands = _checked("hands_xy", self.hands_xy, "hands_visible", self.hands_visible)
             object.__setattr__(self, "hands_xy", hands)
+        if self.canvas is not None and self.canvas.shape != (len(self.xy), 2):
+            raise ValueError(
+                f"canvas: expected [{len(self.xy)}, 2] (height and width of each row's picture), "
+                f"got {list(self.canvas.shape)}"
+            )
 
     @classmethod
     def from_pixels(
@@ -133,26 +143,42 @@ class Keypoints:
             return cls.from_pixels(xy[None], visible[None], height, width, *hands)
         check_settings(height=height, width=width)
         size = _size(height, width, xy.device)
-        return cls(
+        pose = cls(
             xy.to(size.dtype) / size,
             visible.to(torch.bool),
             None if hands_xy is None else hands_xy.to(size.dtype) / size,
             None if hands_visible is None else hands_visible.to(torch.bool),
         )
+        return pose.with_canvas((height, width))
 
     @classmethod
     def cat(cls, parts: Sequence[Keypoints]) -> Keypoints:
         """All rows below each other; where only some parts have hands, the others' are missing."""
         if not parts:
             raise ValueError("cat: no key points were given")
-        body = torch.cat([part.xy for part in parts]), torch.cat([part.visible for part in parts])
-        if all(part.hands_xy is None for part in parts):
-            return cls(*body)
-        hands = [part._hands_or_missing() for part in parts]
-        return cls(*body, *(torch.cat(tensors) for tensors in zip(*hands, strict=True)))
+        tensors = [torch.cat([part.xy for part in parts]), torch.cat([p.visible for p in parts])]
+        if any(part.hands_xy is not None for part in parts):
+            hands = zip(*(part._hands_or_missing() for part in parts), strict=True)
+            tensors += [torch.cat(halves) for halves in hands]
+        pose = cls(*tensors)
+        if all(part.canvas is None for part in parts):
+            return pose
+        return pose.with_canvas(*(size for part in parts for size in part.canvases))
 
     def __len__(self) -> int:
         return len(self.xy)
+
+    @property
+    def canvases(self) -> list[tuple[int, int] | None]:
+        """(height, width) of the picture that each row was drawn for, None where it is unknown."""
+        if self.canvas is None:
+            return [None] * len(self)
+        return [(height, width) if height else None for height, width in self.canvas.tolist()]
+
+    def with_canvas(self: K, *sizes: tuple[int, int] | None) -> K:
+        """The same coordinates as those of pictures of (height, width): one size, or one a row."""
+        canvas = torch.tensor([size or (0, 0) for size in sizes], device=self.xy.device)
+        return self._with(canvas=canvas.expand(len(self), 2))
 
     @property
     def has_hands(self) -> bool:
@@ -212,7 +238,10 @@ class Keypoints:
         )
 
     def moved(self, move: Callable[[Tensor], Tensor]) -> Keypoints:
-        """Body and hands after a change of coordinates [..., 2] -> [..., 2], such as a fit's."""
+        """Body and hands after a change of coordinates [..., 2] -> [..., 2], such as a fit's.
+
+        Nobody knows of which picture they are fractions then: the canvas is left out.
+        """
         hands = None if self.hands_xy is None else move(self.hands_xy)
         return Keypoints(move(self.xy), self.visible, hands, self.hands_visible)
 

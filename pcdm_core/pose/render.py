@@ -20,6 +20,7 @@ from torch import Tensor
 from ..images import from_uint8
 from ..ranges import check_settings
 from .bones import LIMBS
+from .canvas import in_frame
 from .keypoints import Keypoints
 from .raster import draw_line, ellipse_polygon, fill_circle, fill_convex_polygon
 
@@ -72,7 +73,7 @@ def render_pose(
     """Skeleton pictures, one person in each.
 
     Args:
-        keypoints: B people.
+        keypoints: B people; other canvases are shown whole, see `canvas`.
         height: of the pictures, in pixels.
         width: of the pictures, in pixels.
         draw_hands: whether visible hands are drawn too (`config.draws_hands`).
@@ -86,6 +87,7 @@ def render_pose(
         ValueError: a size outside its range.
     """
     check_settings(height=height, width=width)
+    keypoints = in_frame(keypoints, (height, width))
     people = people_of(keypoints if draw_hands else keypoints.without_hands())
     pictures = [draw_people([person], height, width, reduction) for person in people]
     pixels = np.stack(pictures) if pictures else np.zeros((0, height, width, 3), dtype=np.uint8)

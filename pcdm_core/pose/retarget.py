@@ -29,7 +29,8 @@ from .bones import (
     rebuild,
     trunk_length,
 )
-from .editor import fit_pose, inside
+from .canvas import in_frame
+from .editor import inside
 from .keypoints import ANKLES, FACE, HIPS, KNEES, SHOULDERS, WRISTS, Joint, Keypoints
 
 Framing = Literal["as source", "whole"]
@@ -76,7 +77,7 @@ def retarget(
         target: B poses.
         source: 1 or B poses, of the source picture.
         size: (height, width) of the source picture, in pixels.
-        target_size: of the picture that the target poses belong to; None if it is the same.
+        target_size: of the picture that the target poses belong to; None takes their own canvas.
         framing: "as source" keeps the source's scale: if the source shows its feet the whole body
             stays in the frame (made smaller only if there is no other way), otherwise head and
             trunk do, and what lies beyond the borders is missing. "whole" keeps every joint in the
@@ -96,9 +97,11 @@ def retarget(
     if framing not in get_args(Framing):
         raise ValueError(f"framing {framing!r}: choose one of {', '.join(get_args(Framing))}")
     # One unit for both: the target's picture as it is seen whole in the source's frame.
-    fitted = target if target_size is None else fit_pose(target, target_size, size)
+    fitted = in_frame(target if target_size is None else target.with_canvas(target_size), size)
+    source = in_frame(source, size)
     if one_body:
-        return _retarget_body(fitted, source.select(0), size, framing, keep_legs)
+        moved = _retarget_body(fitted, source.select(0), size, framing, keep_legs)
+        return replace(moved, pose=moved.pose.with_canvas(size))
     source = source.expand(len(target))
     rows = [
         _retarget_body(fitted.select(row), source.select(row), size, framing, keep_legs)
@@ -106,7 +109,7 @@ def retarget(
     ]
     names = [f"pose {row + 1}: " if len(rows) > 1 else "" for row in range(len(rows))]
     report = "\n".join(name + row.report for name, row in zip(names, rows, strict=True))
-    return Retargeted(Keypoints.cat([row.pose for row in rows]), report)
+    return Retargeted(Keypoints.cat([row.pose for row in rows]).with_canvas(size), report)
 
 
 def _retarget_body(

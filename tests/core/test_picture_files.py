@@ -5,12 +5,13 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from pcdm_core.cli import main
 from pcdm_core.images import as_picture, load_picture
@@ -28,6 +29,10 @@ GHOSTSCRIPT = "#!/bin/sh\necho ran >> {log}\nexit 0\n"
 
 LOAD_EACH = """
 import json, os, resource, sys
+from PIL import ExifTags, Image
+from pcdm_core.images import load_picture
+
+
 from PIL import Image
 from pcdm_core.images import as_picture, load_picture
 
@@ -230,6 +235,25 @@ def test_a_file_with_wrong_bytes_is_a_picture_or_is_named(tmp_path: Path, kind: 
             assert "person.png: " in str(error)  # noqa: PT017
             assert "\n" not in str(error)  # noqa: PT017
     assert refused > 10
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_header_and_the_pixels_say_one_size(
+    kind: str, orientation: int, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = tmp_path / "picture"
+    Image.new("RGB", (30, 20)).save(path, kind, exif=exif)
+    assert picture_size(path) == tuple(load_picture(path).shape[-2:])
+    if kind == "PNG":  # and where the orientation stands behind the pixels
+        Image.new("RGB", (30, 20)).save(path, kind)
+        content, chunk = path.read_bytes(), b"eXIf" + exif.tobytes()[6:]
+        chunk = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+        path.write_bytes(content[:-12] + chunk + content[-12:])
+        size = (30, 20) if orientation in (5, 6, 7, 8) else (20, 30)
+        assert picture_size(path) == tuple(load_picture(path).shape[-2:]) == size
 
 
 # --- work and memory ------------------------------------------------------------------------------

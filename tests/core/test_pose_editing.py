@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from pcdm_core.pose.canvas import fit_pose
 from pcdm_core.pose.editor import (
     LIBRARY_FILE,
     editor_tables,
-    fit_pose,
     library,
     read_edited,
     to_edited,

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from pcdm_core.config import Preset
+from pcdm_core.images import load_picture, to_uint8
+from tests.core.pose_dialects import BODY
 from training.data import ContentIndex, PictureSet, open_pictures
 from training.data.__main__ import main
 from training.data.layouts import flat_name
+from training.evaluation.folders import read_pixels
 
 # One body in pixels of 256x176; the left ear is missing in every format.
 XY = np.stack([np.linspace(20, 150, 18), np.linspace(10, 250, 18)], axis=1).round()
@@ -294,6 +297,28 @@ def test_a_plain_folder_of_people_pairs_each_persons_pictures(tmp_path: Path) ->
     }
     assert "no pose beside it" in pictures.problems[0].what
     check_pose(pictures)
+
+
+def test_a_phones_photograph_has_its_key_points_upright(tmp_path: Path) -> None:
+    """Stored lying at 512x768 with orientation 6; key points of the upright picture, no canvas."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    points = [value for x, y in BODY for value in (x, y, 1)]
+    upright = np.full((768, 512, 3), 255, np.uint8)
+    for x, y in BODY:
+        upright[y - 4 : y + 4, x - 4 : x + 4] = (255, 0, 0)
+    lying = Image.fromarray(np.rot90(upright).copy())
+    for name in ("anna/0", "anna/1"):
+        text(tmp_path / f"{name}.json", json.dumps({"people": [{"pose_keypoints_2d": points}]}))
+        lying.save(tmp_path / f"{name}.jpg", quality=95, exif=exif)
+    pictures = open_pictures(tmp_path)
+    assert pictures.sizes == ((768, 512),) * 2
+    for path, row in zip(pictures.paths, range(2), strict=True):
+        pixels = to_uint8(load_picture(path))[0].astype(int)
+        places = pictures.poses.to_pixels(768, 512)[row].round().int()
+        for x, y in places.tolist():
+            assert pixels[y, x, 0] - pixels[y, x, 1] > 150
+        assert read_pixels(path).shape == (768, 512, 3)
 
 
 def test_rendered_people_are_read(people_folder: Path, preset: Preset) -> None:

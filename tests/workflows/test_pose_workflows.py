@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from pcdm_core.images import as_picture
+from pcdm_core.pose.canvas import fit_pose
 from pcdm_core.pose.detect import detect_people, has_blazepose
-from pcdm_core.pose.editor import fit_pose, library
+from pcdm_core.pose.editor import library
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.interpolate import interpolate_poses
 from pcdm_core.pose.keypoints import Keypoints

@@ -24,6 +24,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from pcdm_core.pose.canvas import in_frame
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.quoting import short
@@ -282,7 +283,7 @@ def _beside(path: Path) -> PoseReader:
     for ending in POSES:
         pose = path.with_name(path.stem + ending)
         if pose.is_file():
-            return lambda size: read_pose(pose, size=size).select(0)
+            return lambda size: in_frame(read_pose(pose, size=size), size).select(0)
     raise ValueError(
         f"{path}: no pose beside it ({path.stem}{POSES[0]} or .txt); detect one with a pose tool"
     )

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from PIL import ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
@@ -72,13 +73,13 @@ class Report:
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """uint8 [H, W, 3].
+    """uint8 [H, W, 3], upright.
 
     Raises:
         FileNotFoundError, ValueError: as `open_picture`.
     """
     with open_picture(path) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def pictures_in(folder: Path) -> list[Path]:

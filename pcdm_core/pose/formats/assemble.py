@@ -11,7 +11,7 @@ import torch
 from ..keypoints import FARTHEST, HAND_POINTS, WRISTS, Keypoints
 from .frame import Context, Frame
 from .joint_maps import SCORED_COUNTS, Skeleton, hands_of, to_body_18
-from .limits import PoseError
+from .limits import GIVE_SIZE, PixelsError, PoseError
 from .plausible import choose_skeleton
 from .points import NO_POINTS, Points, is_missing, missing_points
 
@@ -93,6 +93,8 @@ def assemble(frames: Sequence[RawFrame], context: Context) -> list[Frame]:
     for frame in clear:
         try:
             result.append(_frame(frame, skeletons))
+        except PixelsError:  # which is so of the whole clip
+            raise
         except PoseError as error:
             result.append(_nobody(replace(frame, fault=error)))
     faults = [frame.fault for frame in result if frame.fault is not None]
@@ -243,12 +245,7 @@ def _units(
         context.findings.guess("coordinates run from -1 to 1; say if the units are fractions.")
         units = "signed"
     if units == "pixels":
-        if size is None:
-            raise context.error(
-                f"the coordinates are pixels (up to "
-                f"{places.max() if len(places) else 0:g}), but the size of "
-                "their picture is not given; give its height and width (size)"
-            )
+        size = size or _assumed(places, context)
         context.findings.fact("Coordinates: pixels.")
         return (float(size[1]), float(size[0])), 0.0
     if units == "signed":
@@ -256,6 +253,23 @@ def _units(
     if len(places):
         context.findings.fact("Coordinates: fractions of the picture.")
     return (1.0, 1.0), 0.0
+
+
+def _assumed(places: Points, context: Context) -> tuple[int, int]:
+    """The picture that pixels are taken for where nobody says its size.
+
+    Raises:
+        PixelsError: there is none, or they lie beyond it and must be another's.
+    """
+    size = context.assumed
+    far = places.max(axis=0, initial=0.0)
+    if size is not None and (far <= np.add(size[::-1], 1)).all():
+        return size
+    more = "" if size is None else f", and not of the {size[0]}x{size[1]} that it is used with"
+    raise PixelsError(
+        f"{context.origin}: the coordinates are pixels (up to {far[0]:g}, {far[1]:g}) of a picture "
+        f"whose size it does not say{more}; {GIVE_SIZE}"
+    )
 
 
 def _look_signed(places: Points) -> bool:

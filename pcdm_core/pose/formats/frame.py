@@ -80,6 +80,8 @@ class Context:
 
     Attributes:
         origin: the file, and where in it; begins error messages.
+        assumed: (height, width) of the picture that pixels are taken for where nobody says the
+            size; what cannot be pixels of it is refused.
         only: the number or the name of the one frame to read; None reads all.
         joint_names: of the points, where the file says them.
         findings: get what is said about the reading.
@@ -87,6 +89,7 @@ class Context:
 
     origin: str
     size: tuple[int, int] | None = None
+    assumed: tuple[int, int] | None = None
     units: Units = "auto"
     threshold: float | None = None
     only: int | str | None = None

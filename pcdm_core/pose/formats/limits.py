@@ -18,6 +18,12 @@ MOST_PEOPLE = 4000
 LARGEST_NUMBER = 1e9
 """No picture is that large; NaN, infinity and damaged numbers end here."""
 
+GIVE_SIZE = (
+    "give its height and width: --pose-size of generate, --size of pose, picture_height and "
+    "picture_width of the node; in Python pass size=(height, width)"
+)
+"""What to do where nobody says which picture a pose belongs to."""
+
 _LONGEST_QUOTE = 40
 
 _quote = reprlib.Repr()
@@ -31,6 +37,10 @@ class PoseError(ValueError):
 
 class PointError(PoseError):
     """A pose whose structure is understood, but one of whose points cannot be used."""
+
+
+class PixelsError(PoseError):
+    """A pose in pixels of a picture that nobody says the size of."""
 
 
 def check_length(text: str, origin: str) -> None:

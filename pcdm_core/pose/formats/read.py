@@ -40,14 +40,17 @@ class Reading:
     """A pose as it was read.
 
     Attributes:
-        keypoints: one row a frame.
-        sizes: (height, width) of each frame's picture where it is known.
+        keypoints: one row a frame; the canvas of each is its picture's size where it is known.
         report: what was recognised and what was guessed.
     """
 
     keypoints: Keypoints
-    sizes: tuple[tuple[int, int] | None, ...]
     report: Report
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int] | None, ...]:
+        """(height, width) of each frame's picture where it is known."""
+        return tuple(self.keypoints.canvases)
 
 
 def read_pose(source: Source, **options: Any) -> Keypoints:
@@ -62,6 +65,8 @@ def read_pose(source: Source, **options: Any) -> Keypoints:
         options: those of `read_pose_with_report`, for what the file leaves open.
             size: (height, width) of the picture the pose belongs to, for pixel coordinates in
                 files that do not say it.
+            assumed: (height, width) of the picture that pixels are taken for where neither the
+                file nor `size` says it; refused where they cannot be its pixels.
             person: which one, where a frame shows several: a number from 0, or the largest.
             order: what the number counts.
             frame: of several frames only this one, by its number from 0 or its name.
@@ -87,6 +92,7 @@ def read_pose_with_report(
     source: Source,
     *,
     size: tuple[int, int] | None = None,
+    assumed: tuple[int, int] | None = None,
     person: Person = "largest",
     order: Order = "file",
     frame: int | str | None = None,
@@ -95,7 +101,7 @@ def read_pose_with_report(
     gaps: Gaps = "hold",
 ) -> Reading:
     """`read_pose`, and in plain sentences how it was done."""
-    context = Context(_name(source), size, units, threshold, frame)
+    context = Context(_name(source), size, assumed, units, threshold, frame)
     if gaps not in get_args(Gaps):
         raise context.error(f"gaps is one of {', '.join(get_args(Gaps))}; got {brief(gaps)}")
     return choose_people(_frames(source, context), person, order, context, gaps)
@@ -123,7 +129,7 @@ def choose_people(
     for number, one in enumerate(frames):
         try:
             place = context.at(f"frame {number}") if many else context
-            rows.append(_choose(one, person, order, place))
+            rows.append(_choose(one, person, order, place).with_canvas(one.size))
         except PoseError as error:
             rows.append(None)
             faults.append(error)
@@ -131,7 +137,7 @@ def choose_people(
         raise faults[0]
     keypoints = Keypoints.cat(_filled(rows, frames, gaps, context.findings))
     _describe(keypoints, context.findings)
-    return Reading(keypoints, tuple(one.size for one in frames), context.findings.report())
+    return Reading(keypoints, context.findings.report())
 
 
 def read_frames(
@@ -146,7 +152,7 @@ def read_frames(
     See `read_pose` for arguments and errors. At least one frame with people; of several, one that
     cannot be used has nobody in it and says why.
     """
-    return _frames(source, Context(_name(source), size, units, threshold))
+    return _frames(source, Context(_name(source), size, None, units, threshold))
 
 
 def _filled(
@@ -166,6 +172,7 @@ def _filled(
         if row is None and gaps == "interpolate" and first < number < second:
             share = (number - first) / (second - first)
             row = between(start, end, share, frames[number].size or frames[first].size or (1, 1))
+            row = row.with_canvas(*start.canvases)
         full.append(start if row is None else row)
     absent = [number for number, row in enumerate(rows) if row is None]
     if absent:
@@ -272,6 +279,11 @@ def _describe(keypoints: Keypoints, findings: Findings) -> None:
         if keypoints.hands_visible is not None:
             shows = keypoints.hands_visible[0].any(dim=-1).tolist()
             findings.fact(f"Hands: {' and '.join(itertools.compress(HAND_SIDES, shows))}.")
+    if None in keypoints.canvases:
+        findings.fact(
+            "The size of its picture is not said: the pose is taken to be drawn for the picture "
+            "that it is used with."
+        )
     outside = ((keypoints.xy < 0) | (keypoints.xy > 1)).any(dim=-1) & keypoints.visible
     if bool(outside.any()):
         findings.fact(

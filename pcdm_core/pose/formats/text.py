@@ -133,8 +133,8 @@ def _frame_of_row(line: str, columns: tuple[int, int], context: Context) -> RawF
     name = cells[0].strip()
     size = MARKET_SIZE if _MARKET_NAME.match(name) else FASHION_SIZE
     places = points[~is_missing(points, 0.0), :2]
-    if context.size and (places > size[::-1]).any():
-        size = context.size
+    if (context.size or context.assumed) and (places > size[::-1]).any():
+        return RawFrame([RawPerson(points)], None, replace(context, units="pixels"), name)
     context.findings.guess(f"the pixels are those of a {size[0]}x{size[1]} picture.")
     return _frame_of_pixels(points, size, context, name)
 

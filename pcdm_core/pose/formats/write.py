@@ -27,24 +27,31 @@ FACE_POINTS = 70
 _NUDGE = 1e-6
 
 
-def to_openpose(keypoints: Keypoints, height: int, width: int) -> list[dict[str, Any]]:
-    """One document per row, in pixels of a `height` x `width` canvas.
+def to_openpose(
+    keypoints: Keypoints, height: int | None = None, width: int | None = None
+) -> list[dict[str, Any]]:
+    """One document per row, in pixels of a `height` x `width` canvas; None is each row's own.
 
     Missing joints are 0, 0, 0. A visible joint beyond the left or upper border keeps its negative
     coordinate.
     """
-    check_settings(height=height, width=width)
-    documents = []
-    for row in range(len(keypoints)):
+    sizes = keypoints.canvases
+    if height is not None and width is not None:
+        sizes = [(height, width)] * len(keypoints)
+    documents: list[dict[str, Any]] = []
+    for row, size in enumerate(sizes):
+        if size is None:
+            raise ValueError(f"pose {row} has no canvas; give its height and width")
+        check_settings(height=size[0], width=size[1])
         person: dict[str, Any] = {
-            "pose_keypoints_2d": _flat(keypoints.xy[row], keypoints.visible[row], height, width)
+            "pose_keypoints_2d": _flat(keypoints.xy[row], keypoints.visible[row], *size)
         }
         if keypoints.hands_xy is not None and keypoints.hands_visible is not None:
             for hand, side in enumerate(HAND_SIDES):
                 person[f"hand_{side}_keypoints_2d"] = _flat(
-                    keypoints.hands_xy[row, hand], keypoints.hands_visible[row, hand], height, width
+                    keypoints.hands_xy[row, hand], keypoints.hands_visible[row, hand], *size
                 )
-        documents.append({"people": [person], "canvas_height": height, "canvas_width": width})
+        documents.append({"people": [person], "canvas_height": size[0], "canvas_width": size[1]})
     return documents
 
 
@@ -64,9 +71,15 @@ def to_pose_keypoint(keypoints: Keypoints, height: int, width: int) -> list[dict
 
 
 def write_openpose(
-    keypoints: Keypoints, path: str | os.PathLike[str], height: int, width: int
+    keypoints: Keypoints,
+    path: str | os.PathLike[str],
+    height: int | None = None,
+    width: int | None = None,
 ) -> Path:
-    """Write OpenPose JSON, whole or not at all: a document, or for several rows a list of them."""
+    """Write OpenPose JSON, whole or not at all: a document, or for several rows a list of them.
+
+    See `to_openpose` for the sizes.
+    """
     path = Path(path)
     documents = to_openpose(keypoints, height, width)
     if not documents:
