@@ -77,26 +77,27 @@ def linear_readings(
         rows: embeddings [N, E] with `labels` to fit on; `others` [M, E] with `truths` to try.
     """
 
-    def answers(wanted: Tensor, known: Tensor) -> Tensor:
-        x, centre = rows[known].double(), wanted[known].double().mean(0)
+    def answers(targets: Tensor, present: Tensor) -> Tensor:
+        x, y = rows[present].double(), targets[present].double()
+        centre = y.mean(0)
         ridge = PENALTY * len(x) * torch.eye(x.shape[1], dtype=torch.float64)
-        weights = torch.linalg.solve(x.T @ x + ridge, x.T @ (wanted[known].double() - centre))
+        weights = torch.linalg.solve(x.T @ x + ridge, x.T @ (y - centre))
         return others.double() @ weights + centre
 
     figures: dict[str, float] = {}
     for name in (*(f"{part} colour" for part in EXPLAINED), *SINGLE):
         columns = [f"{name.removesuffix('colour')}{c}" for c in CHANNELS]
         places = [NUMBERS.index(c) for c in ([name] if name in SINGLE else columns)]
-        wanted, truth = labels.numbers[:, places], truths.numbers[:, places].double()
+        targets, truth = labels.numbers[:, places], truths.numbers[:, places].double()
         there = truth.isfinite().all(1)
-        errors = (answers(wanted, wanted.isfinite().all(1)) - truth)[there].square().sum()
+        errors = (answers(targets, targets.isfinite().all(1)) - truth)[there].square().sum()
         spread = (truth[there] - truth[there].mean(0)).square().sum()
         figures[name] = float(1 - errors / spread)
     for name in NAMED:
         place, count = list(CLASSES).index(name), len(CLASSES[name])
         column, truth = labels.classes[:, place], truths.classes[:, place]
-        wanted = functional.one_hot(column.clamp(min=0), count).double()
-        right = answers(wanted, column >= 0).argmax(1) == truth
+        targets = functional.one_hot(column.clamp(min=0), count)
+        right = answers(targets, column >= 0).argmax(1) == truth
         figures[f"{name} kind"] = float(right[truth >= 0].float().mean())
     return figures
 

@@ -81,10 +81,10 @@ def compare_encoders(options: argparse.Namespace) -> None:
     people = identity_folders(options.train_data, "train")
     split = len(people) - options.probe_people
     fit, rest = people[split - options.probe_people : split], people[split:]
-    trained = next(iter(configs.values())).identities
-    if trained > split - options.probe_people:
+    count = configs["linear"].identities
+    if count > split - options.probe_people:
         raise ValueError(
-            f"{options.train_data}: {len(people)} people are too few to train on {trained} and "
+            f"{options.train_data}: {len(people)} people are too few to train on {count} and "
             f"to read the embeddings of {2 * options.probe_people} others. Lower --identities or "
             f"--probe-people."
         )

@@ -94,20 +94,20 @@ def labels_of(people: People, folder: Path) -> Labels:
             f"{folder}: its records describe {len(labels.numbers)} pictures of {len(persons)} "
             f"people, and {len(people)} were read. Render these people again."
         )
-    known = labels.numbers.isfinite()
+    present = labels.numbers.isfinite()
     filled = labels.numbers.nan_to_num()
-    count = known.sum(0).clamp(min=1)
+    count = present.sum(0).clamp(min=1)
     mean = filled.sum(0) / count
-    spread = ((filled - mean).square() * known).sum(0) / count
+    spread = ((filled - mean).square() * present).sum(0) / count
     numbers = (labels.numbers - mean) / spread.sqrt().clamp(min=1e-3)
     return Labels(numbers, labels.classes).to(people.pictures.device)
 
 
 def number_loss(answers: Tensor, numbers: Tensor) -> Tensor:
     """The share of the numbers' variance that is not explained, mean over those that are there."""
-    known = numbers.isfinite()
-    errors = (answers - numbers.nan_to_num()).square() * known
-    return errors.sum() / known.sum().clamp(min=1)
+    present = numbers.isfinite()
+    errors = (answers - numbers.nan_to_num()).square() * present
+    return errors.sum() / present.sum().clamp(min=1)
 
 
 def class_loss(logits: Tensor, classes: Tensor) -> Tensor:
