@@ -91,7 +91,7 @@ def test_files_of_the_linear_encoder_say_what_they_said_before(tmp_path: Path) -
 def test_levels_that_do_not_halve_are_refused_in_words(
     field: str, value: int, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"picture_size is a multiple of .* hidden_size of "):
+    with pytest.raises(ValueError, match=r"(picture_size|hidden_size) \d+ is no multiple of"):
         replace(SMALL, **{field: value})
     path = tmp_path / "global_encoder.safetensors"
     save_model(build_global_encoder(SMALL), path, stage="global_encoder")
@@ -101,7 +101,7 @@ def test_levels_that_do_not_halve_are_refused_in_words(
     assert content.count(before) == 1
     length = int.from_bytes(content[:8], "little") + len(after) - len(before)
     path.write_bytes(length.to_bytes(8, "little") + content[8:].replace(before, after))
-    with pytest.raises(CheckpointError, match="picture_size is a multiple of"):
+    with pytest.raises(CheckpointError, match="is no multiple of"):
         load_component(tmp_path, "global_encoder")
 
 

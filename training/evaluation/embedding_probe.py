@@ -14,7 +14,7 @@ from pcdm_core.encoders import GlobalEncoder
 from pcdm_core.images import from_uint8
 
 from ..data.labels import CHANNELS, CLASSES, NUMBERS, Labels, read_labels
-from .held_out_pairs import read_person
+from ..synthetic.shots import read_shots
 from .report import markdown
 
 PENALTY = 1e-2
@@ -34,7 +34,7 @@ COLUMNS = {
 @torch.no_grad()
 def embeddings(encoder: GlobalEncoder, people: Sequence[Path]) -> Tensor:
     """[people, views, E] of rendered people in as many views each."""
-    rows = [np.stack([shot.picture for shot in read_person(folder)]) for folder in people]
+    rows = [np.stack([shot.picture for shot in read_shots(folder)]) for folder in people]
     return torch.stack([encoder(encoder.pixels(from_uint8(views))).float() for views in rows])
 
 
