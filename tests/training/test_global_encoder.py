@@ -12,6 +12,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from pcdm_core.checkpoints import load_component
 from pcdm_core.checkpoints.components import load_components
 from pcdm_core.config import Preset
 from pcdm_core.encoders import ConvImageEncoder, build_global_encoder
@@ -226,6 +227,13 @@ def test_a_run_with_a_learned_encoder_resumes_exactly_and_makes_weights_that_dra
     MiniRun(config, people_folder, tmp_path / "part").fit_global_encoder()
     contents = [(tmp_path / part / "weights" / name).read_bytes() for part in ("whole", "part")]
     assert contents[0] == contents[1]
+    # A run that starts from these weights and trains no further keeps them.
+    still = replace(config, stages={**stages, "global_encoder": replace(run, steps=0)})
+    start = tmp_path / "whole/weights"
+    MiniRun(still, people_folder, tmp_path / "on", start_from=start).fit_global_encoder()
+    before, after = (load_component(p, "global_encoder").state_dict()
+                     for p in (start, tmp_path / "on/weights"))  # fmt: skip
+    assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
     preset, parts = load_components(tmp_path / "whole/weights")
     assert preset.global_encoder is not None
     assert (preset.global_encoder.kind, preset.global_encoder.embedding_dim) == ("conv", 12)

@@ -40,7 +40,7 @@ def test_encoders_are_trained_alike_read_and_measured_on_people_whom_they_never_
     config.write_text(yaml.safe_dump(CONFIG))
     options = ["--config", str(config), "--train-data", str(people), "--json", str(path)]
     options += ["--encoder-steps", "3", "--stage-1-steps", "2", "--stage-2-steps", "2"]
-    options += ["--pairs", "2", "--dims", "8", "--probe-people", "2"]
+    options += ["--pairs", "2", "--dims", "8", "--probe-people", "2", "--fit-people", "2"]
     # First the embeddings alone; the run that follows keeps the encoders.
     assert global_encoders.main([*options, "--stage-2-steps", "0"]) == 0
     assert not path.exists()

@@ -102,8 +102,8 @@ class MiniRun(RenderedRun):
         seed_part(seed, "global_encoder")
         encoder = build_global_encoder(self.preset.global_encoder)
         if isinstance(encoder, ConvImageEncoder):
-            if (state := self.earlier("global_encoder")) is not None:
-                warm_start(encoder, state)
+            if (start := self.earlier("global_encoder")) is not None:
+                warm_start(encoder, start.state_dict())
             run = self.config.stage("global_encoder")
             stage = GlobalEncoderStage(encoder, people, self.data / "train", run, seed)
             self.train("global_encoder", stage)

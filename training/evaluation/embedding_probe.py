@@ -24,7 +24,7 @@ SINGLE = ("weight", "height", "facing")
 NAMED = ("top", "bottom", "outer", "hair", "framing")
 COLUMNS = {
     "person": ("same person found %", 1, 100.0),
-    **{f"{name} colour": (f"{name}'s colour, R² %", 0, 100.0) for name in EXPLAINED},
+    **{f"{name} colour": (f"colour of {name}, R² %", 0, 100.0) for name in EXPLAINED},
     **{name: (f"{name}, R² %", 0, 100.0) for name in SINGLE},
     **{f"{name} kind": (f"{name} %", 0, 100.0) for name in NAMED},
 }

@@ -1,12 +1,12 @@
 """What a learned global encoder is worth beside the linear one, on equal short runs.
 
-`python -m training.evaluation.global_encoders --config training/configs/mini-meaning.yaml
---train-data data/people --encoder-steps 4000 --stage-1-steps 4000 --stage-2-steps 1000 --json
-runs/encoders.json` makes the preset's linear encoder and the configuration's learned one (with
-`--dims` one of each dimension), trains stages 2 and 1 on each, the same steps each, into folders
-beside the file, and prints what the embeddings say of unseen people, the pictures' figures, and
-what the predicted embedding is worth over the null one. Interrupted runs resume. With
-`--stage-2-steps 0` it ends after the embeddings.
+`python -m training.evaluation.global_encoders --config training/configs/mini-global-encoder.yaml
+--train-data data/people --identities 3400 --encoder-steps 4000 --stage-1-steps 4000
+--stage-2-steps 1000 --json runs/encoders.json` makes the preset's linear encoder and the
+configuration's learned one (with `--dims` one of each dimension), trains stages 2 and 1 on each,
+the same steps each, into folders beside the file, and prints what the embeddings say of unseen
+people, the pictures' figures, and what the predicted embedding is worth over the null one.
+Interrupted runs resume. With `--stage-2-steps 0` it ends after the embeddings.
 """
 
 from __future__ import annotations
@@ -66,8 +66,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--probe-people",
         type=COUNT.parse,
         default=100,
-        help="last people of --train-data, not trained on, whose embeddings are read; as many "
-        "before them fit the readings (default %(default)s)",
+        help="last people of --train-data, not trained on, whose embeddings are read (default "
+        "%(default)s)",
+    )
+    parser.add_argument(
+        "--fit-people",
+        type=COUNT.parse,
+        default=500,
+        help="people before them, not trained on either, who fit the readings (default "
+        "%(default)s)",
     )
     parser.add_argument("--seed", type=SEED.parse, default=0, help="of the pairs and their noise")
     parser.set_defaults(dtype="float32")
@@ -80,13 +87,14 @@ def compare_encoders(options: argparse.Namespace) -> None:
     configs = configured(load_config(options.config), options)
     people = identity_folders(options.train_data, "train")
     split = len(people) - options.probe_people
-    fit, rest = people[split - options.probe_people : split], people[split:]
+    first = split - options.fit_people
+    fit, rest = people[max(first, 0) : split], people[split:]
     count = configs["linear"].identities
-    if count > split - options.probe_people:
+    if count > first:
         raise ValueError(
             f"{options.train_data}: {len(people)} people are too few to train on {count} and "
-            f"to read the embeddings of {2 * options.probe_people} others. Lower --identities or "
-            f"--probe-people."
+            f"to read the embeddings of {options.fit_people + options.probe_people} others. Lower "
+            f"--identities, --fit-people or --probe-people."
         )
     runs: dict[str, MiniRun] = {}
     figures: dict[str, Mapping[str, float]] = {}
