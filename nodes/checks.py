@@ -35,14 +35,19 @@ def check_encoders(preset: Preset, encoders: LoadedEncoders, latents: bool = Tru
         )
 
 
-def check_global_encoder(preset: Preset, config: GlobalEncoderConfig) -> None:
-    """Refuse a global encoder beside a patch encoder of another preset."""
-    if preset.global_encoder in (None, config):
+def check_global_encoder(preset: Preset, config: GlobalEncoderConfig, name: str = "") -> None:
+    """Refuse a global encoder beside a patch encoder of another preset.
+
+    Args:
+        name: of the preset that the encoder's own file belongs to, where it has one.
+    """
+    if preset.global_encoder in (None, config) or preset.name == name:
         return
     others = (other.name for other in PRESETS.values() if other.global_encoder == config)
+    name = name or next(others, "no known")
     raise ValueError(
         f"The patch encoder is of the {preset.name} preset, the global encoder of the "
-        f"{next(others, 'no known')} preset. Load both of one preset (published: DINOv2-giant "
+        f"{name} preset. Load both of one preset (published: DINOv2-giant "
         f"and CLIP ViT-H)."
     )
 

@@ -292,7 +292,7 @@ def _global_encoder(clip_vision: Any, path: Path | None, preset: Preset) -> Enco
     if path is None:
         return None
     loaded = load_model(path, stage="global_encoder")
-    check_global_encoder(preset, loaded.config)
+    check_global_encoder(preset, loaded.config, _preset("global_encoder", loaded, path).name)
     return OwnEncoder(loaded)
 
 

@@ -20,6 +20,8 @@ PredictionType = Literal["epsilon", "v_prediction", "sample"]
 NullConditioning = Literal["zeros", "encoded_zeros", "projected_zeros"]
 Stage = Literal["prior", "inpainting", "refining"]
 STAGES: tuple[Stage, ...] = ("prior", "inpainting", "refining")
+NORM_GROUPS = 8
+"""Of the group norms of a `conv` global encoder; its first level has at least as many channels."""
 
 MOST_LEVELS = 8
 _WIDTH = Range(1, 16384)
@@ -240,14 +242,19 @@ class PatchEncoderConfig(Ranged):
 
 @dataclass(frozen=True)
 class GlobalEncoderConfig(Ranged):
-    """One vector a picture: `clip` is CLIP's vision tower, `linear` a closed-form projection."""
+    """One vector a picture.
 
-    kind: Literal["clip", "linear"] = "clip"
+    `clip` is CLIP's vision tower, `linear` a closed-form projection, `conv` convolutions:
+    `num_layers` levels, each of which halves the picture and doubles the width, up to `hidden_size`
+    channels.
+    """
+
+    kind: Literal["clip", "linear", "conv"] = "clip"
     embedding_dim: int = 1024
     picture_size: int = 224
-    hidden_size: int = 1280  # clip only, as all that follows
+    hidden_size: int = 1280  # clip and conv, as num_layers
     num_layers: int = 32
-    num_heads: int = 16
+    num_heads: int = 16  # clip only, as all that follows
     intermediate_size: int = 5120
     patch_size: int = 14
     hidden_act: Literal["gelu", "quick_gelu"] = "gelu"
@@ -257,6 +264,10 @@ class GlobalEncoderConfig(Ranged):
         if self.kind == "clip":
             _check_divides("hidden_size", self.hidden_size, "num_heads", self.num_heads)
             _check_divides("picture_size", self.picture_size, "patch_size", self.patch_size)
+        if self.kind == "conv":
+            side, width = 2**self.num_layers, NORM_GROUPS * 2 ** (self.num_layers - 1)
+            _check_divides("picture_size", self.picture_size, "2^num_layers", side)
+            _check_divides("hidden_size", self.hidden_size, "8 * 2^(num_layers - 1)", width)
 
 
 @dataclass(frozen=True)

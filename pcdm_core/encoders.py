@@ -1,10 +1,13 @@
 """Pictures to embeddings: patch tokens for the UNets' context, one vector for the prior.
 
 Every encoder takes normalised pixels and says with `pixels` how to make them. The networks are
-transformers' own; ours is what differs from them, and the closed-form encoder of the mini preset.
+transformers' own; ours is what differs from them, and the two small global encoders, of which one
+has a closed form and one is trained on rendered people.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +19,7 @@ from transformers import (
 )
 from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings
 
-from .config import GlobalEncoderConfig, PatchEncoderConfig
+from .config import NORM_GROUPS, GlobalEncoderConfig, PatchEncoderConfig
 from .encoder_inputs import check_pixels, resample_positions, square_pixels
 
 
@@ -140,9 +143,53 @@ class LinearImageEncoder(nn.Module):
         return (pixels.flatten(1).to(self.mean) - self.mean) @ self.projection.T
 
 
-GlobalEncoder = GlobalImageEncoder | LinearImageEncoder
+class _Level(nn.Module):
+    """Half the side, another width, and a convolution beside the identity."""
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(width_in, width_out, 3, stride=2, padding=1)
+        self.norm = nn.GroupNorm(NORM_GROUPS, width_out)
+        self.conv = nn.Conv2d(width_out, width_out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, S, S] -> [B, D, S / 2, S / 2]."""
+        half = nn.functional.silu(self.norm(self.down(x)))
+        return half + self.conv(half)
+
+
+class ConvImageEncoder(nn.Module):
+    """A small convolutional network that is trained on what is known of rendered people.
+
+    `training.stages.global_encoder` trains it, and ends with embeddings of zero mean whose numbers
+    are uncorrelated and of unit variance together, as those of the linear encoder are.
+    """
+
+    def __init__(self, config: GlobalEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        levels, width = config.num_layers, config.hidden_size
+        widths = [3, *(width >> (levels - 1 - level) for level in range(levels))]
+        self.levels = nn.Sequential(*(_Level(*pair) for pair in pairwise(widths)))
+        self.norm = nn.GroupNorm(NORM_GROUPS, width)
+        side = config.picture_size >> levels
+        self.projection = nn.Linear(width * side * side, config.embedding_dim)
+
+    def pixels(self, picture: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1] -> what `forward` takes."""
+        return square_pixels(picture, self.config.picture_size)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [B, E]."""
+        check_pixels(pixels, self.config.picture_size)
+        x = nn.functional.silu(self.norm(self.levels(pixels)))
+        return self.projection(x.flatten(1))
+
+
+GlobalEncoder = GlobalImageEncoder | LinearImageEncoder | ConvImageEncoder
 
 
 def build_global_encoder(config: GlobalEncoderConfig) -> GlobalEncoder:
-    """The global encoder of a preset, not yet fitted or loaded."""
-    return GlobalImageEncoder(config) if config.kind == "clip" else LinearImageEncoder(config)
+    """The global encoder of a preset, not yet fitted, trained or loaded."""
+    kinds = {"clip": GlobalImageEncoder, "linear": LinearImageEncoder, "conv": ConvImageEncoder}
+    return kinds[config.kind](config)

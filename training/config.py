@@ -112,6 +112,7 @@ class StageRun:
     crop: Count | None = None  # autoencoder only, as what follows: squares of so many pixels
     gradients: Weight = 0.0  # weight of the error of differences between neighbouring pixels
     latent_noise: Weight = 0.0  # put over the latents, as a share of their deviation
+    contrast: Weight = 1.0  # global encoder only: who is who, beside 1 of what a person looks like
     max_snr_weight: Positive | None = 5.0
     fit_pictures: Count = 2000
     checkpoint_minutes: Weight = 5.0
@@ -194,6 +195,7 @@ class TrainConfig:
     fit: FitMode | None = None
     skeleton_reduction: Whole | None = None  # the preset's; see `InpaintingConfig`
     autoencoder: Mapping[str, Any] = field(default_factory=dict)  # over the preset's fields
+    global_encoder: Mapping[str, Any] = field(default_factory=dict)  # likewise
     patch_picture_size: Count | None = None  # of the patch encoder's input; the preset's
     seed: Annotated[Whole, Field(ge=SEED.low, le=SEED.high)] = 0
     mixed_precision: Precision = "no"

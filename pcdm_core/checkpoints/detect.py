@@ -83,6 +83,8 @@ _DERIVED: Mapping[str, Callable[[Any], int]] = {
         1 + (getattr(config, "table_size", config.picture_size) // config.patch_size) ** 2
     ),
     "inputs": lambda config: 3 * config.picture_size**2,
+    "first_width": lambda config: config.hidden_size >> (config.num_layers - 1),
+    "features": lambda config: config.hidden_size * (config.picture_size >> config.num_layers) ** 2,
 }
 
 

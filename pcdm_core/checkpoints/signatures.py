@@ -36,7 +36,7 @@ TITLES: Mapping[Component, str] = {
     "refining": "a stage-3 model (refining)",
     "autoencoder": "an autoencoder",
     "patch_encoder": "a patch encoder (DINOv2)",
-    "global_encoder": "a global encoder (CLIP vision tower or linear)",
+    "global_encoder": "a global encoder (CLIP vision tower, linear or convolutional)",
 }
 
 CONFIGS: Mapping[Component, type[Any]] = {
@@ -290,6 +290,16 @@ SIGNATURES: tuple[Signature, ...] = (
         "pack's linear",
         {"mean": ("inputs",), "projection": ("embedding_dim", "inputs")},
         constants={"kind": "linear"},
+    ),
+    Signature(
+        "global_encoder",
+        "pack's convolutional",
+        {
+            "levels.0.down.weight": ("first_width", 3, 3, 3),
+            "norm.weight": ("hidden_size",),
+            "projection.weight": ("embedding_dim", "features"),
+        },
+        constants={"kind": "conv"},
     ),
 )
 

@@ -101,7 +101,8 @@ def test_a_recipe_killed_at_random_moments_ends_with_the_files_of_one_that_was_n
 ) -> None:
     stage = replace(ONE, steps=3, checkpoint_steps=1)
     refining = replace(stage, perception=1.0, noised="coarse")
-    stages = dict.fromkeys(("prior", "inpainting"), stage) | {"refining": refining}
+    stages = dict.fromkeys(("global_encoder", "prior", "inpainting"), stage)
+    stages["refining"] = refining
     stages["autoencoder"] = StageRun(
         steps=2, batch_size=2, fit_pictures=20, checkpoint_steps=1,
         crop=32, gradients=0.5, latent_noise=0.05, perception=0.1,
@@ -109,6 +110,7 @@ def test_a_recipe_killed_at_random_moments_ends_with_the_files_of_one_that_was_n
     config = replace(
         CONFIG,
         autoencoder=CONV,
+        global_encoder={"kind": "conv", "num_layers": 2, "hidden_size": 16},
         stages=stages,
         perception=PerceptionRun(steps=3, batch_size=4),
     )

@@ -40,9 +40,9 @@ SEED = 3
 ALL = "all"
 SAVE = "checkpoints.save"
 RECIPE_PARTS = (
-    "perception.train_perception", "train_mini.fit_encoders", "train_mini.train_inpainting",
-    "components.save_components", "train_mini.train_prior", "rendered_run.coarse",
-    "train_mini.train_refining",
+    "train_mini.fit_global_encoder", "perception.train_perception", "train_mini.fit_encoders",
+    "train_mini.train_inpainting", "components.save_components", "train_mini.train_prior",
+    "rendered_run.coarse", "train_mini.train_refining",
 )  # fmt: skip
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kills and limits of POSIX")
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -17,7 +17,12 @@ from pcdm_core.checkpoints import load_component
 from pcdm_core.checkpoints.signatures import Component
 from pcdm_core.cli import run
 from pcdm_core.config import Stage
-from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
+from pcdm_core.encoders import (
+    ConvImageEncoder,
+    LinearImageEncoder,
+    PatchImageEncoder,
+    build_global_encoder,
+)
 from pcdm_core.files import write_bytes
 from pcdm_core.images import from_planes
 from pcdm_core.ranges import COUNT
@@ -28,6 +33,7 @@ from ..loop.run_log import open_run
 from ..loop.sample_rng import seed_part
 from ..stages import AutoencoderStage, InpaintingStage, PriorStage, RefiningStage
 from ..stages.closed_form import fit_code, fit_encoder
+from ..stages.global_encoder import GlobalEncoderStage
 from ..stages.initialise import build_denoiser, warm_start
 from ..stages.perception import PerceptualLoss, load_perception, save_perception, train_perception
 from .components import save_components
@@ -88,21 +94,35 @@ class MiniRun(RenderedRun):
 
     # --- stages ----------------------------------------------------------------------------------
 
-    def fit_encoders(self) -> None:
-        """The closed-form parts: global encoder and autoencoder (which may be trained further)."""
-        people, run = self.read_people(), self.config.stage("autoencoder")
-        rows = slice(0, run.fit_pictures)
-        if not self.has("global_encoder") and self.preset.global_encoder is not None:
-            seed_part(self.config.seed, "global_encoder")
-            encoder = build_global_encoder(self.preset.global_encoder)
-            if not isinstance(encoder, LinearImageEncoder):
-                raise ValueError(f"The preset {self.preset.name!r} has no closed-form encoder.")
+    def fit_global_encoder(self) -> None:
+        """The global encoder: in closed form, or trained on what is known of rendered people."""
+        if self.has("global_encoder") or self.preset.global_encoder is None:
+            return
+        people, seed = self.read_people(), self.config.seed
+        seed_part(seed, "global_encoder")
+        encoder = build_global_encoder(self.preset.global_encoder)
+        if isinstance(encoder, ConvImageEncoder):
+            if (start := self.earlier("global_encoder")) is not None:
+                warm_start(encoder, start.state_dict())
+            run = self.config.stage("global_encoder")
+            stage = GlobalEncoderStage(encoder, people, self.data / "train", run, seed)
+            self.train("global_encoder", stage)
+        elif isinstance(encoder, LinearImageEncoder):
             # Half whitened: the prior's error then counts what is seen most, most.
+            rows = slice(0, self.config.stage("autoencoder").fit_pictures)
             fit_encoder(encoder, people.global_pixels(rows).cpu(), whiten=0.5)
             if self.accelerator.is_main_process:
                 part: dict[Component, nn.Module] = {"global_encoder": encoder}
                 save_components(part, self.weights, self.preset, self.note())
             self.accelerator.wait_for_everyone()
+        else:
+            raise ValueError(f"The preset {self.preset.name!r} has no encoder that can be fitted.")
+
+    def fit_encoders(self) -> None:
+        """The parts that make what stages learn on: global encoder and autoencoder."""
+        self.fit_global_encoder()
+        people, run = self.read_people(), self.config.stage("autoencoder")
+        rows = slice(0, run.fit_pictures)
         if not self.has("autoencoder"):
             seed_part(self.config.seed, "autoencoder")
             code = self.earlier_code()

@@ -117,6 +117,15 @@ def mean_of(
     return _mean(_columns(results, method)[figure] - _columns(others, method)[figure], groups)
 
 
+def difference_of(
+    terms: Sequence[tuple[Sequence[Mapping[str, Any]], str, int]], figure: str
+) -> Triple:
+    """Paired mean of a figure over a signed sum of (records, method, sign), of the same pairs."""
+    groups = np.array([record["identity"] for record in terms[0][0]])
+    columns = [sign * _columns(records, method)[figure] for records, method, sign in terms]
+    return _mean(np.sum(columns, axis=0), groups)
+
+
 def _mean(values: np.ndarray, groups: np.ndarray) -> Triple:
     if np.isnan(values).all():
         return None

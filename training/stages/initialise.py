@@ -19,7 +19,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pcdm_core.config import AutoencoderConfig, Preset, config_from_dict, config_to_dict
+from pcdm_core.config import (
+    AutoencoderConfig,
+    GlobalEncoderConfig,
+    Preset,
+    config_from_dict,
+    config_to_dict,
+)
 from pcdm_core.models import InpaintingModel, PosePrior, RefiningModel
 
 from ..config import TrainConfig
@@ -143,6 +149,28 @@ def with_autoencoder(preset: Preset, values: Mapping[str, Any]) -> Preset:
     return replace(preset, autoencoder=autoencoder, inpainting=inpainting, refining=refining)
 
 
+def with_global_encoder(preset: Preset, values: Mapping[str, Any]) -> Preset:
+    """The preset with other values of its global encoder, and stages that fit its embeddings.
+
+    Stage 2's context is as wide as an embedding, which is a token of it.
+
+    Raises:
+        ValueError: an unknown field, a value that it cannot have, or a preset without stage 1.
+    """
+    if preset.global_encoder is None or preset.prior is None:
+        raise ValueError(f"The preset {preset.name!r} has no global encoder.")
+    stated = {**config_to_dict(preset.global_encoder), **values}
+    encoder = config_from_dict(GlobalEncoderConfig, stated)
+    width = encoder.embedding_dim
+    unet = replace(preset.inpainting.unet, cross_attention_dim=width)
+    return replace(
+        preset,
+        global_encoder=encoder,
+        prior=replace(preset.prior, embedding_dim=width),
+        inpainting=replace(preset.inpainting, unet=unet, embedding_dim=width),
+    )
+
+
 def sized_preset(preset: Preset, config: TrainConfig) -> Preset:
     """The preset with the size, fit, skeletons and predictions that a configuration asks for.
 
@@ -152,6 +180,8 @@ def sized_preset(preset: Preset, config: TrainConfig) -> Preset:
     height, width = config.height or preset.height, config.width or preset.width
     if config.autoencoder:
         preset = with_autoencoder(preset, config.autoencoder)
+    if config.global_encoder:
+        preset = with_global_encoder(preset, config.global_encoder)
     if (side := config.patch_picture_size) is not None:
         patch = preset.patch_encoder.patch_size
         if side < patch or side % patch:

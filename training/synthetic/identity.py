@@ -118,6 +118,11 @@ def _body(seed: int, rng: np.random.Generator) -> tuple[Macro, np.ndarray, dict[
     return macro, details, {"gender": "male" if male else "female", "age": round(macro.age, 2)}
 
 
+def build_of(seed: int) -> Macro:
+    """The build of the person of a seed, as `make_identity` draws it."""
+    return _body(seed, np.random.default_rng(seed))[0]
+
+
 def _middling(share: float) -> float:
     """An even share in [0, 1) drawn towards one half."""
     return 0.5 + 0.5 * float(np.sign(share - 0.5)) * abs(2 * share - 1) ** 1.4
