@@ -18,7 +18,8 @@ from .checks import check_embedding, check_encoders
 from .convert import conditioning_of, image_of, latent_of, mask_of, target_of
 from .newer import search_aliases
 from .notes import tell
-from .samplers import run_sampler, sampling_inputs
+from .samplers import run_sampler
+from .settings import sampling_inputs, stage_settings
 from .sizes import check_size, every, pictures_input, size_inputs, sized
 from .source import source_of
 from .stage_model import stage_model
@@ -239,12 +240,13 @@ class PCDMInpaintingSampler(io.ComfyNode):
         inputs = prepare(
             model, encoders, source, source_pose, target_pose, target_embedding, pictures
         )
-        ui = tell(cls, inputs.note)
+        chosen = stage_settings(model.model, sampling)
+        ui = tell(cls, inputs.note, chosen.warning, fact=chosen.fact)
         latent = dict(inputs.latent)
-        if start is not None or sampling["denoise"] < 1.0:
+        if start is not None or chosen.values["denoise"] < 1.0:
             latent["samples"] = _start(encoders, inputs, start)
             latent["noise_mask"] = None if start is None else start.get("noise_mask")
-        samples = run_sampler(model, inputs.positive, inputs.negative, latent, **sampling)
+        samples = run_sampler(model, inputs.positive, inputs.negative, latent, **chosen.values)
         canvas = encoders.vae.decode(samples)
         picture, area = sized(
             target_of(canvas),

@@ -28,7 +28,7 @@ CATEGORY = "PCDM/loaders"
 def _weights_input(component: Component, tooltip: str) -> io.Combo.Input:
     advice, offered = "", weights.choices(component)
     if weights.SHIPPED_STUDENT in offered:
-        advice = " The one for 4 steps is faster; set steps to 4 in the sampler."
+        advice = " The one for 4 steps is faster; its sampler takes steps 4 and guidance_scale 1."
     return io.Combo.Input(
         "weights",
         options=offered,
@@ -241,6 +241,7 @@ def _load_unet(choice: str, component: Any) -> Any:
     core: Any = load_model(path, stage=component)
     preset = _preset(component, core, path)
     core = weights.as_chosen(core, choice, component)
+    preset = weights.settings_as_chosen(preset, choice)
     code = _own_autoencoder(path, preset)
     # Here, because a node's description must not need the host's network classes.
     from .comfy_model import make_model

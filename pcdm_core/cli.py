@@ -215,7 +215,7 @@ def generate_pictures(options: argparse.Namespace) -> None:
             poses.source,
             poses.targets.select(rows),
             seed=options.seed,
-            steps=steps,
+            steps=options.steps,
             guidance_scale=options.guidance_scale,
             batch_index=noises,
             with_refining=not options.no_refining,

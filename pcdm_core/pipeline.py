@@ -20,7 +20,7 @@ from .config import Preset
 from .finite import check_finite
 from .inputs import Seed, SourceFeatures, check_draws, check_poses, draw_rows, note_hands
 from .offload import Keep, Offload
-from .options import DEFAULT_STEPS, SamplingOptions
+from .options import SamplingOptions
 from .output import PCDMsOutput
 from .pose.keypoints import Keypoints
 from .ranges import check_settings
@@ -146,13 +146,14 @@ class PCDMsPipeline:
         source_pose: Keypoints,
         target_pose: Keypoints,
         *,
-        steps: int = DEFAULT_STEPS,
+        steps: int | None = None,
         callback: Progress | None = None,
         **sampling: Any,
     ) -> Tensor | None:
         """Stage 1: the target picture's embedding [B, E] in encoder space, B target poses.
 
-        Takes `seed`, `batch_index` and `guidance_scale` as `stages.predict_embedding` does.
+        Takes `seed`, `batch_index` and `guidance_scale` as `stages.predict_embedding` does; `steps`
+        None takes the preset's.
 
         Returns:
             None for a preset without a prior.
@@ -162,6 +163,7 @@ class PCDMsPipeline:
         embeds = features.expand(len(target_pose)).image_embeds
         if embeds is None:
             raise ValueError("These source features were made without the prior's image encoder.")
+        steps = self.preset.steps if steps is None else steps
         check_settings(steps=steps)
         poses = features.fitted(source_pose), features.fitted(target_pose)
         sampling["callback"] = report(callback, "prior", max(steps, 2))  # so many does it take
@@ -293,7 +295,7 @@ class PCDMsPipeline:
         target_pose: Keypoints,
         *,
         seed: Seed,
-        steps: int = 20,
+        steps: int | None = None,
         guidance_scale: float | None = None,
         guidance_rescale: float = 0.0,
         batch_index: Sequence[int] | None = None,
@@ -311,7 +313,7 @@ class PCDMsPipeline:
             source_pose: 1 or B rows, normalised to the source picture.
             target_pose: B rows, normalised likewise.
             seed: of every stage's own generator; one a row is possible.
-            steps: of every stage.
+            steps: of every stage; None takes the preset's.
             guidance_scale: of stages 2 and 3; None takes the preset's.
             guidance_rescale: As published: 2.0 in stage 3; the default is 0 everywhere.
             batch_index: [B], which of the seed's noises a row takes; None is 0 in every row. Rows
@@ -338,7 +340,7 @@ class PCDMsPipeline:
         )
         models = (self.prior, self.inpainting, self.refining if with_refining else None)
         for schedule in (model.config.schedule for model in models if model is not None):
-            check_steps(make_scheduler(schedule), options.steps or DEFAULT_STEPS)
+            check_steps(make_scheduler(schedule), options.steps or self.preset.steps)
         check_poses(source_pose, target_pose)
         note = note_hands(self.preset, self.inpainting.config.draws_hands, source_pose, target_pose)
         features = self.encode_source(source) if isinstance(source, Tensor) else source

@@ -225,7 +225,8 @@ async def cancel(server: Server, graph: dict[str, Any], node: str) -> CancelledR
 
 def test_dropped_hands_are_shown_on_the_node_until_there_are_none(server: Server) -> None:
     """As text on the node (a frame that front ends show there) and in the run's history."""
-    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", steps=2, seed=9)
+    settings = {"steps": 2, "seed": 9, "guidance_scale": 1.0, "denoise": 0.05}
+    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", **settings)
     key, _ = only(graph, "PCDMInpaintingSampler")
     pose = {"pose_keypoints_2d": [v for x in range(18) for v in (20 + x, 30 + 2 * x, 1)]}
     hands = {"hand_left_keypoints_2d": [v for x in range(21) for v in (20 + x, 40, 1)]}
@@ -287,7 +288,8 @@ def test_what_cannot_run_is_said_before_or_in_one_sentence(server: Server) -> No
 def test_other_pictures_than_in_the_inpainting_stage_are_shown_on_the_refining_node(
     server: Server,
 ) -> None:
-    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", steps=2, seed=10)
+    settings = {"steps": 2, "seed": 10, "guidance_scale": 1.0, "denoise": 0.05}
+    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", **settings)
     key, refining = only(graph, "PCDMRefiningSampler")
     for node in graph.values():
         if "pictures" in node["inputs"]:
