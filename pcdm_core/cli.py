@@ -47,7 +47,10 @@ def run(command: Callable[[], None], program: str) -> int:
     except RuntimeError as error:
         if "out of memory" not in str(error).lower():
             raise
-        sentence = "the device ran out of memory. Give fewer poses at once, or cpu."
+        sentence = (
+            "the device ran out of memory. Three switches help: --keep one, --dtype bfloat16 (or "
+            "float16), --tiled. So do fewer poses at once (--chunk 1), and --device cpu."
+        )
     except KeyboardInterrupt:
         status, sentence = 130, "stopped."
     print(f"{program}: {sentence}", file=sys.stderr)
@@ -177,9 +180,9 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        default="float32",
-        help="of the weights (default %(default)s; the halves save memory on a GPU)",
+        choices=("auto", "float32", "float16", "bfloat16"),
+        default="auto",
+        help="of the weights (default: float32 on a CPU and for small weights, else a half)",
     )
     add_memory_options(parser)
     parser.add_argument("--compile", action="store_true", help="the loops; slow at first")
@@ -203,13 +206,14 @@ def generate_pictures(options: argparse.Namespace) -> None:
         for row, noise in zip(rows, noises, strict=True)
     ]
     outputs = output_files(options.output, options.image, names)
-    pipeline = load_pipeline(options)
-    preset = pipeline.preset
-    steps = options.steps or preset.steps
-    if options.weights is not None and options.fast is None:
-        sampler = preset.inpainting.schedule.sampler
-        print(f"Preset {preset.name}: {steps} steps a stage, {sampler}.", file=sys.stderr)
-    with stage_bars() as bars:
+    with progress_bar() as bar:
+        pipeline = load_pipeline(options, bar)
+        preset = pipeline.preset
+        steps = options.steps or preset.steps
+        if options.weights is not None and options.fast is None:
+            sampler = preset.inpainting.schedule.sampler
+            placement = f"weights in {pipeline.placement}"
+            bar.print(f"Preset {preset.name}: {steps} steps a stage, {sampler}; {placement}.")
         result = pipeline(
             source,
             poses.source,
@@ -220,7 +224,7 @@ def generate_pictures(options: argparse.Namespace) -> None:
             batch_index=noises,
             with_refining=not options.no_refining,
             restore=options.size == "source",
-            callback=bars,
+            callback=bar,
             chunk=options.chunk,
             fast=options.fast,
         )
@@ -293,8 +297,8 @@ def describe_weights(options: argparse.Namespace) -> None:
         print(f"{name}: {fact}")
 
 
-def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
-    """The pipeline of `--weights` on `--device` in `--dtype`."""
+def load_pipeline(options: argparse.Namespace, progress: Progress | None = None) -> PCDMsPipeline:
+    """The pipeline of `--weights` on `--device` in `--dtype`; `progress` as in `from_folder`."""
     import torch
 
     from .pipeline import PCDMsPipeline
@@ -302,12 +306,13 @@ def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
     return PCDMsPipeline.from_folder(
         options.weights,
         device=pick_device(options.device),
-        dtype=getattr(torch, options.dtype),
+        dtype=None if options.dtype == "auto" else getattr(torch, options.dtype),
         with_refining=not getattr(options, "no_refining", False),
         student=options.student or options.fast == STUDENT,
         keep=options.keep,
         tiled=options.tiled,
         compile=options.compile,
+        progress=progress,
     )
 
 
@@ -333,27 +338,45 @@ def output_files(output: Path, image: Path, poses: Sequence[str]) -> list[Path]:
     return [output / f"{name}.png" for name in names]
 
 
+class ProgressBar:
+    """One bar for a whole run: what is done just now, and of the work that is known how much.
+
+    The pipeline takes it as `progress` and as `callback`.
+    """
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.work, self.done = "", 0
+
+    def __call__(self, work: str, done: int, steps: int) -> None:
+        """See `Progress`."""
+        from tqdm import tqdm
+
+        if self.bar is None:
+            self.bar = tqdm(total=0, unit="step", file=sys.stderr)
+        if work != self.work or done <= self.done:
+            self.bar.total += steps
+            self.work, self.done = work, 0
+            self.bar.set_description(work)
+        self.bar.update(done - self.done)
+        self.done = done
+
+    def print(self, line: str) -> None:
+        """A line above the bar."""
+        from tqdm import tqdm
+
+        tqdm.write(line, file=sys.stderr)
+
+
 @contextmanager
-def stage_bars() -> Generator[Progress]:
-    """A progress bar a stage, on standard error; the pipeline takes it as `callback`."""
-    from tqdm import tqdm
-
-    bars: dict[str, Any] = {}
-
-    def close() -> None:
-        for bar in bars.values():
-            bar.close()
-
-    def show(stage: str, done: int, steps: int) -> None:
-        if stage not in bars:
-            close()
-            bars[stage] = tqdm(total=steps, desc=f"{stage:<10}", unit="step", file=sys.stderr)
-        bars[stage].update(done - bars[stage].n)
-
+def progress_bar() -> Generator[ProgressBar]:
+    """A bar on standard error, closed with the block."""
+    bar = ProgressBar()
     try:
-        yield show
+        yield bar
     finally:
-        close()
+        if bar.bar is not None:
+            bar.bar.close()
 
 
 def _person(text: str) -> int | str:

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from . import images, inputs, stages
-from .checkpoints.components import PathLike, load_components
+from .checkpoints.components import PathLike, load_components, open_components
 from .conditioning import Conditioning
 from .config import Preset
 from .finite import check_finite
 from .inputs import Seed, SourceFeatures, check_draws, check_poses, draw_rows, note_hands
-from .offload import Keep, Offload
+from .offload import Offload, Progress
 from .options import SamplingOptions
 from .output import PCDMsOutput
+from .placement import Keep, Placement, choose_placement
 from .pose.keypoints import Keypoints
 from .ranges import check_settings
-from .run_stages import Batch, Progress, report, run_stages
+from .run_stages import Batch, report, run_stages
 from .schedules import check_steps, make_scheduler
 from .speed import Fast, sampling_options
 from .torch_compile import Backend, compiled_denoisers
@@ -75,6 +76,7 @@ class PCDMsPipeline:
         self.refining = refining.eval() if refining is not None else None
         models = {"prior": prior, "inpainting": inpainting, "refining": refining}
         self.compiled = compiled_denoisers(compile, models)
+        self.placement: Placement | None = None  # of `from_folder`
         self.offload = offload or Offload(next(inpainting.parameters()).device)
 
     @classmethod
@@ -83,31 +85,46 @@ class PCDMsPipeline:
         folder: PathLike | None = None,
         *,
         device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         with_refining: bool = True,
         student: PathLike | bool | None = None,
-        keep: Keep = "all",
+        keep: Keep | Literal["auto"] = "auto",
         tiled: bool = False,
         compile: bool | Backend = False,
+        progress: Progress | None = None,
     ) -> PCDMsPipeline:
         """Load a folder of weights, or with None those that ship; see `load_components`.
 
         Args:
-            dtype: of every component: float32, bfloat16 or float16.
-            keep: what stays on the device between uses, see `Keep`; the rest waits in the host's
-                memory.
+            dtype: of every component: float32, bfloat16 or float16; None chooses, see
+                `choose_placement`.
+            keep: what stays on the device between uses, see `Keep`; the rest waits in its file.
+                "auto" chooses.
             tiled: the autoencoder works on overlapping tiles where a picture is large: less memory,
                 and pictures that differ a little.
             compile: the networks of the loops, see `compiled_denoisers`.
+            progress: see `Progress`; told of what is no step, then and in every call: loading,
+                encoding, decoding.
 
         Raises:
             CheckpointError: a file is missing or is not what its name says.
         """
-        offload = Offload(device, keep)
-        options: dict[str, Any] = {"device": offload.loads_to, "dtype": dtype, "student": student}
-        preset, parts = load_components(folder, with_refining=with_refining, **options)
+        preset, stored = open_components(folder, with_refining=with_refining)
+        counts = {name: part.parameters for name, part in stored.items()}
+        placement = choose_placement(counts, device, dtype, keep)
+        offload = Offload(placement.device, placement.keep, progress)
+        if student:
+            home = placement.device if placement.keep == "all" else "cpu"
+            options: dict[str, Any] = {"device": home, "dtype": placement.dtype}
+            options |= {"student": student, "with_refining": with_refining}
+            preset, parts = load_components(folder, **options)
+            parts = offload.placed(parts)
+        else:
+            parts = offload.load(stored, placement.dtype)
         parts["autoencoder"].set_tiling(tiled)
-        return cls(preset, **offload.placed(parts), offload=offload, compile=compile)
+        pipeline = cls(preset, **parts, offload=offload, compile=compile)
+        pipeline.placement = placement
+        return pipeline
 
     @property
     def device(self) -> torch.device:
@@ -129,14 +146,14 @@ class PCDMsPipeline:
         fitted, fit = images.fit(images.as_picture(source).to(self.device), *frame)
 
         def encode(name: str, encoder: PatchImageEncoder | GlobalEncoder, what: str) -> Tensor:
-            with self.offload.using(name, encoder):
+            with self.offload.using(name, encoder, "encoding"):
                 return check_finite(encoder(encoder.pixels(fitted).to(self.dtype)), what)
 
         embeds = None
         if self.global_encoder is not None and self.prior is not None:
             embeds = encode("global_encoder", self.global_encoder, inputs.SEEN_BY_GLOBAL)
         tokens = encode("patch_encoder", self.patch_encoder, inputs.SEEN_BY_PATCHES)
-        with self.offload.using("autoencoder", self.autoencoder):
+        with self.offload.using("autoencoder", self.autoencoder, "encoding"):
             canvas = self.autoencoder.encode(images.source_canvas(fitted).to(self.dtype))
         return SourceFeatures(tokens, embeds, check_finite(canvas, "The source's latent"), fit)
 
@@ -216,7 +233,7 @@ class PCDMsPipeline:
         half = (options or sampling_options(fast)).target_half_decode
         # Else the whole canvas is decoded, because a decoder may look across the seam.
         latents = images.right_half(latents) if half else latents
-        with self.offload.using("autoencoder", self.autoencoder):
+        with self.offload.using("autoencoder", self.autoencoder, "decoding"):
             pictures = stages.decode(self.autoencoder, latents, "inpainting")
         return pictures if half else images.right_half(pictures)
 
@@ -254,7 +271,7 @@ class PCDMsPipeline:
             # The published scripts round the coarse picture to 8 bits on its way through a file. It
             # stays as it is here: rounding blows 1e-6 of difference between batch sizes to 1/255.
             pixels = coarse.clamp(-1, 1).to(self.device, self.dtype)
-            with self.offload.using("autoencoder", self.autoencoder):
+            with self.offload.using("autoencoder", self.autoencoder, "encoding"):
                 coarse_latents = self.autoencoder.encode(pixels)
         denoise = self.preset.refining_denoise if denoise is None else denoise
         loop = {"start": coarse_latents, "denoise": denoise}
@@ -262,7 +279,7 @@ class PCDMsPipeline:
             tokens = features.expand(len(coarse_latents)).patch_tokens
             cond = model.condition(tokens, coarse_latents)
             latents = self._sample("refining", model, cond, coarse_latents, loop, **sampling)
-        with self.offload.using("autoencoder", self.autoencoder):
+        with self.offload.using("autoencoder", self.autoencoder, "decoding"):
             return stages.decode(self.autoencoder, latents, "refining")
 
     def _sample(

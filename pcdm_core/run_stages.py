@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .images import right_half
 from .inputs import FittedPose, Seed, SourceFeatures
+from .offload import Progress
 from .options import SamplingOptions
 from .output import PCDMsOutput
 from .pose.body_mask import body_mask
@@ -20,9 +21,6 @@ from .ranges import check_settings
 
 if TYPE_CHECKING:
     from .pipeline import PCDMsPipeline
-
-Progress = Callable[[str, int, int], None]
-"""Called after each step with the stage's name, the steps done and the steps there are."""
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,13 @@ def graph(host: Host) -> Graph:
 def model_of(graph: Graph, preset: str, stage: str) -> Any:
     """A tiny MODEL whose file names another preset; its configuration is that of none."""
     assert TEST.refining is not None
-    schedule = replace(TEST.inpainting.schedule, beta_start=2e-4)
+    changes: dict[str, Any] = {
+        "schedule": replace(TEST.inpainting.schedule, beta_start=2e-4),
+        "latent_channels": 12 if preset == "mini" else 4,  # as the autoencoder that is there
+    }
     core = {
-        "inpainting": InpaintingModel(replace(TEST.inpainting, schedule=schedule)),
-        "refining": RefiningModel(replace(TEST.refining, schedule=schedule)),
+        "inpainting": InpaintingModel(replace(TEST.inpainting, **changes)),
+        "refining": RefiningModel(replace(TEST.refining, **changes)),
     }[stage]
     name = f"{preset}-{stage}.safetensors"
     save_model(randomise(core, 1), graph.folder / name, stage=stage, metadata={"preset": preset})  # type: ignore[arg-type]
