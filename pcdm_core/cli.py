@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .files import check_name, distinct_names, print_any_name
 from .offload import add_memory_options, pick_device
 from .picture_files import add_picture_options
-from .published.commands import add_models_command
+from .published.commands import add_dtype_option, add_models_command, dtype_of
 from .quoting import one_line
 from .ranges import COUNT, GUIDANCE_SCALE, NUMBER, PICTURES, SEED, STEPS, parse_size
 from .speed import STUDENT, add_fast_options, find_fast
@@ -100,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="published weights (.pt) to safetensors")
     convert.add_argument("file", type=Path, metavar="input")
     convert.add_argument("output", type=Path)
+    add_dtype_option(convert)
     convert.set_defaults(command=describe_weights)
 
     pose = commands.add_parser("pose", help="read a pose from anything; say and convert it")
@@ -281,7 +282,10 @@ def describe_weights(options: argparse.Namespace) -> None:
     from .checkpoints import convert, inspect
     from .config import config_to_dict
 
-    summary = convert(options.file, options.output) if options.output else inspect(options.file)
+    if options.output:
+        summary = convert(options.file, options.output, dtype=dtype_of(options))
+    else:
+        summary = inspect(options.file)
     config = "unknown" if summary.config is None else json.dumps(config_to_dict(summary.config))
     facts = {
         "file": f"{summary.path} ({summary.container})",
@@ -357,9 +361,11 @@ class ProgressBar:
         if work != self.work or done <= self.done:
             self.bar.total += steps
             self.work, self.done = work, 0
-            self.bar.set_description(work)
+        self.bar.set_description(work if steps == 1 else f"{work} {done}/{steps}", refresh=False)
         self.bar.update(done - self.done)
         self.done = done
+        if done in (0, steps):
+            self.bar.refresh()
 
     def print(self, line: str) -> None:
         """A line above the bar."""

@@ -386,15 +386,26 @@ def save_model(
 
 
 def convert(
-    path_in: PathLike, path_out: PathLike, *, config: Any = None, max_shard_bytes: int | None = None
+    path_in: PathLike,
+    path_out: PathLike,
+    *,
+    config: Any = None,
+    max_shard_bytes: int | None = None,
+    dtype: DType = None,
 ) -> Summary:
-    """Turn upstream's file into safetensors with our names; values and types stay as they are.
+    """Turn upstream's file into safetensors with our names.
+
+    Args:
+        dtype: of the weights; None keeps them as they are.
 
     Raises:
-        CheckpointError: unreadable, not one of ours, or of no preset's size and no `config` given.
+        CheckpointError: unreadable, not one of ours, or of no preset's size and no `config` given;
+            or a weight is not finite in `dtype`.
     """
     source = find_weights(path_in)
-    model = load_model(source, config=config)
+    model = load_model(source, config=config, dtype=dtype)
+    if dtype is not None:
+        check_weights(model.state_dict(), f"{source} in {str(dtype).removeprefix('torch.')}")
     file = read_weights(source)
     component = detect(file.tensors, file.name).component
     origin = {"source": source.name, "source_sha256": file_hash(*file.files)}
@@ -403,3 +414,17 @@ def convert(
             model, path_out, stage=component, metadata=origin, max_shard_bytes=max_shard_bytes
         )
     )
+
+
+def check_weights(tensors: StateDict, name: str) -> None:
+    """Refuse weights that are no numbers, such as those that half precision has no room for.
+
+    Raises:
+        CheckpointError: the first of them is named.
+    """
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise CheckpointError(
+                f"{name}: {key} has values that are infinite or no numbers. If half precision has "
+                f"no room for them, --keep-dtype keeps their type; else the file is damaged."
+            )
