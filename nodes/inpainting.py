@@ -240,13 +240,13 @@ class PCDMInpaintingSampler(io.ComfyNode):
         inputs = prepare(
             model, encoders, source, source_pose, target_pose, target_embedding, pictures
         )
-        chosen = stage_settings(model.model, sampling)
-        ui = tell(cls, inputs.note, chosen.warning, fact=chosen.fact)
+        settings = stage_settings(model.model, sampling)
+        ui = tell(cls, inputs.note, settings.warning, fact=settings.fact)
         latent = dict(inputs.latent)
-        if start is not None or chosen.values["denoise"] < 1.0:
+        if start is not None or settings.values["denoise"] < 1.0:
             latent["samples"] = _start(encoders, inputs, start)
             latent["noise_mask"] = None if start is None else start.get("noise_mask")
-        samples = run_sampler(model, inputs.positive, inputs.negative, latent, **chosen.values)
+        samples = run_sampler(model, inputs.positive, inputs.negative, latent, **settings.values)
         canvas = encoders.vae.decode(samples)
         picture, area = sized(
             target_of(canvas),

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..pcdm_core.checkpoints import CheckpointError, Component, load_model
 from ..pcdm_core.checkpoints.components import preset_of
+from ..pcdm_core.checkpoints.load import open_model
 from ..pcdm_core.config import Preset
 from ..pcdm_core.presets import PRESETS
 from . import weights
@@ -68,8 +69,7 @@ class PCDMLoadPrior(io.ComfyNode):
     @classmethod
     def execute(cls, weights: str) -> io.NodeOutput:
         path = _path(weights, "prior")
-        prior = load_model(path, stage="prior")
-        prior = prior.to(resident_dtype(prior))
+        prior = _load_resident(path, "prior")
         preset = _preset("prior", prior, path)
         return io.NodeOutput(LoadedPrior(preset, Resident(prior)))
 
@@ -236,6 +236,12 @@ def _preset(component: Any, model: Any, path: Path) -> Preset:
     return preset_of(component, model.config, path)
 
 
+def _load_resident(path: Path, component: Component) -> Any:
+    """A module outside the UNets, read in the type that it will have."""
+    stored = open_model(path, stage=component)
+    return stored.load(dtype=resident_dtype(stored.model))
+
+
 def _load_unet(choice: str, component: Any) -> Any:
     path = _path(choice, component)
     core: Any = load_model(path, stage=component)
@@ -275,7 +281,7 @@ def _patch_encoder(dinov2: Any, path: Path | None) -> tuple[Encoder, Preset]:
     if path is None:
         encoder = host_patch_encoder(dinov2)
         return encoder, next(p for p in PRESETS.values() if p.patch_encoder == encoder.config)
-    loaded = load_model(path, stage="patch_encoder")
+    loaded = _load_resident(path, "patch_encoder")
     return OwnEncoder(loaded), _preset("patch_encoder", loaded, path)
 
 
@@ -292,7 +298,7 @@ def _global_encoder(clip_vision: Any, path: Path | None, preset: Preset) -> Enco
         return encoder
     if path is None:
         return None
-    loaded = load_model(path, stage="global_encoder")
+    loaded = _load_resident(path, "global_encoder")
     check_global_encoder(preset, loaded.config)
     return OwnEncoder(loaded)
 

@@ -178,15 +178,15 @@ class PCDMRefiningSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         check_size(width, height, restore_size=restore_size)
         inputs, draft = prepare(model, encoders, source, coarse, pictures)
-        chosen = stage_settings(model.model, sampling)
+        settings = stage_settings(model.model, sampling)
         note = note_pictures(cls, pictures, len(coarse))
-        ui = tell(cls, note, chosen.warning, fact=chosen.fact)
+        ui = tell(cls, note, settings.warning, fact=settings.fact)
         if target_pose is not None:
             target_pose = _for_pictures(target_pose, len(coarse), pictures)
         latent = dict(inputs.latent)
-        if chosen.values["denoise"] < 1.0:
+        if settings.values["denoise"] < 1.0:
             latent["samples"] = draft
-        samples = run_sampler(model, inputs.positive, inputs.negative, latent, **chosen.values)
+        samples = run_sampler(model, inputs.positive, inputs.negative, latent, **settings.values)
         picture, area = sized(
             picture_of(check_finite(encoders.vae.decode(samples), "The refining stage's picture")),
             target_pose,

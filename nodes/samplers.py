@@ -310,6 +310,6 @@ class PCDMPublishedSigmas(io.ComfyNode):
     @checked
     def execute(cls, model: Any, steps: int, denoise: float) -> io.NodeOutput:
         inner = stage_model(model, InpaintingConfig, RefiningConfig)
-        chosen = stage_settings(inner, {"steps": steps, "denoise": denoise})
-        ui = tell(cls, chosen.warning, fact=chosen.fact)
-        return io.NodeOutput(sigmas_of(inner.core_config.schedule, **chosen.values), ui=ui)
+        settings = stage_settings(inner, {"steps": steps, "denoise": denoise})
+        ui = tell(cls, settings.warning, fact=settings.fact)
+        return io.NodeOutput(sigmas_of(inner.core_config.schedule, **settings.values), ui=ui)

@@ -21,9 +21,9 @@ from .stage_model import StageModel
 PUBLISHED = "published"
 MOST_STEPS = ScheduleConfig.num_train_timesteps  # of all presets
 RANGES: Mapping[str, Range] = {
-    "steps": Range(1, MOST_STEPS, own=0),
-    "guidance_scale": replace(GUIDANCE_SCALE, own=-1),
-    "denoise": replace(SHARE, own=-1),
+    "steps": Range(1, MOST_STEPS, preset=0),
+    "guidance_scale": replace(GUIDANCE_SCALE, preset=-1),
+    "denoise": replace(SHARE, preset=-1),
 }
 _SAMPLERS = {"unipc": "UniPC", "ddim": "DDIM", "ddim_trailing": "DDIM", "unclip": "unCLIP"}
 _WITHOUT_WEIGHTS = "test"  # a preset that nobody has weights of
@@ -47,27 +47,28 @@ class StageSettings:
 def stage_settings(inner: StageModel, widgets: Mapping[str, Any]) -> StageSettings:
     """The settings of a stage from widgets, of which those of `RANGES` may be the preset's."""
     preset, refining = inner.preset, isinstance(inner.core_config, RefiningConfig)
-    own = _settings_of(preset, refining)
-    names = [name for name in own if name in widgets]
-    values = {name: own_or_set(name, widgets[name], own[name]) for name in names}
+    defaults = _settings_of(preset, refining)
+    names = [name for name in defaults if name in widgets]
+    values = {name: own_or_set(name, widgets[name], defaults[name]) for name in names}
     sampler = _SAMPLERS[inner.core_config.schedule.sampler]
-    words = {"steps": f"{own['steps']} steps of {sampler}"}
-    words |= {name: f"{name} {own[name]:g}" for name in names if name not in words}
-    ours = [words[name] for name in names if widgets[name] == RANGES[name].own]
+    words = {"steps": f"{defaults['steps']} steps of {sampler}"}
+    words |= {name: f"{name} {defaults[name]:g}" for name in names if name not in words}
+    ours = [words[name] for name in names if widgets[name] == RANGES[name].preset]
     warnings = [
         f"{name} is {values[name]:g}, which is for {' and '.join(others)}; the weights of this "
-        f"node, {preset.name}, take {own[name]:g}. {RANGES[name].own} is always the weights' own."
+        f"node, {preset.name}, take {defaults[name]:g}. {RANGES[name].preset} is always "
+        "the weights' own."
         for name in names
         if (others := _others_with(name, values[name], preset, refining))
-        and values[name] != own[name]
+        and values[name] != defaults[name]
     ]
     fact = f"As {preset.name} takes it: {', '.join(ours)}." if ours else ""
     return StageSettings({**widgets, **values}, fact, " ".join(warnings))
 
 
-def own_or_set(name: str, value: float, own: float) -> float:
+def own_or_set(name: str, value: float, default: float) -> float:
     """A widget's number, or in place of the one for "the preset's" the preset's own."""
-    return own if value == RANGES[name].own else value
+    return default if value == RANGES[name].preset else value
 
 
 def _settings_of(preset: Preset, refining: bool) -> dict[str, float]:

@@ -60,9 +60,9 @@ def check_widget(item: io.Input, value: Any) -> Any:
         whole = isinstance(item, io.Int.Input)
         if whole and isinstance(value, float) and value.is_integer():
             value = int(value)
-        own_range = RANGES.get(item.id)
-        if own_range is None or own_range.own != item.min:
-            own_range = Range(item.min, item.max, whole)
-        own_range.check(item.id, value)
+        span = RANGES.get(item.id)
+        if span is None or span.preset != item.min:
+            span = Range(item.min, item.max, whole)
+        span.check(item.id, value)
         return int(value) if whole else float(value)
     return value

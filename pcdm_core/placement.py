@@ -79,9 +79,9 @@ def choose_placement(
     room = free - (_WORKSPACE if large else 0)
     words = f"{free / 1e9:.1f} GB are free"
     for option in dtypes:
-        for kept in keeps:
-            if bytes_needed(counts, option.itemsize, kept) <= room:
-                return Placement(device, option, kept, words)
+        for residence in keeps:
+            if bytes_needed(counts, option.itemsize, residence) <= room:
+                return Placement(device, option, residence, words)
     return Placement(device, dtypes[-1], keeps[-1], words)
 
 

@@ -24,14 +24,14 @@ class Range:
         high: the greatest one; None is no bound.
         whole: whole numbers only.
         above: `low` itself is left out.
-        own: a number outside that is taken too and stands for the preset's own; None is none.
+        preset: a number outside that is taken too and stands for the preset's own; None is none.
     """
 
     low: int
     high: int | None = None
     whole: bool = True
     above: bool = False
-    own: int | None = None
+    preset: int | None = None
 
     def __str__(self) -> str:
         kind = "a whole number" if self.whole else "a number"
@@ -39,14 +39,14 @@ class Range:
             return f"{kind} that lies above {self.low} and is {self.high} at most"
         if self.high is None:
             return f"{kind} of at least {self.low}"
-        preset = "" if self.own is None else f", or {self.own} for the preset's own"
-        return f"{kind} from {self.low} to {self.high}{preset}"
+        words = "" if self.preset is None else f", or {self.preset} for the preset's own"
+        return f"{kind} from {self.low} to {self.high}{words}"
 
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
             return False
         number: Any = value
-        if number == self.own:
+        if number == self.preset:
             return True
         # NaN is neither above nor below anything.
         inside = self.low < number if self.above else self.low <= number
@@ -55,9 +55,9 @@ class Range:
     @property
     def bounds(self) -> dict[str, Any]:
         """`min` and `max`, as a node's input takes them; the preset's own number is the default."""
-        if self.own is None:
+        if self.preset is None:
             return {"min": self.low, "max": self.high}
-        return {"min": self.own, "max": self.high, "default": self.own}
+        return {"min": self.preset, "max": self.high, "default": self.preset}
 
     def check(self, name: str, value: object) -> None:
         """Refuse what is outside.

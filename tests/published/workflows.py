@@ -106,7 +106,7 @@ def columns_of(preset: PresetName) -> dict[str, list[Node]]:
 
 
 def _stages(three: bool) -> list[Node]:
-    seen: dict[str, Any] = {"encoders": (16, 0), "source": (1, 0)}
+    person: dict[str, Any] = {"encoders": (16, 0), "source": (1, 0)}
     poses: dict[str, Any] = {"source_pose": (3, 0), "target_pose": (4, 0)}
     eyes = {"encoders": "PCDM_ENCODERS", "source": "IMAGE"}
     joints = {"source_pose": "PCDM_POSE", "target_pose": "PCDM_POSE"}
@@ -123,20 +123,20 @@ def _stages(three: bool) -> list[Node]:
         "height": 0,
     }
     inpainting = Node(21, "PCDMInpaintingSampler", "PCDM Inpainting Sampler", 500)
-    inpainting.inputs = {"model": (10, 0), **seen, **poses, **sampling, "restore_size": not three}
+    inpainting.inputs = {"model": (10, 0), **person, **poses, **sampling, "restore_size": not three}
     extra = {"target_embedding": "PCDM_EMBEDDING", "start": "LATENT"}
     inpainting.sockets = {"model": "MODEL", **eyes, **joints, **extra}
     inpainting.outputs = {"image": "IMAGE", "latent": "LATENT", "canvas": "IMAGE", "mask": "MASK"}
     if not three:
         return [inpainting]
     prior = Node(20, "PCDMPredictTargetEmbedding", "PCDM Predict Target Embedding", 260)
-    prior.inputs = {"prior": (11, 0), **seen, **poses, "seed": 0, "steps": 0}
+    prior.inputs = {"prior": (11, 0), **person, **poses, "seed": 0, "steps": 0}
     prior.inputs |= {"guidance_scale": 0.0, "pictures": 1}
     prior.sockets = {"prior": "PCDM_PRIOR", **eyes, **joints}
     prior.outputs = {"target_embedding": "PCDM_EMBEDDING"}
     inpainting.inputs["target_embedding"] = (20, 0)
     refining = Node(22, "PCDMRefiningSampler", "PCDM Refining Sampler", 460)
-    refining.inputs = {"model": (12, 0), **seen, "coarse": (21, 0), "target_pose": (4, 0)}
+    refining.inputs = {"model": (12, 0), **person, "coarse": (21, 0), "target_pose": (4, 0)}
     refining.inputs |= {**sampling, "restore_size": True}
     refining.sockets = {"model": "MODEL", **eyes, "coarse": "IMAGE", "target_pose": "PCDM_POSE"}
     refining.outputs = {"image": "IMAGE", "latent": "LATENT", "mask": "MASK"}

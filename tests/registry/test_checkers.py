@@ -16,10 +16,8 @@ from tests.registry.conftest import Archive
 from tests.registry.object_info import FILE
 
 # Weight files that do not ship: the workflow that names them says where they are to be had.
-ABSENT = {
-    file.comfyui.partition("/")[2]  # below its folder in models/
-    for file in model_files()
-}
+ABSENT = {file.comfyui.partition("/")[2] for file in model_files()}  # below its folder
+ABSENT.add("example.png")  # a picture that every ComfyUI has, in place of the user's own
 # comfy-test reads no style sheet that is a file of its own: a test below reads it. Nothing else is
 # let through.
 UNREAD = {("pose_editor/editor.js", "unscoped-css-injection")}

@@ -145,8 +145,8 @@ def test_the_workflow_of_a_published_set_runs_on_small_models(server: Server, na
     source = load_picture(WEIGHTS_FOLDER / "examples" / "000000" / "00.png")
     assert pixels.shape[:2] == source.shape[-2:]  # the source's size again
     assert pixels.std() > 1
-    shown = outputs[only(graph, "PCDMInpaintingSampler")[0]]["text"]
-    assert shown == ["As test takes it: guidance_scale 1.5, denoise 1."]
+    texts = outputs[only(graph, "PCDMInpaintingSampler")[0]]["text"]
+    assert texts == ["As test takes it: guidance_scale 1.5, denoise 1."]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
