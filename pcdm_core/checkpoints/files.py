@@ -204,7 +204,7 @@ def each_tensor(path: PathLike) -> Iterator[tuple[str, Tensor]]:
     A mapping of the whole file would count as memory of the process, page after page.
     """
     path = find_weights(path)
-    for file in _parts(path) if _is_index(path) else (path,):
+    for file in parts_of_index(path) if _is_index(path) else (path,):
         with safe_open(file, framework="pt") as opened:
             names = list(opened.keys())
         for name in names:
