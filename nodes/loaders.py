@@ -29,7 +29,7 @@ CATEGORY = "PCDM/loaders"
 def _weights_input(component: Component, tooltip: str) -> io.Combo.Input:
     advice, offered = "", weights.choices(component)
     if weights.SHIPPED_STUDENT in offered:
-        advice = " The one for 4 steps is faster; its sampler takes steps 4 and guidance_scale 1."
+        advice = " The one for 4 steps is faster; set steps to 4 in the sampler."
     return io.Combo.Input(
         "weights",
         options=offered,

@@ -36,7 +36,7 @@ from ..pcdm_core.schedules import (
 )
 from .newer import search_aliases
 from .notes import tell
-from .settings import PUBLISHED, denoise_input, stage_settings, steps_input
+from .settings import DENOISE_OR_OWN, PUBLISHED, stage_settings, steps_input
 from .stage_model import StageModel, stage_model
 from .widgets import checked
 
@@ -291,9 +291,12 @@ class PCDMPublishedSigmas(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="An inpainting or refining model of this pack."),
                 steps_input(),
-                denoise_input(
-                    "1 is a whole run. Lower values give the last steps of a longer one, to start "
-                    "from a picture."
+                io.Float.Input(
+                    "denoise",
+                    **DENOISE_OR_OWN.bounds,
+                    step=0.01,
+                    tooltip="1 is a whole run. Lower values give the last steps of a longer one, "
+                    "to start from a picture. -1 takes what the weights were made for.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

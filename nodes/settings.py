@@ -20,10 +20,13 @@ from .stage_model import StageModel
 
 PUBLISHED = "published"
 MOST_STEPS = ScheduleConfig.num_train_timesteps  # of all presets
+STEPS_OR_OWN = Range(1, MOST_STEPS, preset=0)
+GUIDANCE_OR_OWN = replace(GUIDANCE_SCALE, preset=-1)
+DENOISE_OR_OWN = replace(SHARE, preset=-1)
 RANGES: Mapping[str, Range] = {
-    "steps": Range(1, MOST_STEPS, preset=0),
-    "guidance_scale": replace(GUIDANCE_SCALE, preset=-1),
-    "denoise": replace(SHARE, preset=-1),
+    "steps": STEPS_OR_OWN,
+    "guidance_scale": GUIDANCE_OR_OWN,
+    "denoise": DENOISE_OR_OWN,
 }
 _SAMPLERS = {"unipc": "UniPC", "ddim": "DDIM", "ddim_trailing": "DDIM", "unclip": "unCLIP"}
 _WITHOUT_WEIGHTS = "test"  # a preset that nobody has weights of
@@ -95,20 +98,9 @@ def steps_input(extra: str = "") -> io.Input:
     """How many steps; 0 is the preset's number."""
     return io.Int.Input(
         "steps",
-        **RANGES["steps"].bounds,
+        **STEPS_OR_OWN.bounds,
         tooltip="Number of denoising steps. More take longer. 0 takes as many as the weights were "
         f"made for. {extra}".rstrip(),
-    )
-
-
-def denoise_input(tooltip: str, **more: Any) -> io.Input:
-    """How much is drawn anew; -1 is what the preset takes."""
-    return io.Float.Input(
-        "denoise",
-        **RANGES["denoise"].bounds,
-        step=0.01,
-        **more,
-        tooltip=f"{tooltip} -1 takes what the weights were made for.",
     )
 
 
@@ -127,7 +119,7 @@ def sampling_inputs() -> list[io.Input]:
         steps_input(),
         io.Float.Input(
             "guidance_scale",
-            **RANGES["guidance_scale"].bounds,
+            **GUIDANCE_OR_OWN.bounds,
             step=0.1,
             round=0.01,
             **ADVANCED,
@@ -150,10 +142,13 @@ def sampling_inputs() -> list[io.Input]:
             tooltip="How the steps are spaced. 'published' is the spacing that belongs to "
             "the weights.",
         ),
-        denoise_input(
-            "1 starts from pure noise. Lower values keep more of the picture that the run starts "
-            "from.",
+        io.Float.Input(
+            "denoise",
+            **DENOISE_OR_OWN.bounds,
+            step=0.01,
             **ADVANCED,
+            tooltip="1 starts from pure noise. Lower values keep more of the picture that "
+            "the run starts from. -1 takes what the weights were made for.",
         ),
         io.Float.Input(
             "guidance_rescale",
