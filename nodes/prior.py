@@ -63,7 +63,7 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
                     control_after_generate=True,
                     tooltip="Changes the prediction. The shipped weights ignore it.",
                 ),
-                steps_input("The prior takes 2 at least."),
+                steps_input(),
                 io.Float.Input(
                     "guidance_scale",
                     default=0.0,

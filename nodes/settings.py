@@ -94,13 +94,13 @@ def _others_with(name: str, value: float, preset: Preset, refining: bool) -> lis
     ]
 
 
-def steps_input(extra: str = "") -> io.Input:
+def steps_input() -> io.Input:
     """How many steps; 0 is the preset's number."""
     return io.Int.Input(
         "steps",
         **STEPS_OR_OWN.bounds,
         tooltip="Number of denoising steps. More take longer. 0 takes as many as the weights were "
-        f"made for. {extra}".rstrip(),
+        "made for.",
     )
 
 
