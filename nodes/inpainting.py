@@ -19,7 +19,8 @@ from .checks import check_embedding, check_encoders
 from .convert import conditioning_of, image_of, latent_of, mask_of, target_of
 from .newer import search_aliases
 from .notes import note_example, tell
-from .samplers import run_sampler, sampling_inputs
+from .samplers import run_sampler
+from .settings import sampling_inputs, stage_settings
 from .sizes import check_size, every, pictures_input, size_inputs, sized
 from .source import source_of
 from .stage_model import stage_model
@@ -164,7 +165,7 @@ class PCDMInpaintingConditioning(io.ComfyNode):
         inputs = prepare(
             model, encoders, source, source_pose, target_pose, target_embedding, pictures
         )
-        ui = tell(cls, " ".join([*inputs.notes, *note_example(cls)]))
+        ui = tell(cls, *inputs.notes, *note_example(cls))
         return io.NodeOutput(inputs.positive, inputs.negative, inputs.latent, ui=ui)
 
 
@@ -240,12 +241,14 @@ class PCDMInpaintingSampler(io.ComfyNode):
         inputs = prepare(
             model, encoders, source, source_pose, target_pose, target_embedding, pictures
         )
-        ui = tell(cls, " ".join([*inputs.notes, *note_example(cls)]))
+        settings = stage_settings(model.model, sampling)
+        notes = (*inputs.notes, *note_example(cls), settings.warning)
+        ui = tell(cls, *notes, fact=settings.fact)
         latent = dict(inputs.latent)
-        if start is not None or sampling["denoise"] < 1.0:
+        if start is not None or settings.values["denoise"] < 1.0:
             latent["samples"] = _start(encoders, inputs, start)
             latent["noise_mask"] = None if start is None else start.get("noise_mask")
-        samples = run_sampler(model, inputs.positive, inputs.negative, latent, **sampling)
+        samples = run_sampler(model, inputs.positive, inputs.negative, latent, **settings.values)
         canvas = encoders.vae.decode(samples)
         picture, area = sized(
             target_of(canvas),

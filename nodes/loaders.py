@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..pcdm_core.checkpoints import CheckpointError, Component, load_model
 from ..pcdm_core.checkpoints.components import preset_of
+from ..pcdm_core.checkpoints.load import open_model
 from ..pcdm_core.config import Preset
 from ..pcdm_core.presets import PRESETS
 from . import weights
@@ -68,8 +69,7 @@ class PCDMLoadPrior(io.ComfyNode):
     @classmethod
     def execute(cls, weights: str) -> io.NodeOutput:
         path = _path(weights, "prior")
-        prior = load_model(path, stage="prior")
-        prior = prior.to(resident_dtype(prior))
+        prior = _load_resident(path, "prior")
         preset = _preset("prior", prior, path)
         return io.NodeOutput(LoadedPrior(preset, Resident(prior)))
 
@@ -236,11 +236,18 @@ def _preset(component: Any, model: Any, path: Path) -> Preset:
     return preset_of(component, model.config, path)
 
 
+def _load_resident(path: Path, component: Component) -> Any:
+    """A module outside the UNets, read in the type that it will have."""
+    stored = open_model(path, stage=component)
+    return stored.load(dtype=resident_dtype(stored.model))
+
+
 def _load_unet(choice: str, component: Any) -> Any:
     path = _path(choice, component)
     core: Any = load_model(path, stage=component)
     preset = _preset(component, core, path)
     core = weights.as_chosen(core, choice, component)
+    preset = weights.settings_as_chosen(preset, choice)
     code = _own_autoencoder(path, preset)
     # Here, because a node's description must not need the host's network classes.
     from .comfy_model import make_model
@@ -274,7 +281,7 @@ def _patch_encoder(dinov2: Any, path: Path | None) -> tuple[Encoder, Preset]:
     if path is None:
         encoder = host_patch_encoder(dinov2)
         return encoder, next(p for p in PRESETS.values() if p.patch_encoder == encoder.config)
-    loaded = load_model(path, stage="patch_encoder")
+    loaded = _load_resident(path, "patch_encoder")
     return OwnEncoder(loaded), _preset("patch_encoder", loaded, path)
 
 
@@ -291,7 +298,7 @@ def _global_encoder(clip_vision: Any, path: Path | None, preset: Preset) -> Enco
         return encoder
     if path is None:
         return None
-    loaded = load_model(path, stage="global_encoder")
+    loaded = _load_resident(path, "global_encoder")
     check_global_encoder(preset, loaded.config, _preset("global_encoder", loaded, path).name)
     return OwnEncoder(loaded)
 

@@ -79,17 +79,21 @@ def _nearest_before(
     return nearest
 
 
-def tell(node: type[io.ComfyNode], note: str) -> dict[str, Any] | None:
-    """Show a note on the running node and log it; an empty one takes the last one away.
+def tell(node: type[io.ComfyNode], *notes: str, fact: str = "") -> dict[str, Any] | None:
+    """Show notes on the running node and log them; empty ones take the last ones away.
 
     The node's schema must have `io.Hidden.unique_id`.
+
+    Args:
+        fact: what is shown before the notes and is no warning.
 
     Returns:
         What the node gives as `ui`, from where the note comes to the history of the run.
     """
+    note = " ".join(filter(None, notes))
     if note:
         logging.getLogger(__name__).warning(note)
-    return show(node, note)
+    return show(node, " ".join(filter(None, (fact, note))))
 
 
 def show(node: type[io.ComfyNode], text: str) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from ..pcdm_core.ranges import GUIDANCE_SCALE, SEED
 from ..pcdm_core.stages import predict_embedding
 from .checks import check_encoders
 from .newer import ADVANCED, search_aliases
-from .samplers import MOST_STEPS
+from .settings import own_or_set, steps_input
 from .sizes import every, pictures_input
 from .source import source_of
 from .types import (
@@ -63,13 +63,7 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
                     control_after_generate=True,
                     tooltip="Changes the prediction. The shipped weights ignore it.",
                 ),
-                io.Int.Input(
-                    "steps",
-                    default=20,
-                    min=2,
-                    max=MOST_STEPS,
-                    tooltip="Number of denoising steps. More take longer.",
-                ),
+                steps_input(),
                 io.Float.Input(
                     "guidance_scale",
                     default=0.0,
@@ -107,6 +101,7 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
         pictures: int,
     ) -> io.NodeOutput:
         check_encoders(prior.preset, encoders, latents=False)
+        steps = max(int(own_or_set("steps", steps, prior.preset.steps)), 2)
         person = source_of(encoders, source, prior.preset)
         source_pose, target_pose, rows, noises = fit_rows(
             source_pose, target_pose, person.fit, sources=len(source), pictures=pictures

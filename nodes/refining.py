@@ -18,7 +18,8 @@ from .convert import conditioning_of, image_of, latent_of, mask_of, picture_of
 from .inpainting import StageInputs
 from .newer import search_aliases
 from .notes import note_pictures, tell
-from .samplers import run_sampler, sampling_inputs
+from .samplers import run_sampler
+from .settings import sampling_inputs, stage_settings
 from .sizes import check_size, every, pictures_input, size_inputs, sized
 from .source import latents_of, source_of
 from .stage_model import stage_model
@@ -177,13 +178,15 @@ class PCDMRefiningSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         check_size(width, height, restore_size=restore_size)
         inputs, draft = prepare(model, encoders, source, coarse, pictures)
-        ui = tell(cls, note_pictures(cls, pictures, len(coarse)))
+        settings = stage_settings(model.model, sampling)
+        note = note_pictures(cls, pictures, len(coarse))
+        ui = tell(cls, note, settings.warning, fact=settings.fact)
         if target_pose is not None:
             target_pose = _for_pictures(target_pose, len(coarse), pictures)
         latent = dict(inputs.latent)
-        if sampling["denoise"] < 1.0:
+        if settings.values["denoise"] < 1.0:
             latent["samples"] = draft
-        samples = run_sampler(model, inputs.positive, inputs.negative, latent, **sampling)
+        samples = run_sampler(model, inputs.positive, inputs.negative, latent, **settings.values)
         picture, area = sized(
             picture_of(check_finite(encoders.vae.decode(samples), "The refining stage's picture")),
             target_pose,

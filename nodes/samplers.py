@@ -22,7 +22,7 @@ from tqdm.auto import trange
 
 from ..pcdm_core.config import InpaintingConfig, RefiningConfig, ScheduleConfig
 from ..pcdm_core.quoting import short
-from ..pcdm_core.ranges import BATCH_INDEX, GUIDANCE_RESCALE, GUIDANCE_SCALE, SEED, SHARE
+from ..pcdm_core.ranges import BATCH_INDEX
 from ..pcdm_core.sampling import guide
 from ..pcdm_core.schedules import (
     LinearSteps,
@@ -34,13 +34,13 @@ from ..pcdm_core.schedules import (
     unipc_steps,
     whole_run,
 )
-from .newer import ADVANCED, search_aliases
+from .newer import search_aliases
+from .notes import tell
+from .settings import DENOISE_OR_OWN, PUBLISHED, stage_settings, steps_input
 from .stage_model import StageModel, stage_model
 from .widgets import checked
 
 CATEGORY = "PCDM/sampling"
-PUBLISHED = "published"
-MOST_STEPS = ScheduleConfig.num_train_timesteps  # of all presets
 
 
 def sigmas_of(config: ScheduleConfig, steps: int, denoise: float = 1.0) -> Tensor:
@@ -247,73 +247,6 @@ def run_sampler(
     )
 
 
-def sampling_inputs(steps: int = 20, guidance: float = 1.0) -> list[io.Input]:
-    """The widgets of the sampler nodes, in the order and with the names that artists know."""
-    stock = comfy.samplers.KSampler
-    return [
-        io.Int.Input(
-            "seed",
-            default=0,
-            **SEED.bounds,
-            control_after_generate=True,
-            tooltip="Another seed gives another picture. All poses of a batch share the "
-            "noise of one seed.",
-        ),
-        io.Int.Input(
-            "steps",
-            default=steps,
-            min=1,
-            max=MOST_STEPS,
-            tooltip="Number of denoising steps. More take longer; set 4 for the 4-step weights.",
-        ),
-        io.Float.Input(
-            "guidance_scale",
-            default=guidance,
-            **GUIDANCE_SCALE.bounds,
-            step=0.1,
-            round=0.01,
-            **ADVANCED,
-            tooltip="How strongly the result follows the source and the pose. 1 means no "
-            "guidance, as the shipped weights need; use 2 with the published "
-            "ones.",
-        ),
-        io.Combo.Input(
-            "sampler_name",
-            options=[PUBLISHED, *stock.SAMPLERS],
-            default=PUBLISHED,
-            **ADVANCED,
-            tooltip="'published' is the sampler that belongs to the weights. Change it "
-            "only to experiment.",
-        ),
-        io.Combo.Input(
-            "scheduler",
-            options=[PUBLISHED, *stock.SCHEDULERS],
-            default=PUBLISHED,
-            **ADVANCED,
-            tooltip="How the steps are spaced. 'published' is the spacing that belongs to "
-            "the weights.",
-        ),
-        io.Float.Input(
-            "denoise",
-            default=1.0,
-            **SHARE.bounds,
-            step=0.01,
-            **ADVANCED,
-            tooltip="1 starts from pure noise. Lower values keep more of the picture that "
-            "the run starts from; stage 3 of the shipped weights needs 0.05.",
-        ),
-        io.Float.Input(
-            "guidance_rescale",
-            default=0.0,
-            **GUIDANCE_RESCALE.bounds,
-            step=0.05,
-            **ADVANCED,
-            tooltip="Tames the contrast of pictures drawn with guidance. 0 is off; the "
-            "authors' script for stage 3 uses 2.",
-        ),
-    ]
-
-
 class PCDMPublishedSampler(io.ComfyNode):
     """SAMPLER for SamplerCustomAdvanced."""
 
@@ -339,7 +272,8 @@ class PCDMPublishedSampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any) -> io.NodeOutput:
-        return io.NodeOutput(PublishedSampler(_schedule(model)))
+        inner = stage_model(model, InpaintingConfig, RefiningConfig)
+        return io.NodeOutput(PublishedSampler(inner.core_config.schedule))
 
 
 class PCDMPublishedSigmas(io.ComfyNode):
@@ -356,22 +290,16 @@ class PCDMPublishedSigmas(io.ComfyNode):
             **search_aliases("unipc, scheduler", "调度器"),
             inputs=[
                 io.Model.Input("model", tooltip="An inpainting or refining model of this pack."),
-                io.Int.Input(
-                    "steps",
-                    default=20,
-                    min=1,
-                    max=MOST_STEPS,
-                    tooltip="Number of denoising steps. More take longer.",
-                ),
+                steps_input(),
                 io.Float.Input(
                     "denoise",
-                    default=1.0,
-                    **SHARE.bounds,
+                    **DENOISE_OR_OWN.bounds,
                     step=0.01,
                     tooltip="1 is a whole run. Lower values give the last steps of a longer one, "
-                    "to start from a picture.",
+                    "to start from a picture. -1 takes what the weights were made for.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Sigmas.Output(
                     "sigmas",
@@ -384,8 +312,7 @@ class PCDMPublishedSigmas(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, model: Any, steps: int, denoise: float) -> io.NodeOutput:
-        return io.NodeOutput(sigmas_of(_schedule(model), steps, denoise))
-
-
-def _schedule(model: Any) -> ScheduleConfig:
-    return stage_model(model, InpaintingConfig, RefiningConfig).core_config.schedule
+        inner = stage_model(model, InpaintingConfig, RefiningConfig)
+        settings = stage_settings(inner, {"steps": steps, "denoise": denoise})
+        ui = tell(cls, settings.warning, fact=settings.fact)
+        return io.NodeOutput(sigmas_of(inner.core_config.schedule, **settings.values), ui=ui)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import folder_paths
 from ..pcdm_core.checkpoints import CheckpointError, Component, shipped_weights
 from ..pcdm_core.checkpoints.components import apply_student, find_student
 from ..pcdm_core.checkpoints.files import PART_NAME
+from ..pcdm_core.config import Preset
 from ..pcdm_core.quoting import one_line, short
+from ..pcdm_core.speed import FAST_PRESETS, STUDENT
 from .requirements import unmet
 
 FOLDER = "pcdm"
@@ -79,6 +82,14 @@ def as_chosen(model: Any, choice: str, component: Component) -> Any:
         return model
     folder = find_student()
     return model if folder is None else apply_student({component: model}, folder)[component]
+
+
+def settings_as_chosen(preset: Preset, choice: str) -> Preset:
+    """The preset with the steps and the guidance of the student, where that is the choice."""
+    if choice != SHIPPED_STUDENT:
+        return preset
+    settings = FAST_PRESETS[STUDENT].loop(preset)
+    return replace(preset, **{name: settings[name] for name in ("steps", "guidance_scale")})
 
 
 def check_choices(selection: Mapping[Component, str | None]) -> str | bool:

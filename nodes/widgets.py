@@ -16,6 +16,7 @@ from comfy_api.latest import io
 
 from ..pcdm_core.quoting import short
 from ..pcdm_core.ranges import Range
+from .settings import RANGES
 
 _LISTED = 12  # options that an error names
 
@@ -59,6 +60,9 @@ def check_widget(item: io.Input, value: Any) -> Any:
         whole = isinstance(item, io.Int.Input)
         if whole and isinstance(value, float) and value.is_integer():
             value = int(value)
-        Range(item.min, item.max, whole).check(item.id, value)
+        span = RANGES.get(item.id)
+        if span is None or span.preset != item.min:
+            span = Range(item.min, item.max, whole)
+        span.check(item.id, value)
         return int(value) if whole else float(value)
     return value

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .files import check_name, distinct_names, print_any_name
 from .offload import add_memory_options, pick_device
 from .picture_files import add_picture_options
-from .published.commands import add_models_command
+from .published.commands import add_dtype_option, add_models_command, dtype_of
 from .quoting import one_line
 from .ranges import COUNT, GUIDANCE_SCALE, NUMBER, PICTURES, SEED, STEPS, parse_size
 from .speed import STUDENT, add_fast_options, find_fast
@@ -47,7 +47,10 @@ def run(command: Callable[[], None], program: str) -> int:
     except RuntimeError as error:
         if "out of memory" not in str(error).lower():
             raise
-        sentence = "the device ran out of memory. Give fewer poses at once, or cpu."
+        sentence = (
+            "the device ran out of memory. Three switches help: --keep one, --dtype bfloat16 (or "
+            "float16), --tiled. So do fewer poses at once (--chunk 1), and --device cpu."
+        )
     except KeyboardInterrupt:
         status, sentence = 130, "stopped."
     print(f"{program}: {sentence}", file=sys.stderr)
@@ -108,6 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="published weights (.pt) to safetensors")
     convert.add_argument("file", type=Path, metavar="input")
     convert.add_argument("output", type=Path)
+    add_dtype_option(convert)
     convert.set_defaults(command=describe_weights)
 
     pose = commands.add_parser("pose", help="read a pose from anything; say and convert it")
@@ -191,9 +195,9 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        default="float32",
-        help="of the weights (default %(default)s; the halves save memory on a GPU)",
+        choices=("auto", "float32", "float16", "bfloat16"),
+        default="auto",
+        help="of the weights (default: float32 on a CPU and for small weights, else a half)",
     )
     add_memory_options(parser)
     parser.add_argument("--compile", action="store_true", help="the loops; slow at first")
@@ -226,24 +230,25 @@ def generate_pictures(options: argparse.Namespace) -> None:
         for row, noise in zip(rows, noises, strict=True)
     ]
     outputs = output_files(options.output, options.image, names)
-    pipeline = load_pipeline(options)
-    preset = pipeline.preset
-    steps = options.steps or preset.steps
-    if options.weights is not None and options.fast is None:
-        sampler = preset.inpainting.schedule.sampler
-        print(f"Preset {preset.name}: {steps} steps a stage, {sampler}.", file=sys.stderr)
-    with stage_bars() as bars:
+    with progress_bar() as bar:
+        pipeline = load_pipeline(options, bar)
+        preset = pipeline.preset
+        steps = options.steps or preset.steps
+        if options.weights is not None and options.fast is None:
+            sampler = preset.inpainting.schedule.sampler
+            placement = f"weights in {pipeline.placement}"
+            bar.print(f"Preset {preset.name}: {steps} steps a stage, {sampler}; {placement}.")
         result = pipeline(
             source,
             poses.source,
             poses.targets.select(rows),
             seed=options.seed,
-            steps=steps,
+            steps=options.steps,
             guidance_scale=options.guidance_scale,
             batch_index=noises,
             with_refining=not options.no_refining,
             restore=options.size == "source",
-            callback=bars,
+            callback=bar,
             chunk=options.chunk,
             fast=options.fast,
         )
@@ -298,7 +303,10 @@ def describe_weights(options: argparse.Namespace) -> None:
     from .checkpoints import convert, inspect
     from .config import config_to_dict
 
-    summary = convert(options.file, options.output) if options.output else inspect(options.file)
+    if options.output:
+        summary = convert(options.file, options.output, dtype=dtype_of(options))
+    else:
+        summary = inspect(options.file)
     config = "unknown" if summary.config is None else json.dumps(config_to_dict(summary.config))
     facts = {
         "file": f"{summary.path} ({summary.container})",
@@ -314,8 +322,8 @@ def describe_weights(options: argparse.Namespace) -> None:
         print(f"{name}: {fact}")
 
 
-def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
-    """The pipeline of `--weights` on `--device` in `--dtype`."""
+def load_pipeline(options: argparse.Namespace, progress: Progress | None = None) -> PCDMsPipeline:
+    """The pipeline of `--weights` on `--device` in `--dtype`; `progress` as in `from_folder`."""
     import torch
 
     from .pipeline import PCDMsPipeline
@@ -323,12 +331,13 @@ def load_pipeline(options: argparse.Namespace) -> PCDMsPipeline:
     return PCDMsPipeline.from_folder(
         options.weights,
         device=pick_device(options.device),
-        dtype=getattr(torch, options.dtype),
+        dtype=None if options.dtype == "auto" else getattr(torch, options.dtype),
         with_refining=not getattr(options, "no_refining", False),
         student=options.student or options.fast == STUDENT,
         keep=options.keep,
         tiled=options.tiled,
         compile=options.compile,
+        progress=progress,
     )
 
 
@@ -354,27 +363,47 @@ def output_files(output: Path, image: Path, poses: Sequence[str]) -> list[Path]:
     return [output / f"{name}.png" for name in names]
 
 
+class ProgressBar:
+    """One bar for a whole run: what is done just now, and of the work that is known how much.
+
+    The pipeline takes it as `progress` and as `callback`.
+    """
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.work, self.done = "", 0
+
+    def __call__(self, work: str, done: int, steps: int) -> None:
+        """See `Progress`."""
+        from tqdm import tqdm
+
+        if self.bar is None:
+            self.bar = tqdm(total=0, unit="step", file=sys.stderr)
+        if work != self.work or done <= self.done:
+            self.bar.total += steps
+            self.work, self.done = work, 0
+        self.bar.set_description(work if steps == 1 else f"{work} {done}/{steps}", refresh=False)
+        self.bar.update(done - self.done)
+        self.done = done
+        if done in (0, steps):
+            self.bar.refresh()
+
+    def print(self, line: str) -> None:
+        """A line above the bar."""
+        from tqdm import tqdm
+
+        tqdm.write(line, file=sys.stderr)
+
+
 @contextmanager
-def stage_bars() -> Generator[Progress]:
-    """A progress bar a stage, on standard error; the pipeline takes it as `callback`."""
-    from tqdm import tqdm
-
-    bars: dict[str, Any] = {}
-
-    def close() -> None:
-        for bar in bars.values():
-            bar.close()
-
-    def show(stage: str, done: int, steps: int) -> None:
-        if stage not in bars:
-            close()
-            bars[stage] = tqdm(total=steps, desc=f"{stage:<10}", unit="step", file=sys.stderr)
-        bars[stage].update(done - bars[stage].n)
-
+def progress_bar() -> Generator[ProgressBar]:
+    """A bar on standard error, closed with the block."""
+    bar = ProgressBar()
     try:
-        yield show
+        yield bar
     finally:
-        close()
+        if bar.bar is not None:
+            bar.bar.close()
 
 
 def _person(text: str) -> int | str:

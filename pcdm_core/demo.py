@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import add_sampling_options, load_pipeline, print_notes, run, stage_bars
+from .cli import add_sampling_options, load_pipeline, print_notes, progress_bar, run
 from .picture_files import add_picture_options
 
 if TYPE_CHECKING:
@@ -74,17 +74,17 @@ def draw_demo(options: argparse.Namespace) -> None:
     source = load_picture(subject.image, max_pixels=options.max_pixels)
     poses = read_source_and_targets(subject.source_pose, subject.poses, *source.shape[-2:])
     print_notes(poses.notes)
-    pipeline = load_pipeline(options)
     print(f"{subject.title}, all in one batch.")
-    with stage_bars() as bars:
+    with progress_bar() as bar:
+        pipeline = load_pipeline(options, bar)
         result = pipeline(
             source,
             poses.source,
             poses.targets,
             seed=options.seed,
-            steps=options.steps or pipeline.preset.steps,
+            steps=options.steps,
             guidance_scale=options.guidance_scale,
-            callback=bars,
+            callback=bar,
             fast=options.fast,
         )
     for note in result.notes:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from .config import Preset
 from .ranges import check_settings
 
-DEFAULT_STEPS = 20
+DEFAULT_STEPS = Preset.steps  # of presets that say nothing else
 Options = TypeVar("Options", bound="SamplingOptions")
 
 
@@ -17,7 +17,7 @@ class SamplingOptions:
     """What is sampled otherwise than by default.
 
     Attributes:
-        steps: of every stage; None is `DEFAULT_STEPS`.
+        steps: of every stage; None is the preset's.
         guidance_scale: of stages 2 and 3; None is the preset's, 1 is unguided.
         guidance_rescale: of stages 2 and 3. As published: 2.0 in stage 3; here 0 everywhere.
         guidance_interval: the part of the steps, as shares of their number, that is guided; the
@@ -57,7 +57,7 @@ class SamplingOptions:
         """The arguments of `sampling.sample` in stages 2 and 3, with the preset's own defaults."""
         scale = self.guidance_scale
         return {
-            "steps": self.steps or DEFAULT_STEPS,
+            "steps": self.steps or preset.steps,
             "guidance_scale": preset.guidance_scale if scale is None else scale,
             "guidance_rescale": self.guidance_rescale,
             "guidance_interval": self.guidance_interval,

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from . import images, inputs, stages
-from .checkpoints.components import PathLike, load_components
+from .checkpoints.components import PathLike, load_components, open_components
 from .conditioning import Conditioning
 from .config import Preset
 from .finite import check_finite
 from .inputs import Seed, SourceFeatures, check_draws, check_poses, draw_rows, note_poses
-from .offload import Keep, Offload
-from .options import DEFAULT_STEPS, SamplingOptions
+from .offload import Offload, Progress
+from .options import SamplingOptions
 from .output import PCDMsOutput
+from .placement import Keep, Placement, choose_placement
 from .pose.keypoints import Keypoints
 from .ranges import check_settings
-from .run_stages import Batch, Progress, report, run_stages
+from .run_stages import Batch, report, run_stages
 from .schedules import check_steps, make_scheduler
 from .speed import Fast, sampling_options
 from .torch_compile import Backend, compiled_denoisers
@@ -76,6 +77,7 @@ class PCDMsPipeline:
         self.refining = refining.eval() if refining is not None else None
         models = {"prior": prior, "inpainting": inpainting, "refining": refining}
         self.compiled = compiled_denoisers(compile, models)
+        self.placement: Placement | None = None  # of `from_folder`
         self.offload = offload or Offload(next(inpainting.parameters()).device)
 
     @classmethod
@@ -84,31 +86,46 @@ class PCDMsPipeline:
         folder: PathLike | None = None,
         *,
         device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         with_refining: bool = True,
         student: PathLike | bool | None = None,
-        keep: Keep = "all",
+        keep: Keep | Literal["auto"] = "auto",
         tiled: bool = False,
         compile: bool | Backend = False,
+        progress: Progress | None = None,
     ) -> PCDMsPipeline:
         """Load a folder of weights, or with None those that ship; see `load_components`.
 
         Args:
-            dtype: of every component: float32, bfloat16 or float16.
-            keep: what stays on the device between uses, see `Keep`; the rest waits in the host's
-                memory.
+            dtype: of every component: float32, bfloat16 or float16; None chooses, see
+                `choose_placement`.
+            keep: what stays on the device between uses, see `Keep`; the rest waits in its file.
+                "auto" chooses.
             tiled: the autoencoder works on overlapping tiles where a picture is large: less memory,
                 and pictures that differ a little.
             compile: the networks of the loops, see `compiled_denoisers`.
+            progress: see `Progress`; told of what is no step, then and in every call: loading,
+                encoding, decoding.
 
         Raises:
             CheckpointError: a file is missing or is not what its name says.
         """
-        offload = Offload(device, keep)
-        options: dict[str, Any] = {"device": offload.loads_to, "dtype": dtype, "student": student}
-        preset, parts = load_components(folder, with_refining=with_refining, **options)
+        preset, stored = open_components(folder, with_refining=with_refining)
+        counts = {name: part.parameters for name, part in stored.items()}
+        placement = choose_placement(counts, device, dtype, keep)
+        offload = Offload(placement.device, placement.keep, progress)
+        if student:
+            home = placement.device if placement.keep == "all" else "cpu"
+            options: dict[str, Any] = {"device": home, "dtype": placement.dtype}
+            options |= {"student": student, "with_refining": with_refining}
+            preset, parts = load_components(folder, **options)
+            parts = offload.placed(parts)
+        else:
+            parts = offload.load(stored, placement.dtype)
         parts["autoencoder"].set_tiling(tiled)
-        return cls(preset, **offload.placed(parts), offload=offload, compile=compile)
+        pipeline = cls(preset, **parts, offload=offload, compile=compile)
+        pipeline.placement = placement
+        return pipeline
 
     @property
     def device(self) -> torch.device:
@@ -130,14 +147,14 @@ class PCDMsPipeline:
         fitted, fit = images.fit(images.as_picture(source).to(self.device), *frame)
 
         def encode(name: str, encoder: PatchImageEncoder | GlobalEncoder, what: str) -> Tensor:
-            with self.offload.using(name, encoder):
+            with self.offload.using(name, encoder, "encoding"):
                 return check_finite(encoder(encoder.pixels(fitted).to(self.dtype)), what)
 
         embeds = None
         if self.global_encoder is not None and self.prior is not None:
             embeds = encode("global_encoder", self.global_encoder, inputs.SEEN_BY_GLOBAL)
         tokens = encode("patch_encoder", self.patch_encoder, inputs.SEEN_BY_PATCHES)
-        with self.offload.using("autoencoder", self.autoencoder):
+        with self.offload.using("autoencoder", self.autoencoder, "encoding"):
             canvas = self.autoencoder.encode(images.source_canvas(fitted).to(self.dtype))
         return SourceFeatures(tokens, embeds, check_finite(canvas, "The source's latent"), fit)
 
@@ -147,13 +164,14 @@ class PCDMsPipeline:
         source_pose: Keypoints,
         target_pose: Keypoints,
         *,
-        steps: int = DEFAULT_STEPS,
+        steps: int | None = None,
         callback: Progress | None = None,
         **sampling: Any,
     ) -> Tensor | None:
         """Stage 1: the target picture's embedding [B, E] in encoder space, B target poses.
 
-        Takes `seed`, `batch_index` and `guidance_scale` as `stages.predict_embedding` does.
+        Takes `seed`, `batch_index` and `guidance_scale` as `stages.predict_embedding` does; `steps`
+        None takes the preset's.
 
         Returns:
             None for a preset without a prior.
@@ -163,6 +181,7 @@ class PCDMsPipeline:
         embeds = features.expand(len(target_pose)).image_embeds
         if embeds is None:
             raise ValueError("These source features were made without the prior's image encoder.")
+        steps = self.preset.steps if steps is None else steps
         check_settings(steps=steps)
         poses = features.fitted(source_pose), features.fitted(target_pose)
         sampling["callback"] = report(callback, "prior", max(steps, 2))  # so many does it take
@@ -215,7 +234,7 @@ class PCDMsPipeline:
         half = (options or sampling_options(fast)).target_half_decode
         # Else the whole canvas is decoded, because a decoder may look across the seam.
         latents = images.right_half(latents) if half else latents
-        with self.offload.using("autoencoder", self.autoencoder):
+        with self.offload.using("autoencoder", self.autoencoder, "decoding"):
             pictures = stages.decode(self.autoencoder, latents, "inpainting")
         return pictures if half else images.right_half(pictures)
 
@@ -253,7 +272,7 @@ class PCDMsPipeline:
             # The published scripts round the coarse picture to 8 bits on its way through a file. It
             # stays as it is here: rounding blows 1e-6 of difference between batch sizes to 1/255.
             pixels = coarse.clamp(-1, 1).to(self.device, self.dtype)
-            with self.offload.using("autoencoder", self.autoencoder):
+            with self.offload.using("autoencoder", self.autoencoder, "encoding"):
                 coarse_latents = self.autoencoder.encode(pixels)
         denoise = self.preset.refining_denoise if denoise is None else denoise
         loop = {"start": coarse_latents, "denoise": denoise}
@@ -261,7 +280,7 @@ class PCDMsPipeline:
             tokens = features.expand(len(coarse_latents)).patch_tokens
             cond = model.condition(tokens, coarse_latents)
             latents = self._sample("refining", model, cond, coarse_latents, loop, **sampling)
-        with self.offload.using("autoencoder", self.autoencoder):
+        with self.offload.using("autoencoder", self.autoencoder, "decoding"):
             return stages.decode(self.autoencoder, latents, "refining")
 
     def _sample(
@@ -294,7 +313,7 @@ class PCDMsPipeline:
         target_pose: Keypoints,
         *,
         seed: Seed,
-        steps: int = 20,
+        steps: int | None = None,
         guidance_scale: float | None = None,
         guidance_rescale: float = 0.0,
         batch_index: Sequence[int] | None = None,
@@ -312,7 +331,7 @@ class PCDMsPipeline:
             source_pose: 1 or B rows, in the source picture's frame, see above.
             target_pose: B rows, normalised likewise.
             seed: of every stage's own generator; one a row is possible.
-            steps: of every stage.
+            steps: of every stage; None takes the preset's.
             guidance_scale: of stages 2 and 3; None takes the preset's.
             guidance_rescale: As published: 2.0 in stage 3; the default is 0 everywhere.
             batch_index: [B], which of the seed's noises a row takes; None is 0 in every row. Rows
@@ -339,7 +358,7 @@ class PCDMsPipeline:
         )
         models = (self.prior, self.inpainting, self.refining if with_refining else None)
         for schedule in (model.config.schedule for model in models if model is not None):
-            check_steps(make_scheduler(schedule), options.steps or DEFAULT_STEPS)
+            check_steps(make_scheduler(schedule), options.steps or self.preset.steps)
         check_poses(source_pose, target_pose)
         features = self.encode_source(source) if isinstance(source, Tensor) else source
         draws_hands, pair = self.inpainting.config.draws_hands, (source_pose, target_pose)

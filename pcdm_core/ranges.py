@@ -24,12 +24,14 @@ class Range:
         high: the greatest one; None is no bound.
         whole: whole numbers only.
         above: `low` itself is left out.
+        preset: a number outside that is taken too and stands for the preset's own; None is none.
     """
 
     low: int
     high: int | None = None
     whole: bool = True
     above: bool = False
+    preset: int | None = None
 
     def __str__(self) -> str:
         kind = "a whole number" if self.whole else "a number"
@@ -37,20 +39,25 @@ class Range:
             return f"{kind} that lies above {self.low} and is {self.high} at most"
         if self.high is None:
             return f"{kind} of at least {self.low}"
-        return f"{kind} from {self.low} to {self.high}"
+        words = "" if self.preset is None else f", or {self.preset} for the preset's own"
+        return f"{kind} from {self.low} to {self.high}{words}"
 
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
             return False
         number: Any = value
+        if number == self.preset:
+            return True
         # NaN is neither above nor below anything.
         inside = self.low < number if self.above else self.low <= number
         return inside and number < math.inf and (self.high is None or number <= self.high)
 
     @property
     def bounds(self) -> dict[str, Any]:
-        """`min` and `max`, as a node's input takes them."""
-        return {"min": self.low, "max": self.high}
+        """`min` and `max`, as a node's input takes them; the preset's own number is the default."""
+        if self.preset is None:
+            return {"min": self.low, "max": self.high}
+        return {"min": self.preset, "max": self.high, "default": self.preset}
 
     def check(self, name: str, value: object) -> None:
         """Refuse what is outside.

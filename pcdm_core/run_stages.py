@@ -13,16 +13,14 @@ from torch import Tensor
 
 from .images import right_half
 from .inputs import FittedPose, Seed, SourceFeatures
-from .options import DEFAULT_STEPS, SamplingOptions
+from .offload import Progress
+from .options import SamplingOptions
 from .output import PCDMsOutput
 from .pose.body_mask import body_mask
 from .ranges import check_settings
 
 if TYPE_CHECKING:
     from .pipeline import PCDMsPipeline
-
-Progress = Callable[[str, int, int], None]
-"""Called after each step with the stage's name, the steps done and the steps there are."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +95,9 @@ def run_stages(
 
     embeds: list[Tensor] = []
     if pipeline.prior is not None:
-        steps = options.steps or DEFAULT_STEPS
         with hooks.during("prior"):
             for pose, draw in zip(poses, draws, strict=True):
-                predicted = pipeline.predict_embedding(*pose, steps=steps, **draw)
+                predicted = pipeline.predict_embedding(*pose, steps=options.steps, **draw)
                 assert predicted is not None  # there is a prior
                 embeds.append(hooks.after("embeds", predicted))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,8 +14,8 @@ from ..config import Preset
 from ..images import FitMode
 from ..presets import PRESETS
 from .files import CheckpointError, PathLike, read_metadata
-from .folder import check_complete, check_start
-from .load import inspect, load_component, shipped_weights
+from .folder import COMPONENTS, check_complete, check_start
+from .load import StoredModel, inspect, open_model, shipped_weights
 from .lora import SUFFIX, apply_lora
 from .signatures import Component
 
@@ -50,25 +51,43 @@ def load_components(
     Raises:
         CheckpointError: a file is missing or is not what its name says.
     """
+    preset, stored = open_components(folder, with_refining=with_refining)
+    differences = find_student(folder) if student is True else student
+    if not differences:
+        return preset, {name: part.load(device, dtype) for name, part in stored.items()}
+    # A difference belongs on the weights in the file's type.
+    components = {name: part.load() for name, part in stored.items()}
+    apply_student(components, Path(differences))
+    components = {name: part.to(device=device, dtype=dtype) for name, part in components.items()}
+    return with_configs(preset, components), components
+
+
+def open_components(
+    folder: PathLike | None = None, *, with_refining: bool = True
+) -> tuple[Preset, dict[str, StoredModel]]:
+    """As `load_components`, with the weights left in their files.
+
+    Raises:
+        CheckpointError: as `load_components`.
+    """
     folder = shipped_weights() if folder is None else folder
     path = os.path.join(folder, "inpainting.safetensors")
     check_start(folder)
     summary = inspect(path, mapped=True)
     if summary.component == "inpainting" and summary.config is not None:
         check_complete(folder, preset_of("inpainting", summary.config, path), with_refining)
-    inpainting = load_component(folder, "inpainting")  # in the file's type, as a student needs it
-    preset = preset_of("inpainting", inpainting.config, path)
-    components: dict[str, Any] = {"inpainting": inpainting}
-    for name in ("autoencoder", "patch_encoder", "prior", "global_encoder", "refining"):
-        if getattr(preset, name) is None or (name == "refining" and not with_refining):
-            continue
-        components[name] = load_component(folder, name)
-    differences = find_student(folder) if student is True else student
-    if differences:
-        apply_student(components, Path(differences))
-    components = {name: part.to(device=device, dtype=dtype) for name, part in components.items()}
-    configs = {name: component.config for name, component in components.items()}
-    return replace(preset, **configs), components
+    stored = {"inpainting": open_model(path, stage="inpainting")}
+    preset = preset_of("inpainting", stored["inpainting"].model.config, path)
+    for name in COMPONENTS:
+        left_out = getattr(preset, name) is None or (name == "refining" and not with_refining)
+        if name != "inpainting" and not left_out:
+            stored[name] = open_model(os.path.join(folder, f"{name}.safetensors"), stage=name)
+    return with_configs(preset, {name: part.model for name, part in stored.items()}), stored
+
+
+def with_configs(preset: Preset, components: Mapping[str, Any]) -> Preset:
+    """The preset with the components' own configurations."""
+    return replace(preset, **{name: part.config for name, part in components.items()})
 
 
 def find_student(folder: PathLike | None = None) -> Path | None:

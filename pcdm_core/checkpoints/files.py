@@ -11,7 +11,7 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,6 +196,22 @@ def _read_safetensors(
             f"{path} ({path.stat().st_size} bytes) is a damaged or truncated safetensors file "
             f"({one_line(error)}). Copy or download it again."
         ) from error
+
+
+def each_tensor(path: PathLike) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of safetensors one after another, of which the last alone is mapped.
+
+    A mapping of the whole file would count as memory of the process, page after page.
+    """
+    path = find_weights(path)
+    for file in parts_of_index(path) if _is_index(path) else (path,):
+        with safe_open(file, framework="pt") as opened:
+            names = list(opened.keys())
+        for name in names:
+            with safe_open(file, framework="pt") as opened:
+                tensor = opened.get_tensor(name)
+            yield name, tensor
+            del tensor
 
 
 def _index_map(index: Path) -> tuple[dict[str, str], dict[str, str]]:

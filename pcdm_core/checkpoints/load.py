@@ -8,7 +8,7 @@ metadata, else from the preset whose dimensions the file shows.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,18 @@ from ..files import file_hash
 from ..presets import PRESETS
 from ..quoting import one_line, short
 from .detect import detect, facts_of, preset_config, recognise, some
-from .files import CheckpointError, PathLike, WeightsFile, find_weights
+from .files import CheckpointError, PathLike, WeightsFile, each_tensor, find_weights
 from .layouts import read_weights
 from .plain import odd_weight
-from .signatures import CONFIGS, TITLES, Component, Facts, dinov2_current, dinov2_published
+from .signatures import (
+    CONFIGS,
+    TITLES,
+    Component,
+    Facts,
+    StateDict,
+    dinov2_current,
+    dinov2_published,
+)
 from .sizes import other_size
 from .write import write_state_dict
 
@@ -105,6 +113,55 @@ def inspect(path: PathLike, *, mapped: bool = False) -> Summary:
 # --- loading -------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class StoredModel:
+    """A component whose file has been checked, and whose weights are still there.
+
+    Attributes:
+        name: the file, for a message.
+        model: without storage, on the device "meta".
+        path: of the file, or of the index of its parts.
+        ours: puts tensors of the file under the names of the model.
+        one_by_one: `ours` takes each tensor alone.
+        dtypes: the floating types in the file.
+    """
+
+    name: str
+    model: Any
+    path: Path
+    ours: Callable[[StateDict], StateDict]
+    one_by_one: bool
+    dtypes: frozenset[torch.dtype]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the weights are."""
+        return sum(tensor.numel() for tensor in self.model.state_dict().values())
+
+    def read(self, device: Device = "cpu", dtype: DType = None) -> StateDict:
+        """The weights by the model's names.
+
+        What is neither moved nor converted stays mapped. Of the rest one tensor at a time passes
+        through the host's memory.
+        """
+        moves = torch.device(device).type != "cpu"
+        converts = dtype is not None and not self.dtypes <= {dtype}
+        if self.one_by_one and (moves or converts):
+            parts = (self.ours({name: tensor}) for name, tensor in each_tensor(self.path))
+        else:
+            parts = iter([self.ours(read_weights(self.path, mapped=True).tensors)])
+        return {
+            name: tensor.to(device, dtype if tensor.is_floating_point() else None)
+            for part in parts
+            for name, tensor in part.items()
+        }
+
+    def load(self, device: Device = "cpu", dtype: DType = None) -> Any:
+        """The model with its weights, in evaluation mode."""
+        self.model.load_state_dict(self.read(device, dtype), strict=True, assign=True)
+        return self.model.to(device=device, dtype=dtype).eval()
+
+
 def load_model(
     path: PathLike,
     *,
@@ -124,7 +181,18 @@ def load_model(
     Raises:
         CheckpointError: the file cannot be read, is something else, or does not fit `config`.
     """
-    file = read_weights(path)
+    return open_model(path, stage=stage, config=config).load(device, dtype)
+
+
+def open_model(
+    path: PathLike, *, stage: Component | None = None, config: Any = None
+) -> StoredModel:
+    """As `load_model`, with the weights left in the file.
+
+    Raises:
+        CheckpointError: as `load_model`.
+    """
+    file = read_weights(path, mapped=True)
     name = str(file.path)
     signature, facts = recognise(file.tensors, file.name)
     component = signature.component
@@ -156,20 +224,44 @@ def load_model(
             f"{name}: no network can be built with its configuration ({type(error).__name__}: "
             f"{one_line(error)}). Convert the original file again, or give another configuration."
         ) from error
-    tensors = signature.to_ours(file.tensors)
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    if component == "patch_encoder":
+    current = any(".q_proj." in key for key in shapes)
+
+    def ours(tensors: StateDict) -> StateDict:
+        tensors = signature.to_ours(tensors)
+        if component != "patch_encoder":
+            return tensors
         tensors = dinov2_published(tensors)
-        if any(".q_proj." in key for key in shapes):
-            tensors = dinov2_current(tensors)
+        return dinov2_current(tensors) if current else tensors
+
+    tensors = ours(file.tensors)
     _check_fit(f"{name} ({signature.title})", tensors, shapes)
     for key, tensor in tensors.items():
         if fault := odd_weight(key, tensor):
             raise CheckpointError(
                 f"{name} ({signature.title}): {fault}. Copy or download the file again."
             )
-    model.load_state_dict(tensors, strict=True, assign=True)
-    return model.to(device=device, dtype=dtype).eval()
+    return StoredModel(
+        f"{name} ({signature.title})",
+        model,
+        file.path,
+        ours,
+        _one_by_one(file, ours, shapes),
+        frozenset(t.dtype for t in file.tensors.values() if t.is_floating_point()),
+    )
+
+
+def _one_by_one(
+    file: WeightsFile, ours: Callable[[StateDict], StateDict], keys: Iterable[str]
+) -> bool:
+    """Whether a file's tensors can be renamed each alone: another program's layout cannot."""
+    if file.container != "safetensors" and not file.container.startswith("safetensors in "):
+        return False
+    try:
+        names = {key for name, tensor in file.tensors.items() for key in ours({name: tensor})}
+    except KeyError:  # two tensors become one
+        return False
+    return names == set(keys)
 
 
 def build(component: Component, config: Any, device: Device | None = None) -> Any:
@@ -294,15 +386,26 @@ def save_model(
 
 
 def convert(
-    path_in: PathLike, path_out: PathLike, *, config: Any = None, max_shard_bytes: int | None = None
+    path_in: PathLike,
+    path_out: PathLike,
+    *,
+    config: Any = None,
+    max_shard_bytes: int | None = None,
+    dtype: DType = None,
 ) -> Summary:
-    """Turn upstream's file into safetensors with our names; values and types stay as they are.
+    """Turn upstream's file into safetensors with our names.
+
+    Args:
+        dtype: of the weights; None keeps them as they are.
 
     Raises:
-        CheckpointError: unreadable, not one of ours, or of no preset's size and no `config` given.
+        CheckpointError: unreadable, not one of ours, or of no preset's size and no `config` given;
+            or a weight is not finite in `dtype`.
     """
     source = find_weights(path_in)
-    model = load_model(source, config=config)
+    model = load_model(source, config=config, dtype=dtype)
+    if dtype is not None:
+        check_weights(model.state_dict(), f"{source} in {str(dtype).removeprefix('torch.')}")
     file = read_weights(source)
     component = detect(file.tensors, file.name).component
     origin = {"source": source.name, "source_sha256": file_hash(*file.files)}
@@ -311,3 +414,17 @@ def convert(
             model, path_out, stage=component, metadata=origin, max_shard_bytes=max_shard_bytes
         )
     )
+
+
+def check_weights(tensors: StateDict, name: str) -> None:
+    """Refuse weights that are no numbers, such as those that half precision has no room for.
+
+    Raises:
+        CheckpointError: the first of them is named.
+    """
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise CheckpointError(
+                f"{name}: {key} has values that are infinite or no numbers. If half precision has "
+                f"no room for them, --keep-dtype keeps their type; else the file is damaged."
+            )

@@ -16,6 +16,8 @@ from .table import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from .search import Weights
 
 PRESET_NAMES: tuple[PresetName, ...] = get_args(PresetName)
@@ -46,6 +48,7 @@ def add_models_command(parser: argparse.ArgumentParser) -> None:
     _add_places(place)
     place.add_argument("--copy", action="store_true", help="copy where a link would do")
     place.add_argument("--replace", action="store_true", help="write over other files of the names")
+    add_dtype_option(place)
     place.set_defaults(command=place_files)
 
     verify = actions.add_parser("verify", help="check sizes, headers and hashes")
@@ -55,6 +58,22 @@ def add_models_command(parser: argparse.ArgumentParser) -> None:
 
 def _add_preset(parser: argparse.ArgumentParser, words: str) -> None:
     parser.add_argument("--preset", choices=PRESET_NAMES, help=words)
+
+
+def add_dtype_option(parser: argparse.ArgumentParser) -> None:
+    """`--keep-dtype`, of commands that write weights."""
+    parser.add_argument(
+        "--keep-dtype",
+        action="store_true",
+        help="write the weights in the type that they have (default: float16)",
+    )
+
+
+def dtype_of(options: argparse.Namespace) -> torch.dtype | None:
+    """What `--keep-dtype` means: None is the file's own type."""
+    import torch
+
+    return None if options.keep_dtype else torch.float16
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +130,7 @@ def place_files(options: argparse.Namespace) -> None:
         copy=options.copy,
         replace=options.replace,
         say=_say,
+        dtype=dtype_of(options),
     )
     destination = "ComfyUI: press R there" if target.comfyui else f"--weights {target.root}"
     print(f"All files of {preset} are in place for {destination}.")

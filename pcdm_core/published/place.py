@@ -14,11 +14,14 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from ..checkpoints.detect import detect
 from ..checkpoints.files import CheckpointError, read_metadata
 from ..checkpoints.layouts import ORIGINAL_VAE, read_weights
-from ..checkpoints.load import convert, load_model
+from ..checkpoints.load import check_weights, convert, open_model
 from ..checkpoints.signatures import dinov2_published
 from ..checkpoints.write import write_state_dict
 from ..config import STAGES
@@ -76,6 +79,7 @@ def place(
     copy: bool = False,
     replace: bool = False,
     say: Say = print,
+    dtype: torch.dtype | None = torch.float16,
 ) -> PresetName:
     """Put everything that a preset needs where it is looked for.
 
@@ -85,6 +89,7 @@ def place(
         copy: copy where a link would do.
         replace: write over another file under a name that is needed.
         say: gets a line for each file.
+        dtype: of the files that are converted; None keeps theirs.
 
     Returns:
         The preset.
@@ -109,7 +114,8 @@ def place(
             sources.add(entry.path)
             try:
                 note = hash_note(entry)
-                deed = _place_file(entry, path, file, target, copy=copy, replace=replace)
+                options: Any = {"copy": copy, "replace": replace, "dtype": dtype}
+                deed = _place_file(entry, path, file, target, **options)
             except (FileExistsError, CheckpointError) as error:
                 lacks.append(str(error))
                 say(f"{file.title}: not placed")
@@ -126,7 +132,14 @@ def place(
 
 
 def _place_file(
-    entry: Weights, path: Path, file: ModelFile, target: Target, *, copy: bool, replace: bool
+    entry: Weights,
+    path: Path,
+    file: ModelFile,
+    target: Target,
+    *,
+    copy: bool,
+    replace: bool,
+    dtype: torch.dtype | None,
 ) -> str:
     """Place one file, and say in a word how.
 
@@ -145,13 +158,13 @@ def _place_file(
     if file.component in STAGES:
         if entry.summary.layout.startswith("pack's") and entry.summary.container == "safetensors":
             return link_or_copy(entry.path, path, copy)
-        convert(entry.path, path)
+        convert(entry.path, path, dtype=dtype)
         return "converted to"
     plain = entry.summary.container in _PLAIN and entry.path.suffix == ".safetensors"
     if plain and (entry.summary.layout in _PLAIN_LAYOUTS or not target.comfyui):
-        load_model(entry.path, stage=file.component)  # every tensor has its place
+        open_model(entry.path, stage=file.component)  # every tensor has its place
         return link_or_copy(entry.path, path, copy)
-    _write_plain(entry, path)
+    _write_plain(entry, path, dtype)
     return "converted to"
 
 
@@ -201,18 +214,21 @@ def link_or_copy(source: Path, path: Path, copy: bool = False) -> str:
     return "linked to"
 
 
-def _write_plain(entry: Weights, path: Path) -> None:
+def _write_plain(entry: Weights, path: Path, dtype: torch.dtype | None) -> None:
     """An encoder or autoencoder under the names of transformers or diffusers, which ComfyUI reads.
 
-    The first load tells whether all of its tensors are there.
+    Opening it tells whether all of its tensors are there.
     """
-    load_model(entry.path)
+    open_model(entry.path)
     file = read_weights(entry.path, mapped=True)
     tensors = detect(file.tensors, file.name).to_ours(file.tensors)
     plain = {
-        name.removeprefix("model.").removeprefix("vae."): tensor
+        name.removeprefix("model.").removeprefix("vae."): (
+            tensor.to(dtype=dtype) if tensor.is_floating_point() else tensor
+        )
         for name, tensor in dinov2_published(tensors).items()
     }
+    check_weights(plain, str(entry.path))
     origin = {"source": entry.path.name, "source_sha256": file_hash(*file.files)}
     write_state_dict(plain, path, {"format": "pt", **origin})
 

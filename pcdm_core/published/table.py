@@ -54,6 +54,11 @@ class Source:
         return f"{DRIVE}/drive/folders/{self.drive_folder}"
 
     @property
+    def download(self) -> str:
+        """Of the file itself; empty for one on Google Drive, where a page comes first."""
+        return f"{HUB}/{self.hub}/resolve/main/{self.path}" if self.hub else ""
+
+    @property
     def size(self) -> int:
         """In bytes, exact or about."""
         return self.about_bytes if self.bytes is None else self.bytes

@@ -10,11 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pcdm_core.cli import main, output_files
+from pcdm_core.checkpoints import inspect
+from pcdm_core.cli import main, output_files, run
 from pcdm_core.images import load_picture, to_uint8
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.formats import read_pose, to_openpose, write_openpose
 from tests.core.tiny_pipeline import TEST, poses, save_person, save_tiny_weights
+from tests.core.weights_files import upstream_state
 
 
 @pytest.fixture(scope="module")
@@ -271,3 +273,28 @@ def test_a_folder_tells_its_preset_and_configurations(weights: Path):
     assert pipeline.preset == TEST
     assert pipeline.refining is not None
     assert not pipeline.refining.training
+
+
+def test_convert_writes_half_precision_unless_the_type_is_to_stay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = {name: tensor.float() for name, tensor in upstream_state("stage 2").items()}
+    torch.save({"module": wide}, tmp_path / "s2.pt")
+    for options, dtype in (([], "float16"), (["--keep-dtype"], "float32")):
+        path = tmp_path / f"{dtype}.safetensors"
+        assert main(["convert", str(tmp_path / "s2.pt"), str(path), *options]) == 0
+        assert inspect(path).dtypes == (dtype,)
+    next(iter(wide.values())).fill_(70000)
+    torch.save({"module": wide}, tmp_path / "s2.pt")
+    assert main(["convert", str(tmp_path / "s2.pt"), str(tmp_path / "x.safetensors")]) == 2
+    assert "has values that are infinite" in capsys.readouterr().err
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_device_out_of_memory_names_the_switches(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    assert run(command, "pcdm") == 2
+    sentence = capsys.readouterr().err
+    assert all(switch in sentence for switch in ("--keep one", "--dtype bfloat16", "--tiled"))

@@ -286,6 +286,18 @@ def test_progress_is_told_stage_by_stage(pipeline: PCDMsPipeline):
     assert progress == [(stage, step, 2) for stage in stages for step in (1, 2)]
 
 
+def test_without_a_number_every_stage_takes_the_presets_steps():
+    own = PCDMsPipeline(replace(PRESETS["test"], steps=3), **components())  # type: ignore[arg-type]
+    progress: list[tuple[str, int, int]] = []
+
+    def note(*step: Any) -> None:
+        progress.append(step)
+
+    result = own(picture(), poses(1, 50), poses(1), seed=0, callback=note)
+    assert {steps for _, _, steps in progress} == {3}
+    assert torch.equal(result.image, own(picture(), poses(1, 50), poses(1), seed=0, steps=3).image)
+
+
 def test_a_prior_without_its_image_encoder_is_refused():
     parts = components()
     del parts["global_encoder"]

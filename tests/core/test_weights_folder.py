@@ -17,7 +17,7 @@ def test_every_missing_file_is_named_before_anything_is_loaded(
     folder = save_tiny_weights(tmp_path)
     for name in ("prior", "refining", "patch_encoder"):
         (folder / f"{name}.safetensors").unlink()
-    monkeypatch.setattr(components, "load_component", None)  # a call of it would fail
+    monkeypatch.setattr(components, "open_model", None)  # a call of it would fail
     words = message(load_components, folder)
     assert "lacks 3 of the 6 files of the preset test" in words
     assert "prior.safetensors, refining.safetensors, patch_encoder.safetensors" in words

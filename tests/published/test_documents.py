@@ -1,7 +1,9 @@
 """The documents say what the table of files says, and the table is complete."""
 
+import json
 import re
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 
@@ -12,6 +14,7 @@ from pcdm_core.cli import build_parser
 from pcdm_core.presets import PRESETS
 from pcdm_core.published.table import PRESET_TITLES, PresetName, files_of, model_files
 from tests.hosts import ROOT
+from tests.published import workflows
 from tests.published.documents import MARKS, long_table, short_table
 
 OF_FULL_SIZE = dict(PRESETS)  # the tests of this folder see tiny ones under these names
@@ -25,6 +28,24 @@ def test_the_tables_of_the_documents_are_made_of_the_table_of_files(
 ) -> None:
     document = (ROOT / name).read_text(encoding="utf-8")
     assert replaced(document, MARKS, table()) == document, "python -m tests.published.documents"
+
+
+@pytest.mark.parametrize("preset", get_args(PresetName))
+def test_the_workflow_of_a_preset_is_made_of_the_table_of_files(preset: PresetName) -> None:
+    columns = workflows.columns_of(preset)
+    nodes = [node for column in columns.values() for node in column]
+    content = workflows.workflow(preset, columns)
+    name = f"{workflows.file_name(preset)}.json"
+    hint = "python -m tests.published.workflows"
+    for path, expected in ((name, content), (f"api/{name}", workflows.api(nodes))):
+        assert json.loads((ROOT / "workflows" / path).read_text("utf-8")) == expected, hint
+    offered = [m for node in content["nodes"] for m in node["properties"].get("models", ())]
+    hub = [file for file in files_of(preset) if file.source.hub]
+    assert {(m["directory"], m["name"], m["hash"]) for m in offered} == {
+        (*file.comfyui.split("/"), file.source.sha256) for file in hub
+    }
+    note = next(n["widgets_values"][0] for n in content["nodes"] if n["type"] == "MarkdownNote")
+    assert all(file.comfyui in note for file in files_of(preset))
 
 
 def test_a_document_without_a_place_for_the_table_is_refused() -> None:

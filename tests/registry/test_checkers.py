@@ -11,15 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pcdm_core.published.table import model_files
 from tests.registry.conftest import Archive
 from tests.registry.object_info import FILE
 
 # Weight files that do not ship: the workflow that names them says where they are to be had.
-ABSENT = {
-    "dinov2-giant.safetensors",
-    "pcdms_ckpt.pt",
-    "vae-ft-mse-840000-ema-pruned.safetensors",
-}
+ABSENT = {file.comfyui.partition("/")[2] for file in model_files()}  # below its folder
+ABSENT.add("example.png")  # a picture that every ComfyUI has, in place of the user's own
 # comfy-test reads no style sheet that is a file of its own: a test below reads it. Nothing else is
 # let through.
 UNREAD = {("pose_editor/editor.js", "unscoped-css-injection")}

@@ -27,7 +27,8 @@ from tests.nodes.conftest import ROOT
 from tests.workflows.conftest import Server
 
 API = sorted((ROOT / "workflows" / "api").glob("*.json"))
-OTHERS = ("pcdm_simplified", "pcdm_pose_from_picture", "pcdm_sequence")  # have tests of their own
+PUBLISHED = ("pcdm_published", "pcdm_simplified")
+OTHERS = (*PUBLISHED, "pcdm_pose_from_picture", "pcdm_sequence")  # have tests of their own
 THREE_STAGE = [path for path in API if path.stem not in OTHERS]
 SHIPPED = "mini (shipped)"
 COMPONENTS = {
@@ -67,7 +68,7 @@ def test_a_workflow_and_its_api_form_say_the_same(path: Path) -> None:
     workflow = json.loads((ROOT / "workflows" / path.name).read_text(encoding="utf-8"))
     graph = json.loads(path.read_text(encoding="utf-8"))
     links = {link[0]: link for link in workflow["links"]}
-    nodes = [node for node in workflow["nodes"] if node["type"] != "Note"]
+    nodes = [node for node in workflow["nodes"] if node["type"] not in ("Note", "MarkdownNote")]
     live = {str(node["id"]): node for node in nodes if node["mode"] != BYPASSED}
     assert {key: node["type"] for key, node in live.items()} == {
         key: node["class_type"] for key, node in graph.items()
@@ -81,7 +82,8 @@ def test_a_workflow_and_its_api_form_say_the_same(path: Path) -> None:
             assert node["inputs"][place]["name"] == name
             assert live[str(source)]["outputs"][slot]["type"] == kind
         widgets = [v for name, v in inputs.items() if name not in connected]
-        values = [v for v in node["widgets_values"] if v != "fixed"]
+        upload = ["image"] if node["type"] == "LoadImage" else []  # the button's value
+        values = [v for v in node["widgets_values"] if v not in ("fixed", *upload)]
         assert sorted(map(str, values)) == sorted(map(str, widgets))
 
 
@@ -106,32 +108,56 @@ def test_a_workflow_runs_in_the_host(server: Server, path: Path) -> None:
         assert pixels.std() > 1
 
 
-def test_the_simplified_workflow_runs_on_a_small_single_stage_model(server: Server) -> None:
-    """Its published files are not here: the same graph on the test preset's sizes."""
-    graph = json.loads((ROOT / "workflows" / "api" / "pcdm_simplified.json").read_text())
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_workflow_of_a_published_set_runs_on_small_models(server: Server, name: str) -> None:
+    """Their files are not here: the same graph on the test preset's sizes and an example person."""
+    graph = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
     weights = server.base / "models" / "pcdm" / "test"
     core = randomise(InpaintingModel(SINGLE_STAGE), 3)
     save_model(
         core, weights / "single.safetensors", stage="inpainting", metadata={"preset": "test"}
     )
-    only(graph, "PCDMLoadInpainting")[1]["weights"] = "test/single.safetensors"
+    for node in graph.values():
+        if node["class_type"] in COMPONENTS:
+            component = COMPONENTS[node["class_type"]]
+            single = name == "pcdm_simplified" and component == "inpainting"
+            node["inputs"]["weights"] = f"test/{'single' if single else component}.safetensors"
+        if "steps" in node["inputs"]:
+            node["inputs"]["steps"] = STEPS
     encoders = only(graph, "PCDMLoadEncoders")[1]
-    encoders["weights"] = "test/patch_encoder.safetensors"
-    del graph[encoders.pop("autoencoder")[0]]
-    only(graph, "PCDMInpaintingSampler")[1]["steps"] = STEPS
+    for socket in ("autoencoder", "dinov2", "clip_vision"):
+        if socket in encoders:
+            del graph[encoders.pop(socket)[0]]
+    # The picture, its pose and the pose to take, from one node.
+    person = {"person": "000000", "source_view": "0", "target_view": "1"}
+    moved = {("3", 0): ["1", 1], ("4", 0): ["1", 2], ("3", 1): ["1", 0], ("4", 1): ["1", 3]}
+    for key in ("2", "3", "4"):
+        del graph[key]
+    graph["1"] |= {"class_type": "PCDMExamplePerson", "inputs": person}
+    for node in graph.values():
+        for key, value in node["inputs"].items():
+            if isinstance(value, list):
+                node["inputs"][key] = moved.get((value[0], value[1]), value)
     outputs = server.run(graph)
-    (image,) = outputs[only(graph, "SaveImage")[0]]["images"]
+    key, _ = only(graph, "SaveImage")
+    (image,) = outputs[key]["images"]
     pixels = np.asarray(Image.open(io.BytesIO(server.picture(image))).convert("RGB"))
     source = load_picture(WEIGHTS_FOLDER / "examples" / "000000" / "00.png")
     assert pixels.shape[:2] == source.shape[-2:]  # the source's size again
     assert pixels.std() > 1
+    texts = outputs[only(graph, "PCDMInpaintingSampler")[0]]["text"]
+    assert texts == ["As test takes it: guidance_scale 1.5, denoise 1."]
 
 
-def test_the_simplified_workflow_says_which_files_it_needs(server: Server) -> None:
-    graph = json.loads((ROOT / "workflows" / "api" / "pcdm_simplified.json").read_text())
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_workflow_of_a_published_set_says_which_files_it_needs(
+    server: Server, name: str
+) -> None:
+    graph = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
     sentence = server.failure(graph)
-    for name in ("pcdms_ckpt.pt", "dinov2-giant.safetensors"):
-        assert f"{name} is not in {server.base / 'models' / 'pcdm'}. Put the file there" in sentence
+    folder = server.base / "models" / "pcdm"
+    file = f"{name.removeprefix('pcdm_')}/inpainting.safetensors"
+    assert f"{file} is not in {folder}. Put the file there" in sentence
 
 
 def test_a_second_copy_of_the_pack_stays_unused_and_says_so(server: Server) -> None:
@@ -225,7 +251,8 @@ async def cancel(server: Server, graph: dict[str, Any], node: str) -> CancelledR
 
 def test_dropped_hands_are_shown_on_the_node_until_there_are_none(server: Server) -> None:
     """As text on the node (a frame that front ends show there) and in the run's history."""
-    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", steps=2, seed=9)
+    settings = {"steps": 2, "seed": 9, "guidance_scale": 1.0, "denoise": 0.05}
+    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", **settings)
     key, _ = only(graph, "PCDMInpaintingSampler")
     pose = {"pose_keypoints_2d": [v for x in range(18) for v in (20 + x, 30 + 2 * x, 1)]}
     hands = {"hand_left_keypoints_2d": [v for x in range(21) for v in (20 + x, 40, 1)]}
@@ -287,7 +314,8 @@ def test_what_cannot_run_is_said_before_or_in_one_sentence(server: Server) -> No
 def test_other_pictures_than_in_the_inpainting_stage_are_shown_on_the_refining_node(
     server: Server,
 ) -> None:
-    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", steps=2, seed=10)
+    settings = {"steps": 2, "seed": 10, "guidance_scale": 1.0, "denoise": 0.05}
+    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", **settings)
     key, refining = only(graph, "PCDMRefiningSampler")
     for node in graph.values():
         if "pictures" in node["inputs"]:

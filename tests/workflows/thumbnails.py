@@ -3,7 +3,7 @@
     python -m tests.workflows.thumbnails 127.0.0.1:8188 [--only pcdm_sequence] [--out workflows]
 
 The address is that of a ComfyUI with the pack installed. Workflows that need the published weights
-are named and left out.
+show what goes in, and say that nothing has run.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from pathlib import Path
 
 from PIL import Image
 
+from pcdm_core.checkpoints import WEIGHTS_FOLDER
+from pcdm_core.images import to_uint8
+from pcdm_core.pose.formats import read_pose
+from pcdm_core.pose.render import render_pose
 from pcdm_core.sheet import contact_sheet
 from tests.hosts import ROOT
 from tests.workflows.conftest import Server
 
 WIDTH = 1080
 QUALITY = 82
-NEED_PUBLISHED = ("pcdm_simplified",)
+NEED_PUBLISHED = ("pcdm_published", "pcdm_simplified")
 
 
 def pictures_of(server: Server, path: Path) -> dict[str, list[Image.Image]]:
@@ -59,6 +63,24 @@ def thumbnail(pictures: dict[str, list[Image.Image]], title: str) -> Image.Image
     )
 
 
+def unrun() -> Image.Image:
+    """What goes into a workflow whose weights are not here, and an empty place for what comes out.
+
+    People and poses are the pack's rendered examples.
+    """
+    views = [WEIGHTS_FOLDER / "examples" / view for view in ("000007/00", "000008/06")]
+    person, other = (Image.open(view.with_suffix(".png")).convert("RGB") for view in views)
+    pose = render_pose(read_pose(views[1].with_suffix(".json")), *person.size[::-1])
+    skeleton = Image.fromarray(to_uint8(pose)[0])
+    empty = Image.new("RGB", person.size, (200, 200, 200))
+    columns = ["the person", "somebody in the pose", "the pose", "the result: yours"]
+    note = "not run: needs the published weights, and is for photographs; the people are rendered"
+    title = "PCDM: published weights"
+    sheet = contact_sheet([], columns, [[person, other, skeleton, empty]], title=title, note=note)
+    size = (WIDTH, round(sheet.height * WIDTH / sheet.width))
+    return sheet.resize(size, Image.Resampling.LANCZOS)
+
+
 def main() -> None:
     """Write `NAME.jpg` beside every workflow."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -70,12 +92,13 @@ def main() -> None:
     for path in sorted((ROOT / "workflows" / "api").glob("*.json")):
         if options.only and path.stem not in options.only:
             continue
-        if path.stem in NEED_PUBLISHED:
-            print(f"{path.stem}: needs the published weights, left out")
-            continue
         title = path.stem.replace("_", " ").replace("pcdm", "PCDM:")
         file = options.out / f"{path.stem}.jpg"
-        thumbnail(pictures_of(server, path), title).save(file, quality=QUALITY)
+        if path.stem in NEED_PUBLISHED:
+            image = unrun()
+        else:
+            image = thumbnail(pictures_of(server, path), title)
+        image.save(file, quality=QUALITY)
         print(file)
 
 
