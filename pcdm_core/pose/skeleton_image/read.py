@@ -120,7 +120,7 @@ def _read(rgb: np.ndarray) -> SkeletonReading:
         )
     findings = Findings()
     people = _group(marks, discs, limbs, radius, findings)
-    people = [person for person in people if _has_trunk(person, limbs)]
+    people = [person for person in people if _has_trunk(marks, person, radius)]
     if not people:
         raise SkeletonError(
             f"{joints} kinds of joints in ControlNet's colours are in this picture, but no trunk: "
@@ -261,12 +261,14 @@ def _group(
     return people
 
 
-def _has_trunk(person: dict[int, Disc], limbs: list[tuple[int, Disc, Disc]]) -> bool:
-    """Whether a shoulder or a hip hangs on the neck by a limb that is drawn."""
-    return any(
-        LIMBS[limb][0] == Joint.NECK and end.joint in _TRUNK and person.get(end.joint) is end
-        for limb, _, end in limbs
-    )
+def _has_trunk(marks: Marks, person: dict[int, Disc], radius: int) -> bool:
+    """Whether a shoulder or a hip hangs on the neck by a limb that is drawn, or wholly covered."""
+    for limb, (start, end) in enumerate(LIMBS):
+        if start == Joint.NECK and end in _TRUNK and start in person and end in person:
+            support = _support(marks, limb, person[start], person[end], radius)
+            if support is None or support >= _SUPPORT:
+                return True
+    return False
 
 
 def _is_contradicted(marks: Marks, disc: Disc, person: dict[int, Disc], radius: int) -> bool:
