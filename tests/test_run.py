@@ -219,11 +219,15 @@ def test_the_line_that_finds_torch_is_ascii_and_is_understood(
 
 
 def test_a_folder_in_use_is_a_sentence(
-    run: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def in_use(*_: object) -> Path:
         raise PermissionError(13, "The process cannot access the file", "python.exe")
 
+    monkeypatch.setenv("PCDM_VENV", str(tmp_path / "venv"))
     monkeypatch.setattr(run, "ensure_environment", in_use)
     assert run.main(["demo"]) == 1
     assert "could not be set up" in capsys.readouterr().err

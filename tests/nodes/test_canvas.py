@@ -156,9 +156,7 @@ def test_an_examples_pose_on_another_picture_is_said(
 
 
 def test_pose_files_of_any_letter_case_and_folder_are_offered(graph: Graph) -> None:
-    import folder_paths  # the host's
-
-    folder = Path(folder_paths.get_input_directory())
+    folder = Path(graph.host.comfy("folder_paths").get_input_directory())
     (folder / "clips").mkdir(exist_ok=True)
     files = (folder / "clips" / "wide.JSON", folder / "Lines.Txt")
     for file in files:
