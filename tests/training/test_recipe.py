@@ -67,7 +67,9 @@ def test_a_recipe_of_small_pictures_draws_thin_skeletons() -> None:
     preset = sized_preset(find_preset(config.preset), config)
     assert preset.inpainting.skeleton_reduction == 2
     assert find_preset("published").inpainting.skeleton_reduction == 1
-    with pytest.raises(ValueError, match="skeleton_reduction is 0; give a whole number from 1 to 8"):
+    with pytest.raises(
+        ValueError, match="skeleton_reduction is 0; give a whole number from 1 to 8"
+    ):
         sized_preset(PRESETS["test"], TrainConfig(skeleton_reduction=0))
 
 
