@@ -15,12 +15,10 @@ from tests.browser.chromium import Page
 from tests.browser.editor import Editor
 from tests.hosts import ROOT
 from tests.workflows.conftest import Server
-from tests.workflows.test_workflows import has_shipped
+from tests.workflows.test_workflows import PUBLISHED, has_shipped
 
-# All but the one that needs files which do not ship.
-NAMES = sorted(
-    path.stem for path in (ROOT / "workflows").glob("*.json") if path.stem != "pcdm_simplified"
-)
+# All but those that need files which do not ship.
+NAMES = sorted({path.stem for path in (ROOT / "workflows").glob("*.json")} - set(PUBLISHED))
 
 DROP = """
 ((name, text) => {
