@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -18,7 +19,7 @@ FLAT_FIELD = 9
 """Height and width of the fields of latents that tell a channel's colour; its middle is read."""
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(nn.Module, ABC):
     """What all kinds share: pictures [B, 3, H, W] in [-1, 1] <-> latents [B, C, H/f, W/f]."""
 
     config: AutoencoderConfig
@@ -42,13 +43,13 @@ class Autoencoder(nn.Module):
         """
         return self.latents(self.moments(pixels), posterior, noise)
 
+    @abstractmethod
     def moments(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] in [-1, 1] -> means and log variances [B, 2 C, H/f, W/f], not scaled.
 
         All of the encoder's work: what can be kept of a picture that is used again. Of a code of
         patches it is the code alone, [B, C, H/f, W/f].
         """
-        raise NotImplementedError
 
     def latents(
         self,
@@ -59,9 +60,9 @@ class Autoencoder(nn.Module):
         """What `encode` makes of the `moments` of its pictures."""
         return moments * self.config.scaling_factor
 
+    @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents -> [B, 3, H, W], about [-1, 1], not clamped."""
-        raise NotImplementedError
 
 
 class KLAutoencoder(Autoencoder):

@@ -18,9 +18,10 @@ from pcdm_core.published.table import Source, model_files
 from tests.hosts import ROOT
 from tests.published.public_server import QUOTA, VIRUS_SCAN, Public, serve
 
-constants = pytest.importorskip("huggingface_hub.constants")
-pytest.importorskip("gdown")
-requests = pytest.importorskip("requests")
+MODELS = "huggingface_hub, gdown and requests come with an extra (models)"
+constants = pytest.importorskip("huggingface_hub.constants", reason=MODELS)
+pytest.importorskip("gdown", reason=MODELS)
+requests = pytest.importorskip("requests", reason=MODELS)
 
 CONTENT = bytes(range(256)) * 4096  # 1 MB
 LARGE = CONTENT * 24  # huggingface_hub writes blocks of 10 MB
@@ -40,7 +41,7 @@ def public(monkeypatch: pytest.MonkeyPatch) -> Iterator[Public]:
         server.files = {PATH: CONTENT, IDENTITY: CONTENT}
         template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "ENDPOINT", server.address)
-        file_download = pytest.importorskip("huggingface_hub.file_download")
+        file_download = pytest.importorskip("huggingface_hub.file_download", reason=MODELS)
         for module in (constants, file_download):  # the second in versions before 1
             monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)

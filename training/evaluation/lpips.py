@@ -8,6 +8,7 @@ the package's heads, for ST-LPIPS the AlexNet variant inside stlpips-pytorch 0.0
 from __future__ import annotations
 
 import importlib.util
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ _SCALE = (0.458, 0.448, 0.450)
 WIDTHS = (64, 192, 384, 256, 256)
 
 
-class AlexNetMaps(nn.Module):
+class AlexNetMaps(nn.Module, ABC):
     """Pictures [B, 3, H, W] in [-1, 1], at least 32 pixels on each side -> five maps.
 
     `heads` weigh the channels of each; how maps come to be smaller is the subclasses' affair.
@@ -46,9 +47,9 @@ class AlexNetMaps(nn.Module):
         )
         self.heads = nn.ModuleList([nn.Conv2d(width, 1, 1, bias=False) for width in WIDTHS])
 
+    @abstractmethod
     def level(self, number: int, x: Tensor) -> Tensor:
         """The convolution of a level on the map before it, with what makes it smaller."""
-        raise NotImplementedError
 
     def features(self, pictures: Tensor) -> list[Tensor]:
         """Five maps of unit vectors, from fine to coarse."""
