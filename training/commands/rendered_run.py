@@ -153,8 +153,10 @@ class RenderedRun:
 
     def frozen(self, patch_encoder: bool = False) -> Frozen:
         """The parts that stages use and do not train."""
+        # Channels last: a learned code's convolutions take two thirds of the time on a CPU.
+        code = self.part("autoencoder").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return Frozen(
-            self.part("autoencoder"),  # type: ignore[arg-type]
+            code,
             self.part("global_encoder"),
             self.part("patch_encoder") if patch_encoder else None,  # type: ignore[arg-type]
         )

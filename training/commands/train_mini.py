@@ -35,9 +35,13 @@ from ..stages import AutoencoderStage, InpaintingStage, PriorStage, RefiningStag
 from ..stages.closed_form import fit_code, fit_encoder
 from ..stages.global_encoder import GlobalEncoderStage
 from ..stages.initialise import build_denoiser, warm_start
+from ..stages.other_code import CodeChange, fit_change, onto_code, teach_poses
 from ..stages.perception import PerceptualLoss, load_perception, save_perception, train_perception
 from .components import save_components
 from .rendered_run import RenderedRun
+
+CODE_PICTURES = 512
+"""Of them the change from one code's latents to another's is measured."""
 
 
 class MiniRun(RenderedRun):
@@ -63,19 +67,17 @@ class MiniRun(RenderedRun):
         return None if self.start_from is None else load_component(self.start_from, name).float()
 
     def earlier_code(self) -> Autoencoder | None:
-        """The code under the weights of `--warm-start`: they know no other.
-
-        Raises:
-            ValueError: it has another size than the configuration's.
-        """
+        """The code under the weights of `--warm-start`, where this run's has the same sizes."""
         code: Any = self.earlier("autoencoder")
-        if code is not None and code.config != self.preset.autoencoder:
-            raise ValueError(
-                f"{self.start_from}: its autoencoder has another size than the configuration's "
-                f"({code.config}), and can only be trained on as it is. Set `autoencoder` as it "
-                f"was, or start without --warm-start."
-            )
-        return code
+        return None if code is None or code.config != self.preset.autoencoder else code
+
+    def code_change(self) -> CodeChange | None:
+        """From the latents that weights of `--warm-start` know to this run's, if they differ."""
+        if self.start_from is None or self.earlier_code() is not None:
+            return None
+        old: Any = load_component(self.start_from, "autoencoder").float()
+        pixels = from_planes(self.read_people().pictures[:CODE_PICTURES])
+        return fit_change(old.to(pixels.device), self.frozen().autoencoder, pixels)
 
     def fresh(self, stage: Stage) -> Any:
         """A stage's network with the weights that this seed gives it, whatever ran before.
@@ -83,13 +85,19 @@ class MiniRun(RenderedRun):
         An earlier run's weights are put over them, for stage 3 without any this run's stage 2's.
         """
         seed_part(self.config.seed, stage)
-        model = build_denoiser(self.preset, stage)
-        start = self.earlier(stage)
-        if start is None and stage == "refining":
-            start = self.part("inpainting")
-        if start is not None:
-            shared = self.preset.autoencoder.latent_channels if stage == "refining" else 0
-            warm_start(model, start.state_dict(), shared_channels=shared)
+        model: Any = build_denoiser(self.preset, stage)
+        start: Any = self.earlier(stage)
+        shared = self.preset.autoencoder.latent_channels if stage == "refining" else 0
+        if start is None:
+            if stage == "refining":
+                state = self.part("inpainting").state_dict()
+                warm_start(model, state, shared_channels=shared)
+            return model
+        change = None if stage == "prior" else self.code_change()
+        state = start.state_dict() if change is None else onto_code(start.state_dict(), change)
+        warm_start(model, state, shared_channels=shared)
+        if change is not None and stage == "inpainting":
+            teach_poses(model, start, self.read_people(), self.config.seed)
         return model
 
     # --- stages ----------------------------------------------------------------------------------
@@ -108,9 +116,14 @@ class MiniRun(RenderedRun):
             stage = GlobalEncoderStage(encoder, people, self.data / "train", run, seed)
             self.train("global_encoder", stage)
         elif isinstance(encoder, LinearImageEncoder):
-            # Half whitened: the prior's error then counts what is seen most, most.
-            rows = slice(0, self.config.stage("autoencoder").fit_pictures)
-            fit_encoder(encoder, people.global_pixels(rows).cpu(), whiten=0.5)
+            start = self.earlier("global_encoder")
+            if start is not None and start.config == encoder.config:
+                # Fitted to other pictures it would give other numbers than earlier stages know.
+                encoder.load_state_dict(start.state_dict())
+            else:
+                # Half whitened: the prior's error then counts what is seen most, most.
+                rows = slice(0, self.config.stage("autoencoder").fit_pictures)
+                fit_encoder(encoder, people.global_pixels(rows).cpu(), whiten=0.5)
             if self.accelerator.is_main_process:
                 part: dict[Component, nn.Module] = {"global_encoder": encoder}
                 save_components(part, self.weights, self.preset, self.note())
