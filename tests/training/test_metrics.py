@@ -8,7 +8,14 @@ import pytest
 pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
 
 from pcdm_core.garment_colour import colour_error
-from training.evaluation.metrics import PSNR_CEILING, bootstrap, psnr, ssim
+from training.evaluation.metrics import (
+    PSNR_CEILING,
+    bootstrap,
+    periods_kept,
+    print_periods,
+    psnr,
+    ssim,
+)
 
 
 def noise_picture(seed: int, height: int = 40, width: int = 32) -> np.ndarray:
@@ -118,3 +125,32 @@ def test_sizes_types_and_empty_masks_are_refused_with_both_sizes():
         psnr(noise_picture(0), noise_picture(1), np.zeros((40, 32), bool))
     with pytest.raises(ValueError, match="uint8"):
         ssim(noise_picture(0) / 255.0, noise_picture(0))
+
+
+def striped(period: float, axis: int, seed: int = 3) -> np.ndarray:
+    """Stripes of a print over a little noise, uint8 [192, 128, 3]."""
+    place = np.indices((192, 128))[axis]
+    noise = np.random.default_rng(seed).normal(0, 3, (192, 128))
+    return np.repeat(128 + 40 * np.sin(2 * np.pi * place / period) + noise, 3).reshape(
+        192, 128, 3
+    ).astype(np.uint8)  # fmt: skip
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_prints_period_is_read_to_a_tenth_of_a_pixel_in_its_own_direction(axis: int) -> None:
+    trunk = np.zeros((192, 128), bool)
+    trunk[50:110, 40:88] = True
+    periods = print_periods(striped(9.4, axis), trunk)
+    assert periods[axis] == pytest.approx(9.4, abs=0.1)
+    assert np.isnan(periods[1 - axis])
+
+
+def test_a_print_is_kept_where_the_period_is_near_and_lost_in_blur_noise_and_plain_cloth() -> None:
+    trunk = np.zeros((192, 128), bool)
+    trunk[50:110, 40:88] = True
+    truth = striped(9.4, 0)
+    assert periods_kept(striped(10.3, 0, seed=5), truth, trunk) == 1.0
+    assert periods_kept(striped(12.0, 0), truth, trunk) == 0.0
+    assert periods_kept(np.full_like(truth, 128), truth, trunk) == 0.0
+    assert periods_kept(noise_picture(4, 192, 128), truth, trunk) == 0.0
+    assert math.isnan(periods_kept(truth, np.full_like(truth, 128), trunk))

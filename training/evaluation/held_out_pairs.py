@@ -20,6 +20,7 @@ from ..synthetic.shots import Shot, read_shots
 FIRST_PERSON = 1_000
 PEOPLE = 1_000_000
 VIEWS = 8
+TRUNK = (2, 5, 11, 8)  # shoulders and hips, around
 DATA_SEED = 0  # of the generator of people, as in `python -m training.synthetic`
 
 
@@ -132,17 +133,24 @@ def shots_of(
 
 def clothed_regions(shot: Shot) -> list[np.ndarray]:
     """Trunk and both thighs, as far as their joints lie in the frame: bool [H, W] each."""
+    regions = (body_region(shot, joints) for joints in (TRUNK, (8, 9), (11, 12)))
+    return [region for region in regions if region is not None]
+
+
+def body_region(shot: Shot, joints: tuple[int, ...]) -> np.ndarray | None:
+    """The person's pixels between joints, or along two of them: bool [H, W].
+
+    None where a joint is outside of the frame, or no pixel is left.
+    """
+    if not shot.inside[list(joints)].all():
+        return None
     height, width = shot.mask.shape
-    across = max(round(0.03 * height), 1)
-    regions: list[np.ndarray] = []
-    for joints in ((2, 5, 11, 8), (8, 9), (11, 12)):
-        if shot.inside[list(joints)].all():
-            canvas = Image.new("L", (width, height))
-            pen = ImageDraw.Draw(canvas)
-            corners = [tuple(shot.xy[joint].tolist()) for joint in joints]
-            if len(joints) == 2:
-                pen.line(corners, fill=255, width=across)
-            else:
-                pen.polygon(corners, fill=255)
-            regions.append((np.asarray(canvas) > 0) & shot.mask)
-    return [region for region in regions if region.any()]
+    canvas = Image.new("L", (width, height))
+    pen = ImageDraw.Draw(canvas)
+    corners = [tuple(shot.xy[joint].tolist()) for joint in joints]
+    if len(joints) == 2:
+        pen.line(corners, fill=255, width=max(round(0.03 * height), 1))
+    else:
+        pen.polygon(corners, fill=255)
+    region = (np.asarray(canvas) > 0) & shot.mask
+    return region if region.any() else None

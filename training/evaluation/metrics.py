@@ -34,6 +34,12 @@ FLAT = 0.5
 """Grey levels of standard deviation below which a band holds no texture to correlate."""
 FEWEST = 16
 """Pixels that a region must have."""
+PEAK, RISE = 0.25, 0.05
+"""Autocorrelation where a print repeats, and how much it has risen: folds and noise do less."""
+REPEAT = 1 / 8
+"""The longest period, as a share of the picture's height: folds are farther apart."""
+PERIOD_ERROR = 0.15
+"""Share of a print's period by which a picture may miss it."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,58 @@ def band_correlation(picture: np.ndarray, truth: np.ndarray, region: np.ndarray)
     if b.std() < FLAT:
         return float("nan")
     return float((a * b).mean() / (a.std() * b.std())) if a.std() > 1e-6 else 0.0
+
+
+def print_periods(picture: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """How far apart a print repeats, down and across, in pixels: float64 [2], NaN without a print.
+
+    Of each direction it is the first peak of the autocorrelation of what `band` leaves that reaches
+    `PEAK` and stands `RISE` above the valley before it, among shifts of two pixels up to half of
+    the region's extent and `REPEAT`.
+    """
+    periods = np.full(2, np.nan)
+    if region.sum() < FEWEST:
+        return periods
+    rows, columns = (np.flatnonzero(region.any(axis)) for axis in (1, 0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    inside = region[box].astype(np.float64)
+    texture = band(picture, region)[box]
+    texture = (texture - texture[region[box]].mean()) * inside
+    if (energy := float(np.square(texture).sum() / inside.sum())) < FLAT**2:
+        return periods
+    for axis in (0, 1):
+        length = inside.shape[axis]
+        products = [np.ones(1)]
+        for shift in range(1, min(length // 2, round(REPEAT * len(picture))) + 1):
+            near, far = (np.arange(length - shift) + start for start in (0, shift))
+            pairs = inside.take(near, axis) * inside.take(far, axis)
+            if pairs.sum() < FEWEST:
+                break
+            product = texture.take(near, axis) * texture.take(far, axis)
+            products.append(np.atleast_1d(product.sum() / pairs.sum() / energy))
+        curve = np.concatenate(products)
+        middle, valleys = curve[1:-1], np.minimum.accumulate(curve)[1:-1]
+        tops = (middle >= curve[:-2]) & (middle > curve[2:])
+        tops &= (middle >= PEAK) & (middle >= valleys + RISE)
+        peaks = np.flatnonzero(tops[1:]) + 2
+        if len(peaks):
+            before, top, after = curve[peaks[0] - 1 : peaks[0] + 2]
+            # The vertex of the parabola through the peak and its neighbours.
+            periods[axis] = peaks[0] + (before - after) / (2 * (before - 2 * top + after))
+    return periods
+
+
+def periods_kept(picture: np.ndarray, truth: np.ndarray, region: np.ndarray) -> float:
+    """Of the directions in which the truth repeats, the share where the picture does likewise.
+
+    Returns:
+        0 to 1: periods within `PERIOD_ERROR` of the truth's; NaN where the truth has no print.
+    """
+    expected = print_periods(truth, region)
+    if np.isnan(expected).all():
+        return float("nan")
+    errors = np.abs(print_periods(picture, region) / expected - 1)[~np.isnan(expected)]
+    return float((errors <= PERIOD_ERROR).mean())  # False where the picture has none
 
 
 def band(picture: np.ndarray, region: np.ndarray) -> np.ndarray:

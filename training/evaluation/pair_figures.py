@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from pcdm_core.garment_colour import colour_error
 
 from ..synthetic.shots import Shot
-from .held_out_pairs import clothed_regions
-from .metrics import band_correlation, laplacian_energy, psnr, ssim_map
+from .held_out_pairs import TRUNK, body_region, clothed_regions
+from .metrics import band_correlation, laplacian_energy, periods_kept, psnr, ssim_map
 
 
 def figures_of(picture: np.ndarray, truth: Shot) -> dict[str, float]:
@@ -18,6 +19,10 @@ def figures_of(picture: np.ndarray, truth: Shot) -> dict[str, float]:
     similarity, local = ssim_map(picture, truth.picture)
     regions = clothed_regions(truth)
     garment = np.logical_or.reduce(regions) if regions else np.zeros_like(truth.mask)
+    band = band_correlation(picture, truth.picture, garment)
+    # Thighs are too narrow for a print to repeat on, and their folds are mistaken for one.
+    trunk = body_region(truth, TRUNK)
+    periods = math.nan if trunk is None else periods_kept(picture, truth.picture, trunk)
     return {
         "ssim": similarity,
         "psnr": psnr(picture, truth.picture),
@@ -25,7 +30,9 @@ def figures_of(picture: np.ndarray, truth: Shot) -> dict[str, float]:
         "psnr_person": psnr(picture, truth.picture, truth.mask),
         "colour": colour_error(picture, truth.picture, regions),
         "laplacian": laplacian_energy(picture, garment),
-        "band": band_correlation(picture, truth.picture, garment),
+        "band": band,
+        "band_print": math.nan if math.isnan(periods) else band,
+        "periods": periods,
     }
 
 

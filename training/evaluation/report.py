@@ -27,12 +27,14 @@ PERSON_COLUMNS = {
     "colour": ("colour", 2, 1.0),
     "laplacian_ratio": ("Laplacian %", 0, 100.0),
     "band": ("band correlation", 3, 1.0),
+    "band_print": ("of prints", 3, 1.0),
+    "periods": ("prints' periods kept %", 1, 100.0),
     "kernel_distance": ("KD", 2, 1.0),
     "frechet_distance": ("FD", 2, 1.0),
 }
 AVERAGED = (
     "ssim", "psnr", "st_lpips", "ssim_person", "psnr_person", "st_lpips_person", "pck", "pck_05",
-    "joints", "swapped", "colour", "band",
+    "joints", "swapped", "colour", "band", "band_print", "periods",
 )  # fmt: skip
 DIFFERENCES = (
     ("coarse", "copy"),
@@ -238,7 +240,8 @@ def heading(report: Mapping[str, Any]) -> str:
         f'SSIM: {settings["protocol"]}. "person": inside the target person\'s mask. Colour: CIE76 '
         "distance of mean garment colours (trunk, thighs), lower is better. Laplacian: energy on "
         "the garment in percent of the truth's. Band correlation: of the garment's band-passed "
-        "luma with the truth's.",
+        "luma with the truth's; of prints: on pairs whose garment repeats (autocorrelation of that "
+        "band, down or across), and how often the picture's period is within 15 % of the truth's.",
     ]
     if "ST-LPIPS" in judges:
         lines.append(
