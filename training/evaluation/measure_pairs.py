@@ -168,15 +168,7 @@ def measure(
     with lines.open("a", encoding="utf-8") as file:
         for pair in tqdm(todo, desc="figures", unit="pair", file=sys.stderr):
             pictures, truth = read_pictures(folder, pair.number)
-            plain = submit(pool, figures_of_all, pictures, truth)
-            judged = judges.figures(pictures, truth)
-            figures = {
-                name: {
-                    key: None if math.isnan(value) else value  # JSON knows no NaN
-                    for key, value in (row | judged[name]).items()
-                }
-                for name, row in plain.result().items()
-            }
+            figures = figures_of_pair(judges, pictures, truth, pool)
             records[pair.number] = {
                 "pair": pair.number,
                 "identity": pair.identity,
@@ -186,6 +178,21 @@ def measure(
             file.write(json.dumps(records[pair.number]) + "\n")
             file.flush()
     return [records[pair.number] for pair in pairs]
+
+
+def figures_of_pair(
+    judges: Judges, pictures: Mapping[str, np.ndarray], truth: Shot, pool: Executor | None
+) -> dict[str, dict[str, float | None]]:
+    """Every figure of every picture of a pair."""
+    plain = submit(pool, figures_of_all, pictures, truth)
+    judged = judges.figures(pictures, truth)
+    return {
+        name: {
+            key: None if math.isnan(value) else value  # JSON knows no NaN
+            for key, value in (row | judged[name]).items()
+        }
+        for name, row in plain.result().items()
+    }
 
 
 def read_records(path: Path, head: Mapping[str, Any]) -> dict[int, dict[str, Any]]:

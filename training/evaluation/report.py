@@ -22,6 +22,7 @@ PICTURE_COLUMNS = {
 }
 PERSON_COLUMNS = {
     "pck": ("PCK@0.1 %", 1, 100.0),
+    "pck_05": ("PCK@0.05 %", 1, 100.0),
     "joints": ("joints reported %", 1, 100.0),
     "swapped": ("left and right swapped %", 1, 100.0),
     "colour": ("colour", 2, 1.0),
@@ -57,6 +58,7 @@ def summarise(
     results: Sequence[Mapping[str, Any]],
     features: Mapping[str, np.ndarray],
     about: Mapping[str, Any],
+    differences: Sequence[tuple[str, str]] = DIFFERENCES,
 ) -> dict[str, Any]:
     """Means with 95 % intervals over people, of each method and of paired differences.
 
@@ -64,6 +66,7 @@ def summarise(
         results: a record a pair, with `identity` and `figures` (method to figure to number).
         features: method to backbone features [pairs, D]; empty without a backbone.
         about: goes into the report as it is.
+        differences: methods that are compared, the second one taken from the first.
     """
     methods = dict.fromkeys(name for record in results for name in record["figures"])
     tables = {name: _columns(results, name) for name in methods}
@@ -91,7 +94,7 @@ def summarise(
                     kernels[a] - kernels[b] if a in kernels and b in kernels else None
                 ),
             }
-            for a, b in DIFFERENCES
+            for a, b in differences
             if a in methods and b in methods
         },
     }
