@@ -57,15 +57,15 @@ class Server:
         assert reply["node_errors"] == {}
         return reply["prompt_id"]
 
-    def wait(self, prompt_id: str) -> dict[str, Any]:
+    def wait(self, prompt_id: str, seconds: float = RUN_SECONDS) -> dict[str, Any]:
         """What the history says once the run is over."""
-        end = time.monotonic() + RUN_SECONDS
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             history = self.call(f"/history/{prompt_id}")
             if prompt_id in history:
                 return history[prompt_id]
             time.sleep(0.2)
-        raise AssertionError(f"no result after {RUN_SECONDS} s; the log:\n{self.tail()}")
+        raise AssertionError(f"no result after {seconds} s; the log:\n{self.tail()}")
 
     def run(self, prompt: dict[str, Any]) -> dict[str, Any]:
         """The outputs of a prompt that must succeed."""
@@ -91,13 +91,14 @@ def running(
     """The host of a folder on a free port of this machine, on the CPU; ended with the block.
 
     Args:
-        base: an empty folder for its files.
+        base: a folder for its files, empty or of an earlier run.
         options: further arguments of the host's.
         names: of the pack in its custom_nodes, once each.
     """
-    (base / "custom_nodes").mkdir()
+    (base / "custom_nodes").mkdir(exist_ok=True)
     for name in names:
-        _place(base / "custom_nodes" / name)
+        if not (base / "custom_nodes" / name).exists():
+            _place(base / "custom_nodes" / name)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import comfy.sd
+import folder_paths
 from comfy_api.latest import io
 
 from ..pcdm_core.checkpoints import CheckpointError, Component, load_model
@@ -14,10 +15,12 @@ from ..pcdm_core.checkpoints.components import preset_of
 from ..pcdm_core.checkpoints.load import open_model
 from ..pcdm_core.config import Preset
 from ..pcdm_core.presets import PRESETS
+from ..pcdm_core.published.verify import check_part
 from . import weights
 from .checks import check_global_encoder, check_vae
 from .managed import Resident, resident_dtype
 from .newer import ADVANCED, search_aliases
+from .notes import nearest_before, tell
 from .types import EncodersSocket, LoadedEncoders, LoadedPrior, PriorSocket
 from .vae import PatchVAE
 from .vision import Encoder, OwnEncoder, host_global_encoder, host_patch_encoder
@@ -199,6 +202,7 @@ class PCDMLoadEncoders(io.ComfyNode):
                     "vae", display_name="vae", tooltip="Connect to VAE Decode after a KSampler."
                 ),
             ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
@@ -225,7 +229,22 @@ class PCDMLoadEncoders(io.ComfyNode):
         preset = _with_autoencoder(preset, code)
         vae = _load_vae(path, preset, code) if autoencoder is None else autoencoder
         check_vae(preset, vae)
-        return io.NodeOutput(LoadedEncoders(preset, patch, general, vae), vae)
+        loaded = LoadedEncoders(preset, patch, general, vae)
+        return io.NodeOutput(loaded, vae, ui=_tell_of_vae(cls, autoencoder, path))
+
+
+def _tell_of_vae(node: type[io.ComfyNode], vae: Any, patch_encoder: Path | None) -> Any:
+    """Say whether the file of the VAE is a known one: that of SDXL has the same shapes."""
+    if vae is not None:
+        names = [
+            entry["inputs"] for _, entry in nearest_before(node, "autoencoder", ("VAELoader",))
+        ]
+        paths = [folder_paths.get_full_path("vae", str(entry.get("vae_name"))) for entry in names]
+    else:
+        paths = [] if patch_encoder is None else [weights.sibling(patch_encoder, "autoencoder")]
+    checks = [check for path in paths if path is not None and (check := check_part(path))]
+    faults = (check.words for check in checks if not check.good)
+    return tell(node, *faults, fact=" ".join(check.words for check in checks if check.good))
 
 
 def _path(choice: str, component: Any) -> Path:

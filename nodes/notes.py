@@ -42,9 +42,9 @@ def note_example(node: type[io.ComfyNode]) -> list[str]:
     The node's schema must have `io.Hidden.prompt`.
     """
     # What goes through the editor was drawn by hand.
-    examples = dict(_nearest_before(node, "source_pose", (EXAMPLE, "PCDMPoseEditor")))
+    examples = dict(nearest_before(node, "source_pose", (EXAMPLE, "PCDMPoseEditor")))
     examples = {number for number, entry in examples.items() if entry["class_type"] == EXAMPLE}
-    if not examples or examples & dict(_nearest_before(node, "source", (EXAMPLE,))).keys():
+    if not examples or examples & dict(nearest_before(node, "source", (EXAMPLE,))).keys():
         return []
     return [
         "source_pose came with an example person, but source is another picture. Connect the pose "
@@ -54,14 +54,17 @@ def note_example(node: type[io.ComfyNode]) -> list[str]:
 
 def _pictures_before(node: type[io.ComfyNode]) -> list[Any]:
     """`pictures` of the nearest inpainting stages along the links before the input `coarse`."""
-    stages = _nearest_before(node, "coarse", _INPAINTING)
+    stages = nearest_before(node, "coarse", _INPAINTING)
     return [entry.get("inputs", {}).get("pictures") for _, entry in stages]
 
 
-def _nearest_before(
+def nearest_before(
     node: type[io.ComfyNode], name: str, classes: Container[str]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """The nearest nodes of some classes along the links before an input: numbers and entries."""
+    """The nearest nodes of some classes along the links before an input: numbers and entries.
+
+    The node's schema must have `io.Hidden.unique_id` and `io.Hidden.prompt`.
+    """
     prompt = getattr(node.hidden, "prompt", None) or {}
     entry = prompt.get(str(getattr(node.hidden, "unique_id", None)), {})
     links, visited = [entry.get("inputs", {}).get(name)], set[str]()

@@ -11,8 +11,9 @@ from typing import Any
 import folder_paths
 
 from ..pcdm_core.checkpoints import CheckpointError, Component, shipped_weights
-from ..pcdm_core.checkpoints.components import apply_student, find_student
+from ..pcdm_core.checkpoints.components import find_student
 from ..pcdm_core.checkpoints.files import PART_NAME
+from ..pcdm_core.checkpoints.lora import SUFFIX, apply_lora
 from ..pcdm_core.config import Preset
 from ..pcdm_core.quoting import one_line, short
 from ..pcdm_core.speed import FAST_PRESETS, STUDENT
@@ -81,7 +82,7 @@ def as_chosen(model: Any, choice: str, component: Component) -> Any:
     if choice != SHIPPED_STUDENT:
         return model
     folder = find_student()
-    return model if folder is None else apply_student({component: model}, folder)[component]
+    return model if folder is None else apply_lora(model, folder / f"{component}{SUFFIX}")
 
 
 def settings_as_chosen(preset: Preset, choice: str) -> Preset:

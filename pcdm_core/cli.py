@@ -302,7 +302,9 @@ def describe_weights(options: argparse.Namespace) -> None:
     """`pcdm convert` and `pcdm inspect`: what a weights file is, a line a fact."""
     from .checkpoints import convert, inspect
     from .config import config_to_dict
+    from .published.verify import check_part
 
+    values = check_part(options.file)
     if options.output:
         summary = convert(options.file, options.output, dtype=dtype_of(options))
     else:
@@ -316,6 +318,7 @@ def describe_weights(options: argparse.Namespace) -> None:
         "parameters": f"{summary.parameters:,} ({', '.join(summary.dtypes)})",
         **{one_line(k): one_line(v, 400) for k, v in summary.metadata.items() if k != "config"},
         "configuration": config,
+        **({"values": values.words} if values else {}),
         **({"note": summary.note} if summary.note else {}),
     }
     for name, fact in facts.items():

@@ -43,13 +43,6 @@ class Offload:
         """Whether a component of the pipeline, by its name, is never moved."""
         return stays(name, self.keep)
 
-    def placed(self, components: dict[str, Any]) -> dict[str, Any]:
-        """The components, those that stay on the device and the others as they are."""
-        return {
-            name: part.to(self.device) if self.stays(name) else part
-            for name, part in components.items()
-        }
-
     def load(self, stored: Mapping[str, StoredModel], dtype: torch.dtype) -> dict[str, Any]:
         """Components from their files: those that stay, and the others without their weights."""
         components: dict[str, Any] = {}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import images, inputs, stages
-from .checkpoints.components import PathLike, load_components, open_components
+from .checkpoints.components import PathLike, open_components
 from .conditioning import Conditioning
 from .config import Preset
 from .finite import check_finite
@@ -110,18 +110,11 @@ class PCDMsPipeline:
         Raises:
             CheckpointError: a file is missing or is not what its name says.
         """
-        preset, stored = open_components(folder, with_refining=with_refining)
+        preset, stored = open_components(folder, with_refining=with_refining, student=student)
         counts = {name: part.parameters for name, part in stored.items()}
         placement = choose_placement(counts, device, dtype, keep)
         offload = Offload(placement.device, placement.keep, progress)
-        if student:
-            home = placement.device if placement.keep == "all" else "cpu"
-            options: dict[str, Any] = {"device": home, "dtype": placement.dtype}
-            options |= {"student": student, "with_refining": with_refining}
-            preset, parts = load_components(folder, **options)
-            parts = offload.placed(parts)
-        else:
-            parts = offload.load(stored, placement.dtype)
+        parts = offload.load(stored, placement.dtype)
         parts["autoencoder"].set_tiling(tiled)
         pipeline = cls(preset, **parts, offload=offload, compile=compile)
         pipeline.placement = placement

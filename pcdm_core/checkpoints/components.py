@@ -13,10 +13,11 @@ import torch
 from ..config import Preset
 from ..images import FitMode
 from ..presets import PRESETS
+from ..quoting import one_line
 from .files import CheckpointError, PathLike, read_metadata
 from .folder import COMPONENTS, check_complete, check_start
 from .load import StoredModel, inspect, open_model, shipped_weights
-from .lora import SUFFIX, apply_lora
+from .lora import SUFFIX, open_with_difference
 from .signatures import Component
 
 FITS: tuple[str, ...] = get_args(FitMode)
@@ -51,19 +52,15 @@ def load_components(
     Raises:
         CheckpointError: a file is missing or is not what its name says.
     """
-    preset, stored = open_components(folder, with_refining=with_refining)
-    differences = find_student(folder) if student is True else student
-    if not differences:
-        return preset, {name: part.load(device, dtype) for name, part in stored.items()}
-    # A difference belongs on the weights in the file's type.
-    components = {name: part.load() for name, part in stored.items()}
-    apply_student(components, Path(differences))
-    components = {name: part.to(device=device, dtype=dtype) for name, part in components.items()}
-    return with_configs(preset, components), components
+    preset, stored = open_components(folder, with_refining=with_refining, student=student)
+    return preset, {name: part.load(device, dtype) for name, part in stored.items()}
 
 
 def open_components(
-    folder: PathLike | None = None, *, with_refining: bool = True
+    folder: PathLike | None = None,
+    *,
+    with_refining: bool = True,
+    student: PathLike | bool | None = None,
 ) -> tuple[Preset, dict[str, StoredModel]]:
     """As `load_components`, with the weights left in their files.
 
@@ -82,6 +79,10 @@ def open_components(
         left_out = getattr(preset, name) is None or (name == "refining" and not with_refining)
         if name != "inpainting" and not left_out:
             stored[name] = open_model(os.path.join(folder, f"{name}.safetensors"), stage=name)
+    differences = find_student(folder) if student is True else student
+    if differences:
+        steps = open_student(stored, Path(differences))
+        preset = _for_student(preset, steps, differences)
     return with_configs(preset, {name: part.model for name, part in stored.items()}), stored
 
 
@@ -114,13 +115,13 @@ def find_student(folder: PathLike | None = None) -> Path | None:
     )
 
 
-def apply_student(components: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Turn components, as their files have them, into a student's, in place.
+def open_student(stored: dict[str, StoredModel], folder: Path) -> str:
+    """Turn components in their files into a student's; what its files say of its steps.
 
     Raises:
         CheckpointError: the folder holds a difference on none of them, or on other weights.
     """
-    paths = {name: folder / f"{name}{SUFFIX}" for name in components}
+    paths = {name: folder / f"{name}{SUFFIX}" for name in stored}
     paths = {name: path for name, path in paths.items() if path.is_file()}
     if not paths:
         raise CheckpointError(
@@ -128,15 +129,29 @@ def apply_student(components: dict[str, Any], folder: Path) -> dict[str, Any]:
             f"inpainting{SUFFIX} and refining{SUFFIX}."
         )
     for name, path in paths.items():
-        apply_lora(components[name], path)
-    return components
+        stored[name] = open_with_difference(stored[name], path)
+    return read_metadata(next(iter(paths.values()))).get(STUDENT_STEPS, "")
+
+
+def _for_student(preset: Preset, steps: str, path: PathLike) -> Preset:
+    """The preset with the settings that a student was trained for: so many steps, unguided.
+
+    Raises:
+        CheckpointError: its files do not say a number.
+    """
+    if steps not in map(str, range(1, preset.inpainting.schedule.num_train_timesteps + 1)):
+        raise CheckpointError(
+            f"{path}: its metadata gives {one_line(steps, 9)!r} as the student's steps. Copy it "
+            f"again."
+        )
+    return replace(preset, steps=int(steps), guidance_scale=1.0)
 
 
 def preset_of(component: Component, config: Any, path: PathLike) -> Preset:
     """The preset that a loaded component belongs to, with the component's own configuration.
 
-    It is the preset with this configuration, else the one that the file names; size and fit are
-    those that the file was trained at, where it says so.
+    It is the preset with this configuration, else the one that the file names; size and fit, and a
+    student's steps, are those that the file was trained for, where it says so.
 
     Raises:
         CheckpointError: neither its configuration nor its file tells, or the size is none.
@@ -151,6 +166,8 @@ def preset_of(component: Component, config: Any, path: PathLike) -> Preset:
             f"preset, or build PCDMsPipeline from components with a preset of your own."
         )
     preset = replace(preset, **{component: config})
+    if STUDENT_STEPS in metadata:
+        preset = _for_student(preset, metadata[STUDENT_STEPS], path)
     if not {"height", "width", "fit"} <= metadata.keys():
         return preset
     height, width, fit = (metadata[name] for name in ("height", "width", "fit"))

@@ -406,7 +406,7 @@ def convert(
     model = load_model(source, config=config, dtype=dtype)
     if dtype is not None:
         check_weights(model.state_dict(), f"{source} in {str(dtype).removeprefix('torch.')}")
-    file = read_weights(source)
+    file = read_weights(source, mapped=True)
     component = detect(file.tensors, file.name).component
     origin = {"source": source.name, "source_sha256": file_hash(*file.files)}
     return inspect(

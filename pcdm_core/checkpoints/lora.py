@@ -8,16 +8,19 @@ weights that it belongs on. On others it is refused, because it would mean nothi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config import config_from_dict
 from ..quoting import one_line
 from .files import CheckpointError, PathLike, read_state_dict
+from .load import StoredModel
 from .plain import odd_weight
+from .signatures import StateDict
 from .write import weights_hash
 
 UP, DOWN, WHOLE = "up", "down", "whole"
@@ -38,9 +41,8 @@ def merge(base: Mapping[str, Tensor], difference: Mapping[str, Tensor]) -> dict[
     return merged
 
 
-def base_hash(model: nn.Module) -> str:
+def base_hash(state: Mapping[str, Tensor]) -> str:
     """Of a component's weights, in the type that files have, whatever the model's type is."""
-    state = model.state_dict()
     return weights_hash({k: v.half() if v.is_floating_point() else v for k, v in state.items()})
 
 
@@ -51,6 +53,36 @@ def apply_lora(model: Any, path: PathLike) -> Any:
     Raises:
         CheckpointError: unreadable, no difference, or one on other weights.
     """
+    state = model.state_dict()
+    config, add = read_difference(path, state, model.config)
+    for name, tensor in add(state).items():
+        state[name].copy_(tensor)
+    model.config = config
+    return model
+
+
+def open_with_difference(stored: StoredModel, path: PathLike) -> StoredModel:
+    """As `apply_lora` on a component whose weights are still in their file, and stay there.
+
+    Raises:
+        CheckpointError: as `apply_lora`.
+    """
+    stored.model.config, add = read_difference(path, stored.read(), stored.model.config)
+    return replace(stored, ours=lambda tensors: add(stored.ours(tensors)))
+
+
+def read_difference(
+    path: PathLike, state: StateDict, config: Any
+) -> tuple[Any, Callable[[StateDict], StateDict]]:
+    """A student's configuration, and what adds its difference to some or all of the weights.
+
+    Args:
+        state: all weights that it belongs on.
+        config: theirs.
+
+    Raises:
+        CheckpointError: as `apply_lora`.
+    """
     file = read_state_dict(path)
     expected = file.metadata.get("difference_of")
     if expected is None:
@@ -58,7 +90,7 @@ def apply_lora(model: Any, path: PathLike) -> Any:
             f"{file.path} holds no difference on other weights. Give the file that the training of "
             f"a student wrote, named <component>{SUFFIX}."
         )
-    digest = base_hash(model)
+    digest = base_hash(state)
     if digest != expected:
         raise CheckpointError(
             f"{file.path} is a difference on other weights (theirs hash to "
@@ -66,13 +98,12 @@ def apply_lora(model: Any, path: PathLike) -> Any:
             f"that it was trained from."
         )
     try:
-        config = config_from_dict(type(model.config), json.loads(file.metadata["config"]))
+        config = config_from_dict(type(config), json.loads(file.metadata["config"]))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(
             f"{file.path}: its metadata holds no usable configuration ({one_line(error, 400)}). "
             f"Copy it again."
         ) from error
-    state = model.state_dict()
     names = {f"{name}.{side}" for name in state for side in (UP, DOWN, WHOLE)}
     unknown = sorted(set(file.tensors) - names)
     if unknown:
@@ -82,14 +113,17 @@ def apply_lora(model: Any, path: PathLike) -> Any:
     for name, tensor in file.tensors.items():
         if fault := odd_weight(name, tensor):
             raise CheckpointError(f"{file.path}: {fault}. Copy it again.")
-    tensors = {name: tensor.float() for name, tensor in file.tensors.items()}
+    difference = {name: tensor.float() for name, tensor in file.tensors.items()}
+
+    def add(tensors: StateDict) -> StateDict:
+        merged = merge({name: tensor.float() for name, tensor in tensors.items()}, difference)
+        return {name: tensor.to(tensors[name].dtype) for name, tensor in merged.items()}
+
     try:
-        merged = merge({k: v.float() for k, v in state.items()}, tensors)
+        for name, tensor in state.items():
+            add({name: tensor})[name].view(tensor.shape)
     except (RuntimeError, KeyError) as error:  # factors that do not go with each other or the whole
         raise CheckpointError(
             f"{file.path}: its factors do not fit the weights ({one_line(error)}). Copy it again."
         ) from error
-    for name, tensor in merged.items():
-        state[name].copy_(tensor)
-    model.config = config
-    return model
+    return config, add

@@ -32,12 +32,11 @@ from .search import (
     best,
     comfyui_models,
     likely_preset,
-    parts_of,
     search,
     weights_members,
 )
 from .table import ModelFile, PresetName, files_of, in_words
-from .verify import source_of_size, unknown_hash, wrong_hash
+from .verify import check_values, content_hash
 
 # What both the pack and ComfyUI read as it is.
 _PLAIN = ("safetensors", f"safetensors, {ORIGINAL_VAE}")
@@ -113,7 +112,9 @@ def place(
                 continue
             sources.add(entry.path)
             try:
-                note = hash_note(entry)
+                values = check_values(entry)
+                if not values.good:
+                    raise CheckpointError(values.words)
                 options: Any = {"copy": copy, "replace": replace, "dtype": dtype}
                 deed = _place_file(entry, path, file, target, **options)
             except (FileExistsError, CheckpointError) as error:
@@ -121,8 +122,7 @@ def place(
                 say(f"{file.title}: not placed")
                 continue
             say(f"{file.title}: {deed} {path} ({entry.path}, {in_words(entry.bytes)})")
-            if note:
-                say(f"  {note}")
+            say(f"  {values.words}")
         for entry in weights:
             if entry.path not in sources:
                 say(f"not used: {entry.fault or entry.path}")
@@ -166,25 +166,6 @@ def _place_file(
         return link_or_copy(entry.path, path, copy)
     _write_plain(entry, path, dtype)
     return "converted to"
-
-
-def hash_note(entry: Weights) -> str:
-    """What to say of a file whose values nobody has published a hash of; else nothing.
-
-    Raises:
-        CheckpointError: it has the size of a file of the table, and another hash.
-    """
-    source = source_of_size(entry)
-    if source is None:
-        return unknown_hash(entry)
-    if content_hash(entry) != source.sha256:
-        raise CheckpointError(wrong_hash(entry.path, source))
-    return ""
-
-
-def content_hash(entry: Weights) -> str:
-    """SHA-256 of a file, or of an index and its parts, as `convert` notes it."""
-    return file_hash(entry.path, *parts_of(entry.path))
 
 
 def _equal(entry: Weights, path: Path) -> bool:

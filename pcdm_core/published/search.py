@@ -9,15 +9,18 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..checkpoints.files import INDEX, SUFFIXES, CheckpointError, archive_members, find_weights
 from ..checkpoints.load import Summary, inspect
 from ..config import STAGES
 from ..presets import PRESETS
+from ..quoting import one_line
 from .table import PRESET_TITLES, ModelFile, PresetName, files_of
 
 COMFYUI_FOLDERS = ("pcdm", "clip_vision", "vae")  # of `models`
 ARCHIVE = ".zip"
+EXTRA_PATHS = "extra_model_paths.yaml"
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,33 @@ def comfyui_models(folder: Path) -> Path:
 
 
 def comfyui_folders(folder: Path) -> list[Path]:
-    """Where a ComfyUI looks for the published files."""
+    """Where a ComfyUI looks for the published files, `extra_model_paths.yaml` included.
+
+    Raises:
+        ValueError: the folder is no ComfyUI, or that file is no list of folders.
+    """
     models = comfyui_models(folder)
-    return [models / name for name in COMFYUI_FOLDERS if (models / name).is_dir()]
+    own = [models / name for name in COMFYUI_FOLDERS]
+    extra = models.parent / EXTRA_PATHS
+    folders = [*own, *(_extra_folders(extra) if extra.is_file() else ())]
+    return [path for path in dict.fromkeys(folders) if path.is_dir()]
+
+
+def _extra_folders(file: Path) -> list[Path]:
+    """The folders of a host's own list, as the host reads it."""
+    import yaml
+
+    folders: list[Path] = []
+    try:
+        sections: dict[str, dict[str, Any] | None] = yaml.safe_load(file.read_text("utf-8")) or {}
+        for section in sections.values():
+            base = os.path.expandvars(os.path.expanduser((section or {}).get("base_path", "")))
+            for name in COMFYUI_FOLDERS:
+                lines = (section or {}).get(name, "").split("\n")
+                folders += [file.parent / base / line for line in lines if line]
+    except (yaml.YAMLError, UnicodeError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{file} is no list of folders ({one_line(error)}). ComfyUI's own "
+            f"extra_model_paths.yaml.example shows its form."
+        ) from error
+    return folders

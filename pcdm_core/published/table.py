@@ -72,6 +72,7 @@ class ModelFile:
         python: its name in a folder of weights.
         comfyui: its path in ComfyUI's folder `models`.
         replaces: what need not be downloaded because of it.
+        tensors_sha256: of its tensors' names and shapes, see `verify.names_hash`.
     """
 
     component: Component
@@ -81,6 +82,7 @@ class ModelFile:
     comfyui: str
     replaces: str
     sources: tuple[Source, ...]
+    tensors_sha256: str
 
     @property
     def source(self) -> Source:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from torch import Tensor
+
+from ..checkpoints.detect import recognise
+from ..checkpoints.files import CheckpointError, PathLike, find_weights
+from ..checkpoints.layouts import read_weights
+from ..checkpoints.load import open_model
+from ..checkpoints.plain import odd_weight
+from ..checkpoints.signatures import dinov2_published
 from ..files import BLOCK, file_hash
-from .search import Weights, read_header
+from .search import Weights, parts_of, read_header
 from .table import PRESET_TITLES, Source, files_of, in_words, model_files
 
 # safetensors' names of types, as `weights_hash` has them.
@@ -24,6 +33,8 @@ _TYPES = {
     "BOOL": "bool",
 }
 
+_GROUP = 50_000_000  # bytes of a file that are in memory at once
+
 OTHER_VAE = "that of SDXL has the same shapes and gives wrong colours"
 
 
@@ -36,16 +47,12 @@ class Check:
 
 
 def verify_file(path: Path) -> Check:
-    """Read the whole file once, if it is one of the table or says its own hash."""
+    """Read the whole file once, or where nobody knows its hash, names, shapes and all values."""
     weights = read_header(path)
     if weights.summary is None or weights.fault:
         return Check(False, weights.fault)
     metadata = weights.summary.metadata
     title = _title(weights)
-    if source := source_of_size(weights):
-        if file_hash(path) == source.sha256:
-            return Check(True, f"{title}. Size and SHA-256 are those of {source.name}.")
-        return Check(False, wrong_hash(path, source))
     if "weights_sha256" in metadata and path.suffix == ".safetensors":
         if stored_hash(path) != metadata["weights_sha256"]:
             return Check(
@@ -56,7 +63,74 @@ def verify_file(path: Path) -> Check:
         origin = metadata.get("source")
         words = f"made of {origin}, and " if origin else ""
         return Check(True, f"{title}, {words}as it was written.")
-    return Check(True, f"{title}. {unknown_hash(weights)}")
+    values = check_values(weights)
+    if source_of_size(weights) is None and (fault := tensor_fault(weights)):
+        return Check(False, fault)
+    return Check(values.good, f"{title}. {values.words}" if values.good else values.words)
+
+
+def check_values(weights: Weights) -> Check:
+    """What the table's hashes say of a file, or of the file that it was made of."""
+    assert weights.summary is not None
+    source = source_of_size(weights)
+    if source is not None:
+        if content_hash(weights) == source.sha256:
+            return Check(True, f"Size and SHA-256 are those of {source.name}.")
+        return Check(False, wrong_hash(weights.path, source))
+    origin = weights.summary.metadata.get("source_sha256", "")
+    known = {source.sha256: source.name for file in model_files() for source in file.sources}
+    if origin and origin in known:
+        return Check(True, f"It was made of {known[origin]}, whose SHA-256 is known.")
+    return Check(True, unknown_hash(weights))
+
+
+def check_part(path: PathLike) -> Check | None:
+    """As `check_values`, of a file that is a part of a published preset; None of another one.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
+    weights = read_header(find_weights(path))
+    presets = (p for p in PRESET_TITLES for file in files_of(p) if weights.fills(file, p))
+    return check_values(weights) if any(presets) else None
+
+
+def content_hash(weights: Weights) -> str:
+    """SHA-256 of a file, or of an index and its parts, as `convert` notes it."""
+    return file_hash(weights.path, *parts_of(weights.path))
+
+
+def tensor_fault(weights: Weights) -> str:
+    """What is wrong with the names, shapes or values of a file's tensors; else nothing.
+
+    The names of the table's networks are known by their hash, because building a network takes
+    more memory than there should be need for. Values are looked at a part of the file at a time.
+    """
+    file = read_weights(weights.path, mapped=True)
+    tensors = dinov2_published(recognise(file.tensors, file.name)[0].to_ours(file.tensors))
+    if names_hash(tensors) not in {row.tensors_sha256 for row in model_files()}:
+        try:
+            open_model(weights.path)
+        except CheckpointError as error:
+            return str(error)
+    groups: dict[int, list[str]] = {}
+    total = 0
+    for name, tensor in file.tensors.items():
+        groups.setdefault(total // _GROUP, []).append(name)
+        total += tensor.nbytes
+    del file, tensors, tensor
+    for group in groups.values():
+        mapped = read_weights(weights.path, mapped=True).tensors
+        for name in group:
+            if fault := odd_weight(name, mapped[name]):
+                return f"{weights.path}: {fault}. Copy or download the file again."
+    return ""
+
+
+def names_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the names and shapes of a network's tensors, under the pack's names."""
+    lines = (f"{name} {list(tensors[name].shape)}\n" for name in sorted(tensors))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def wrong_hash(path: Path, source: Source) -> str:

@@ -9,12 +9,12 @@ from torch import Tensor
 from pcdm_core.checkpoints import build
 from pcdm_core.config import AutoencoderConfig
 from tests.core.weights_files import CLIP, KL, upstream_state
+from tests.parity.fixtures import draw_parameter
 
 
 def original_vae(config: AutoencoderConfig = KL) -> dict[str, Tensor]:
     """An autoencoder in the layout of Stable Diffusion's own code, with random values."""
     levels, blocks = len(config.block_out_channels), config.layers_per_block
-    random = torch.Generator().manual_seed(5)
     blank = build("autoencoder", config, "meta").state_dict()
     state = {name.removeprefix("vae."): tensor for name, tensor in blank.items()}
     names: dict[str, str] = {}
@@ -48,7 +48,7 @@ def original_vae(config: AutoencoderConfig = KL) -> dict[str, Tensor]:
 
     tensors: dict[str, Tensor] = {}
     for theirs, ours in names.items():
-        tensor = torch.randn(state[ours].shape, generator=random).half()
+        tensor = draw_parameter(ours, tuple(state[ours].shape), 5)
         convolution = ".attn_1." in theirs and tensor.ndim == 2
         name = theirs.replace(".conv_shortcut.", ".nin_shortcut.")
         tensors[name] = tensor[:, :, None, None] if convolution else tensor

@@ -18,6 +18,7 @@ from tests.core.tiny_pipeline import TEST
 from tests.core.weights_files import CLIP, KL, SINGLE_STAGE, upstream_state
 from tests.parity.fixtures import drawn_state
 
+OF_FULL_SIZE = dict(PRESETS)  # the tests of this folder see tiny ones under these names
 PUBLISHED = replace(
     TEST,
     name="published",

@@ -15,9 +15,8 @@ from pcdm_core.presets import PRESETS
 from pcdm_core.published.table import PRESET_TITLES, PresetName, files_of, model_files
 from tests.hosts import ROOT
 from tests.published import workflows
+from tests.published.conftest import OF_FULL_SIZE
 from tests.published.documents import MARKS, long_table, short_table
-
-OF_FULL_SIZE = dict(PRESETS)  # the tests of this folder see tiny ones under these names
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pcdm_core.checkpoints import inspect, load_model
+from pcdm_core.checkpoints import build, inspect, load_model
+from pcdm_core.checkpoints.signatures import dinov2_published
 from pcdm_core.cli import main
+from pcdm_core.config import AutoencoderConfig
 from pcdm_core.files import file_hash
 from pcdm_core.published import place as placing
-from pcdm_core.published.table import files_of, model_files
+from pcdm_core.published.table import Source, files_of, model_files
+from pcdm_core.published.verify import names_hash
 from tests.core.foreign_files import meta_dinov2, open_clip, original_vae
 from tests.core.tiny_pipeline import TEST, save_person
 from tests.core.weights_files import upstream_state
 from tests.hosts import ROOT
-from tests.published.conftest import PUBLISHED, SIMPLIFIED
+from tests.published.conftest import OF_FULL_SIZE, PUBLISHED, SIMPLIFIED
 
 Printed = pytest.CaptureFixture[str]
 NAMES = {file.python for file in files_of("published")}
@@ -35,6 +38,15 @@ def run(*words: Any) -> int:
 
 def tree(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+def publish(path: Path, component: str, monkeypatch: pytest.MonkeyPatch) -> Source:
+    """Let this file be the one of the table, with its size and hash."""
+    row = next(file for file in model_files() if file.component == component)
+    source = replace(row.source, bytes=path.stat().st_size, sha256=file_hash(path))
+    rows = [replace(file, sources=(source,)) if file == row else file for file in model_files()]
+    monkeypatch.setattr("pcdm_core.published.verify.model_files", lambda: tuple(rows))
+    return source
 
 
 def test_a_folder_of_downloads_becomes_a_picture_with_two_commands(
@@ -195,12 +207,7 @@ def test_verify_finds_damage_and_says_what_is_unchecked(
     downloads: Path, tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dinov2 = downloads / "dinov2-giant" / "model.safetensors"
-    row = next(file for file in model_files() if file.component == "patch_encoder")
-    source = replace(row.source, bytes=dinov2.stat().st_size, sha256=file_hash(dinov2))
-    rows = tuple(
-        replace(file, sources=(source,)) if file == row else file for file in model_files()
-    )
-    monkeypatch.setattr("pcdm_core.published.verify.model_files", lambda: rows)
+    publish(dinov2, "patch_encoder", monkeypatch)
     weights = tmp_path / "weights"
     assert run("place", downloads, "--weights", weights, "--copy") == 0
     assert run("verify", weights, downloads) == 0
@@ -229,6 +236,88 @@ def test_verify_finds_damage_and_says_what_is_unchecked(
     assert run("verify", tmp_path / "person") == 2
 
 
+def test_verify_looks_at_every_tensor(tmp_path: Path, capsys: Printed) -> None:
+    state = upstream_state("stage 3")
+    key = "unet.up_blocks.0.resnets.1.conv2.bias"
+    faults = {
+        "lacks": {name: tensor for name, tensor in state.items() if name != key},
+        "shape": {**state, key: state[key][:-1].clone()},
+        "value": {**state, key: state[key] * float("nan")},
+    }
+    for name, tensors in faults.items():
+        torch.save({"module": tensors}, tmp_path / f"{name}.pt")
+    assert run("verify", tmp_path) == 2
+    printed = capsys.readouterr()
+    ours = "unet.up_blocks.0.resnets.1.conv2.bias"
+    assert f"1 missing: {ours}" in printed.out
+    assert f"1 misshapen: {ours} [63] instead of [64]" in printed.out
+    assert f"the tensor {ours} holds NaN or infinity" in printed.out
+    assert "3 of 3 files cannot be used" in printed.err
+
+
+def test_verify_knows_the_names_of_the_published_networks_without_building_them() -> None:
+    for file in model_files():
+        config = getattr(OF_FULL_SIZE[file.presets[0]], file.component)
+        state = build(file.component, config, "meta").state_dict()
+        blank = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
+        assert names_hash(dinov2_published(blank)) == file.tensors_sha256, file.title
+
+
+def test_a_vae_of_a_known_size_and_another_hash_is_named_by_inspect_and_convert(
+    downloads: Path, tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae = downloads / "vae.safetensors"
+    row = next(file for file in model_files() if file.component == "autoencoder")
+    source = replace(row.source, bytes=vae.stat().st_size, sha256=file_hash(vae))
+    rows = tuple(
+        replace(file, sources=(source,)) if file == row else file for file in model_files()
+    )
+    monkeypatch.setattr("pcdm_core.published.verify.model_files", lambda: rows)
+    copy = tmp_path / "copy.safetensors"
+    assert main(["convert", str(vae), str(copy)]) == 0
+    assert f"values: Size and SHA-256 are those of {source.name}." in capsys.readouterr().out
+    assert main(["inspect", str(copy)]) == 0
+    assert f"values: It was made of {source.name}, whose SHA-256" in capsys.readouterr().out
+    content = bytearray(vae.read_bytes())
+    content[-1] ^= 1
+    vae.write_bytes(content)
+    for words in (["inspect", vae], ["convert", vae, copy]):
+        assert main(list(map(str, words))) == 0
+        printed = capsys.readouterr().out
+        assert f"has the size of {source.name} but another SHA-256" in printed
+        assert "that of SDXL has the same shapes and gives wrong colours" in printed
+    assert main(["inspect", str(ROOT / "pcdm_core/weights/mini/autoencoder.safetensors")]) == 0
+    assert "values:" not in capsys.readouterr().out
+
+
+def test_files_in_other_folders_of_a_comfyui_are_found(
+    downloads: Path, comfyui: Path, tmp_path: Path, capsys: Printed
+) -> None:
+    assert run("place", downloads, "--weights", tmp_path / "shared" / "pcdm") == 0
+    text = f"""
+mine:
+    base_path: {tmp_path / "shared"}
+    pcdm: pcdm
+    vae: |
+        nowhere
+        pcdm/
+empty:
+beside:
+    clip_vision: ../downloads
+"""
+    (comfyui / "extra_model_paths.yaml").write_text(text, encoding="utf-8")
+    capsys.readouterr()
+    for folder in (comfyui, comfyui / "models"):
+        assert run("list", "--preset", "published", "--comfyui", folder) == 0
+        printed = capsys.readouterr().out
+        assert printed.count(": there (") == 6
+        assert f": there ({tmp_path / 'shared' / 'pcdm' / 'prior.safetensors'})" in printed
+    for damaged in ("a: [1", "- 1", "a: {vae: 3}"):
+        (comfyui / "extra_model_paths.yaml").write_text(damaged, encoding="utf-8")
+        assert run("list", "--comfyui", comfyui) == 2
+        assert "extra_model_paths.yaml is no list of folders" in capsys.readouterr().err
+
+
 MEMORY = """
 import sys
 from pathlib import Path
@@ -240,15 +329,17 @@ print(status, int(peak.split()[1]) // 1000)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("name", ["large.safetensors", "large.pt"])
+@pytest.mark.parametrize("name", ["own.safetensors", "foreign.safetensors", "foreign.pt"])
 @pytest.mark.slow
 def test_verify_needs_less_memory_than_the_file(name: str, tmp_path: Path) -> None:
-    tensors = upstream_state("stage 3")
-    tensors["large"] = torch.zeros(200_000_000, dtype=torch.half)
+    blank = build("autoencoder", AutoencoderConfig(), "meta").state_dict()  # of full size
+    tensors = {k.removeprefix("vae."): torch.zeros(v.shape) for k, v in blank.items()}
     if name.endswith(".pt"):
         torch.save(tensors, tmp_path / name)
-    else:
+    elif name.startswith("own"):
         placing.write_state_dict(tensors, tmp_path / name, {"format": "pt"})
+    else:
+        save_file(tensors, tmp_path / name)
     command = [sys.executable, "-c", MEMORY, str(tmp_path / name)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     status, megabytes = map(int, result.stdout.splitlines()[-1].split())

@@ -105,7 +105,7 @@ def save_lora(
         **(metadata or {}),
         "format": "pt",
         "stage": stage,
-        "difference_of": base_hash(base),
+        "difference_of": base_hash(base.state_dict()),
         "config": json.dumps(config_to_dict(config)),
     }
     changes = {
