@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,6 +132,41 @@ def test_encoders_come_from_the_stock_loaders(graph: Graph, small_published: str
     person = graph.host.pack("nodes.source").source_of(alone, image(), alone.preset)
     with pytest.raises(ValueError, match="connect clip_vision"):
         _ = person.embeds
+
+
+@torch.inference_mode()
+def test_the_node_says_whether_the_file_of_the_vae_is_a_known_one(
+    graph: Graph, small_published: str, vae: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder_paths = graph.host.comfy("folder_paths")
+    path = Path(folder_paths.models_dir) / "vae" / "mine.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: torch.zeros(v.shape).half() for name, v in vae.get_sd().items()}
+    graph.host.comfy("safetensors.torch").save_file(state, path)
+    prompt = {
+        "1": {"class_type": "VAELoader", "inputs": {"vae_name": path.name}},
+        "2": {"class_type": "PCDMLoadEncoders", "inputs": {"autoencoder": ["1", 0]}},
+    }
+
+    class Running(graph.node("PCDMLoadEncoders")):
+        hidden = type("Hidden", (), {"unique_id": "2", "prompt": prompt})()
+
+    def text() -> str:
+        inputs = {"autoencoder": vae, "dinov2": clip_vision(graph, PATCH)}
+        return Running.execute(**SHIPPED, **inputs).ui["text"][0]
+
+    assert "It is another file than vae-ft-mse" in text()
+    verify = graph.host.pack("pcdm_core.published.verify")
+    rows = [
+        replace(row, sources=(replace(row.source, bytes=path.stat().st_size),))
+        if row.component == "autoencoder"
+        else row
+        for row in verify.model_files()
+    ]
+    monkeypatch.setattr(verify, "model_files", lambda: tuple(rows))
+    assert "but another SHA-256: it is damaged or changed or another one (that of SDXL" in text()
+    prompt["1"]["inputs"]["vae_name"] = "taesd"  # no file of its own
+    assert Running.execute(**SHIPPED, autoencoder=vae, dinov2=clip_vision(graph, PATCH)).ui is None
 
 
 @torch.inference_mode()
