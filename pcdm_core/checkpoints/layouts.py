@@ -8,8 +8,10 @@ Shapes alone are needed, so tensors on the device "meta" do.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+
+from torch import Tensor
 
 from .files import CheckpointError, PathLike, WeightsFile, read_state_dict
 from .signatures import StateDict
@@ -19,6 +21,7 @@ ORIGINAL_VAE = "the original layout of Stable Diffusion"
 _FIRST_STAGE = "first_stage_model."
 _VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 _WRAPPER = "module."
+_PART = 25_000_000
 
 _VAE_NAMES = (
     (".mid.block_1.", ".mid_block.resnets.0."),
@@ -66,6 +69,22 @@ _DINOV2_NAMES = (
 def read_weights(path: PathLike, *, mapped: bool = False) -> WeightsFile:
     """As `read_state_dict`, with the names of a layout that `signatures` has where one is known."""
     return translate(read_state_dict(path, mapped=mapped))
+
+
+def tensors_in_turn(file: WeightsFile) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a file that is mapped, in parts of `_PART` bytes of which one is in memory.
+
+    What has been looked at of a mapping counts as memory of the process: every part has its own.
+    """
+    parts: dict[int, list[str]] = {}
+    total = 0
+    for name, tensor in file.tensors.items():
+        parts.setdefault(total // _PART, []).append(name)
+        total += tensor.nbytes
+    for names in parts.values():
+        tensors = file.tensors if len(parts) == 1 else read_weights(file.path, mapped=True).tensors
+        for name in names:
+            yield name, tensors[name]
 
 
 def translate(file: WeightsFile) -> WeightsFile:

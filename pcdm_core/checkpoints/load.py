@@ -23,13 +23,14 @@ from ..presets import PRESETS
 from ..quoting import one_line, short
 from .detect import detect, facts_of, preset_config, recognise, some
 from .files import CheckpointError, PathLike, WeightsFile, each_tensor, find_weights
-from .layouts import read_weights
+from .layouts import read_weights, tensors_in_turn
 from .plain import odd_weight
 from .signatures import (
     CONFIGS,
     TITLES,
     Component,
     Facts,
+    Signature,
     StateDict,
     dinov2_current,
     dinov2_published,
@@ -234,13 +235,9 @@ def open_model(
         tensors = dinov2_published(tensors)
         return dinov2_current(tensors) if current else tensors
 
-    tensors = ours(file.tensors)
-    _check_fit(f"{name} ({signature.title})", tensors, shapes)
-    for key, tensor in tensors.items():
-        if fault := odd_weight(key, tensor):
-            raise CheckpointError(
-                f"{name} ({signature.title}): {fault}. Copy or download the file again."
-            )
+    _check_fit(f"{name} ({signature.title})", ours(file.tensors), shapes)
+    if fault := value_fault(file, signature):
+        raise CheckpointError(fault)
     return StoredModel(
         f"{name} ({signature.title})",
         model,
@@ -249,6 +246,14 @@ def open_model(
         _one_by_one(file, ours, shapes),
         frozenset(t.dtype for t in file.tensors.values() if t.is_floating_point()),
     )
+
+
+def value_fault(file: WeightsFile, signature: Signature) -> str:
+    """What is wrong with a value of a file that is mapped, in little memory; else nothing."""
+    for name, tensor in tensors_in_turn(file):
+        if not name.startswith(signature.dropped) and (fault := odd_weight(name, tensor)):
+            return f"{file.path} ({signature.title}): {fault}. Copy or download the file again."
+    return ""
 
 
 def _one_by_one(

@@ -14,8 +14,7 @@ from torch import Tensor
 from ..checkpoints.detect import recognise
 from ..checkpoints.files import CheckpointError, PathLike, find_weights
 from ..checkpoints.layouts import read_weights
-from ..checkpoints.load import open_model
-from ..checkpoints.plain import odd_weight
+from ..checkpoints.load import open_model, value_fault
 from ..checkpoints.signatures import dinov2_published
 from ..files import BLOCK, file_hash
 from .search import Weights, parts_of, read_header
@@ -32,8 +31,6 @@ _TYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
-
-_GROUP = 50_000_000  # bytes of a file that are in memory at once
 
 OTHER_VAE = "that of SDXL has the same shapes and gives wrong colours"
 
@@ -107,24 +104,14 @@ def tensor_fault(weights: Weights) -> str:
     more memory than there should be need for. Values are looked at a part of the file at a time.
     """
     file = read_weights(weights.path, mapped=True)
-    tensors = dinov2_published(recognise(file.tensors, file.name)[0].to_ours(file.tensors))
+    signature, _ = recognise(file.tensors, file.name)
+    tensors = dinov2_published(signature.to_ours(file.tensors))
     if names_hash(tensors) not in {row.tensors_sha256 for row in model_files()}:
         try:
             open_model(weights.path)
         except CheckpointError as error:
             return str(error)
-    groups: dict[int, list[str]] = {}
-    total = 0
-    for name, tensor in file.tensors.items():
-        groups.setdefault(total // _GROUP, []).append(name)
-        total += tensor.nbytes
-    del file, tensors, tensor
-    for group in groups.values():
-        mapped = read_weights(weights.path, mapped=True).tensors
-        for name in group:
-            if fault := odd_weight(name, mapped[name]):
-                return f"{weights.path}: {fault}. Copy or download the file again."
-    return ""
+    return value_fault(file, signature)
 
 
 def names_hash(tensors: Mapping[str, Tensor]) -> str:
