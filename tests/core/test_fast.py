@@ -1,19 +1,32 @@
 """Presets that change the numbers: what each does otherwise, and that nothing does by default."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pcdm_core.checkpoints import CheckpointError
 from pcdm_core.checkpoints.components import find_student, load_components
+from pcdm_core.checkpoints.files import read_metadata
 from pcdm_core.cli import main
 from pcdm_core.pipeline import PCDMsPipeline
+from pcdm_core.placement import Keep
 from pcdm_core.presets import PRESETS
 from pcdm_core.sampling import sample
 from pcdm_core.schedules import make_scheduler
 from pcdm_core.speed import EXACT, FAST_PRESETS, SpeedPreset, find_fast
-from tests.core.tiny_pipeline import TEST, components, picture, poses, randomise, tiny_pipeline
+from tests.core.tiny_pipeline import (
+    TEST,
+    components,
+    picture,
+    poses,
+    randomise,
+    save_tiny_weights,
+    tiny_pipeline,
+)
 from tests.core.tiny_stages import CASES, x_t
 
 STEPS = 5
@@ -179,3 +192,32 @@ def test_the_student_that_ships_belongs_on_the_weights_that_ship_and_is_small() 
     for name in ("autoencoder", "patch_encoder", "global_encoder", "prior"):
         for key, tensor in student[name].state_dict().items():
             assert torch.equal(tensor, plain[name].state_dict()[key])
+
+
+@pytest.mark.parametrize("keep", ["all", "one"])
+def test_a_student_takes_its_own_steps_and_waits_in_its_files(keep: Keep) -> None:
+    pipeline = PCDMsPipeline.from_folder(student=True, keep=keep)
+    assert (pipeline.preset.steps, pipeline.preset.guidance_scale) == (4, 1.0)
+    if keep == "one":
+        assert all(tensor.is_meta for tensor in pipeline.inpainting.parameters())
+    steps: set[int] = set()
+    result = pipeline(picture(), poses(1), poses(1), seed=1, callback=lambda *s: steps.add(s[2]))
+    assert steps == {4}
+    preset, parts = load_components(student=True)
+    assert preset.steps == 4
+    whole = PCDMsPipeline(preset, **parts)
+    again = whole(picture(), poses(1), poses(1), seed=1, fast="student")
+    assert torch.equal(result.image, again.image)
+
+
+def test_a_whole_student_takes_the_steps_that_its_file_names(tmp_path: Path) -> None:
+    folder = save_tiny_weights(tmp_path)
+    path = folder / "inpainting.safetensors"
+    tensors, metadata = load_file(path), read_metadata(path)
+    for steps in ("4", "none"):
+        save_file(tensors, path, {**metadata, "student_steps": steps})
+        if steps == "4":
+            preset = PCDMsPipeline.from_folder(folder).preset
+            assert (preset.steps, preset.guidance_scale) == (4, 1.0)
+    with pytest.raises(CheckpointError, match="'none' as the student's steps"):
+        PCDMsPipeline.from_folder(folder)
