@@ -1,14 +1,15 @@
 """One forward of each network beside the published classes', on the same file, in float32.
 
-The classes come from a checkout of tencent-ailab/PCDMs outside this repository. They were written
-for an older diffusers, of which one module has moved since.
+The classes come from a checkout of tencent-ailab/PCDMs outside this repository, and are called as
+its `stage{1,2,3}_batchtest_*.py` do. They were written for an older diffusers, of which one module
+has moved since.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,19 @@ _SD21 = {
     "cross_attention_dim": 1024,
     "use_linear_projection": True,
 }
-_TOKENS, _PATCH, _WIDTH = 257, 1536, 1024
-_HEIGHT, _TIME = 32, 500
+_SHAPES: Mapping[str, tuple[int, ...]] = {
+    "embedding": (1, 1024),
+    "source": (1, 1024),
+    "source_pose": (1, 1, 36),
+    "target_pose": (1, 1, 36),
+    "tokens": (1, 257, 1536),
+    "canvas": (1, 4, 32, 64),
+    "source_canvas": (1, 4, 32, 64),
+    "pose_map": (1, 3, 256, 512),
+    "latents": (1, 4, 32, 32),
+    "coarse": (1, 4, 32, 32),
+}
+_TIME = torch.tensor([500])
 
 
 @torch.no_grad()
@@ -47,7 +59,8 @@ def compare(network: str, downloads: Path, checkout: Path) -> float:
     sys.path.insert(0, str(checkout.resolve()))
     sys.modules.setdefault(_OLD, importlib.import_module(_NEW))
     path = downloads / NETWORKS[network]
-    inputs = _inputs(torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    inputs = {name: torch.randn(shape, generator=generator) for name, shape in _SHAPES.items()}
     expected = _published(network, read_state_dict(path, mapped=True).tensors, inputs)
     output = _ours(network, load_model(path, dtype=torch.float32), inputs)
     error = float((output - expected).abs().max() / expected.std())
@@ -56,94 +69,63 @@ def compare(network: str, downloads: Path, checkout: Path) -> float:
     return error
 
 
-def _inputs(generator: torch.Generator) -> dict[str, Tensor]:
-    shapes = {
-        "x": (1, _WIDTH),
-        "embeds": (1, _WIDTH),
-        "source_pose": (1, 1, 36),
-        "target_pose": (1, 1, 36),
-        "tokens": (1, _TOKENS, _PATCH),
-        "canvas": (1, 4, _HEIGHT, 2 * _HEIGHT),
-        "source_latents": (1, 4, _HEIGHT, 2 * _HEIGHT),
-        "pose_map": (1, 3, 8 * _HEIGHT, 16 * _HEIGHT),
-        "latents": (1, 4, _HEIGHT, _HEIGHT),
-        "coarse": (1, 4, _HEIGHT, _HEIGHT),
-    }
-    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-
-
 def _ours(network: str, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-    time, tokens = torch.tensor([_TIME]), inputs["tokens"]
+    source, tokens = inputs["source"], inputs["tokens"]
     if network == "stage 1":
         poses = inputs["source_pose"], inputs["target_pose"]
-        return model(inputs["x"], time, PriorConditioning(inputs["embeds"], *poses))
+        return model(inputs["embedding"], _TIME, PriorConditioning(source, *poses))
     if network == "stage 3":
-        return model(inputs["latents"], time, model.condition(tokens, inputs["coarse"]))
-    embeds = inputs["embeds"] if network == "stage 2" else None
-    cond = model.condition(tokens, embeds, inputs["source_latents"], inputs["pose_map"])
-    return model(inputs["canvas"], time, cond)
+        return model(inputs["latents"], _TIME, model.condition(tokens, inputs["coarse"]))
+    embeds = inputs["embedding"] if network == "stage 2" else None
+    cond = model.condition(tokens, embeds, inputs["source_canvas"], inputs["pose_map"])
+    return model(inputs["canvas"], _TIME, cond)
 
 
 def _published(network: str, state: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
-    """As the scripts `stage{1,2,3}_batchtest_*.py` call the classes."""
     from diffusers import UNet2DConditionModel
     from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 
-    time = torch.tensor(_TIME)
+    def filled(prefix: str, make: Callable[..., nn.Module], *sizes: Any, **options: Any) -> Any:
+        """A module with the file's weights of a prefix, all of them and no others."""
+        with torch.device("meta"):
+            module = make(*sizes, **options)
+        names = [key for key in state if key.startswith(prefix)]
+        weights = {key.removeprefix(prefix): state[key].float() for key in names}
+        module.load_state_dict(weights, strict=True, assign=True)
+        return module.eval()
+
+    embedding = inputs["embedding"][:, None]
     if network == "stage 1":
         stage1 = importlib.import_module("src.models.stage1_prior_transformer")
-        prior = _filled(lambda: stage1.Stage1_PriorTransformer(
-            num_embeddings=2, embedding_dim=_WIDTH), state, "")  # fmt: skip
-        vectors = (inputs[name][:, None] for name in ("x", "embeds"))
-        x, embeds = vectors
-        poses = inputs["source_pose"], inputs["target_pose"]
-        return prior(x, time, embeds, *poses).predicted_image_embedding
+        sizes = {"num_embeddings": 2, "embedding_dim": 1024}
+        prior = filled("", stage1.Stage1_PriorTransformer, **sizes)
+        rows = inputs["source"][:, None], inputs["source_pose"], inputs["target_pose"]
+        return prior(embedding, _TIME, *rows).predicted_image_embedding
     name = "image_proj_model" if network == "one stage" else "image_proj_model_p"
-    projection = _filled(_projection, state, f"{name}.net.")
-    features = projection(inputs["tokens"])
+    context = filled(f"{name}.net.", _projection)(inputs["tokens"])
     if network == "stage 3":
-        unet = _filled(lambda: UNet2DConditionModel(in_channels=8, **_SD21), state, "unet.")
+        unet = filled("unet.", UNet2DConditionModel, in_channels=8, **_SD21)
         x = torch.cat([inputs["latents"], inputs["coarse"]], dim=1)
-        return unet(x, time, encoder_hidden_states=features).sample
+        return unet(x, _TIME, encoder_hidden_states=context).sample
     options: dict[str, Any] = {}
-    call: dict[str, Any] = {}
+    labels = None
     if network == "stage 2":
-        options = {"class_embed_type": "projection"}
-        options |= {"projection_class_embeddings_input_dim": _WIDTH}
-        call = {"class_labels": inputs["embeds"][:, None]}
-        features = torch.cat([features, inputs["embeds"][:, None]], dim=1)
+        options = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 1024}
+        labels, context = embedding, torch.cat([context, embedding], dim=1)
     stage2 = importlib.import_module("src.models.stage2_inpaint_unet_2d_condition")
-    unet = _filled(
-        lambda: stage2.Stage2_InapintUNet2DConditionModel(in_channels=9, **_SD21, **options),
-        state,
-        "unet.",
-    )
-    pose = _filled(
-        lambda: ControlNetConditioningEmbedding(320, 3, (16, 32, 96, 256)), state, "pose_proj."
-    )
-    mask = torch.zeros_like(inputs["canvas"][:, :1])
-    mask[..., :_HEIGHT] = 1
-    x = torch.cat([inputs["canvas"], mask, inputs["source_latents"]], dim=1)
-    call["my_pose_cond"] = pose(inputs["pose_map"])
-    return unet(x, time, encoder_hidden_states=features, **call).sample
+    make = stage2.Stage2_InapintUNet2DConditionModel
+    unet = filled("unet.", make, in_channels=9, **_SD21, **options)
+    pose = filled("pose_proj.", ControlNetConditioningEmbedding, 320, 3, (16, 32, 96, 256))
+    known = torch.ones(1, 1, 32, 64)
+    known[..., 32:] = 0
+    x = torch.cat([inputs["canvas"], known, inputs["source_canvas"]], dim=1)
+    call = {"class_labels": labels, "my_pose_cond": pose(inputs["pose_map"])}
+    return unet(x, _TIME, encoder_hidden_states=context, **call).sample
 
 
 def _projection() -> nn.Module:
     """`ImageProjModel_p` of the scripts, which stands in no module."""
     return nn.Sequential(
-        nn.Linear(_PATCH, 768), nn.GELU(), nn.Dropout(0.0), nn.LayerNorm(768),
-        nn.Linear(768, _WIDTH), nn.Dropout(0.0),
+        nn.Linear(1536, 768), nn.GELU(), nn.Dropout(0.0), nn.LayerNorm(768),
+        nn.Linear(768, 1024), nn.Dropout(0.0),
     )  # fmt: skip
-
-
-def _filled(make: Any, state: Mapping[str, Tensor], prefix: str) -> Any:
-    """A module with the file's weights of a prefix, all of them and no others, in float32."""
-    with torch.device("meta"):
-        module = make()
-    weights = {
-        key.removeprefix(prefix): tensor.float()
-        for key, tensor in state.items()
-        if key.startswith(prefix)
-    }
-    module.load_state_dict(weights, strict=True, assign=True)
-    return module.eval()

@@ -78,8 +78,9 @@ def declared(*extras: str) -> set[str]:
 
 @pytest.mark.slow
 def test_every_package_that_is_imported_is_declared() -> None:
-    # The host brings torch; numpy, tqdm and huggingface_hub come with diffusers and transformers.
-    brought = {"torch", "numpy", "tqdm"}
+    # The host brings torch; numpy, tqdm, pyyaml and huggingface_hub come with diffusers and
+    # transformers.
+    brought = {"torch", "numpy", "tqdm", "pyyaml"}
     # controlnet_aux is used where people have it; scikit-image, of the extra `eval`, for colours;
     # `pcdm models get` uses the extra `models`, and requests, which comes with it.
     optional = {"controlnet-aux", "scikit-image", "requests"} | declared("models") - declared()

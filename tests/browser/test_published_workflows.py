@@ -1,0 +1,67 @@
+"""The workflows for the published weights: what an artist makes of their groups."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.browser.chromium import Page
+from tests.browser.editor import Editor
+from tests.browser.test_dropped_workflows import DROP
+from tests.hosts import ROOT
+from tests.workflows.conftest import Server
+from tests.workflows.test_workflows import PUBLISHED
+
+#: Marks the nodes in the groups of loaders and stages, as a drag around both does.
+SELECT = """
+(() => {
+  const groups = app.graph._groups.filter((group) => /^Models|^3\\. Run/.test(group.title))
+  const inside = app.graph.nodes.filter((node) => groups.some((group) => {
+    const [x, y, width, height] = group._bounding
+    return node.pos[0] >= x && node.pos[1] >= y
+      && node.pos[0] < x + width && node.pos[1] < y + height
+  }))
+  app.canvas.selectItems(inside)
+  return inside.length
+})()
+"""
+CONVERT = "app.extensionManager.command.execute('Comfy.Graph.ConvertToSubgraph').then(() => null)"
+MADE = "app.graph.nodes.find((node) => node.subgraph)"
+SOCKETS = f"(({{ inputs, outputs }}) => [inputs, outputs].map((s) => s.map((x) => x.type)))({MADE})"
+PROMPT = "app.graphToPrompt().then(({ output }) => output)"
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_loaders_and_stages_become_one_node(
+    page: Page, server: Server, style: str, name: str
+) -> None:
+    path = ROOT / "workflows" / f"{name}.json"
+    text = path.read_text(encoding="utf-8")
+    api = json.loads((path.parent / "api" / path.name).read_text(encoding="utf-8"))
+    front = Editor(page, server)
+    front.open(style)
+    front.need(style)
+    page.run(DROP % (json.dumps(path.name), json.dumps(text)))
+    page.wait(f"app.graph.nodes.length === {len(json.loads(text)['nodes'])}", 60)
+    front.close_dialogs()  # the files are missing here
+    count = page.run(SELECT)
+    page.run(CONVERT)
+    page.wait(f"{MADE}?.subgraph.nodes.length === {count}", 30)
+    inputs, outputs = page.run(SOCKETS)
+    wires = [kind for kind in inputs if kind in ("IMAGE", "PCDM_POSE")]
+    assert sorted(wires) == ["IMAGE", "PCDM_POSE", "PCDM_POSE"]
+    assert outputs == ["IMAGE"]
+    # The host is asked for the same as before.
+    prompt = page.run(PROMPT)
+    assert values_of(prompt) == values_of(api)
+
+
+def values_of(graph: dict[str, Any]) -> Counter[tuple[str, str, str]]:
+    """The widgets of all nodes, by kind and name, without what is linked."""
+    return Counter(
+        (node["class_type"], name, str(float(value) if isinstance(value, int) else value))
+        for node in graph.values()
+        for name, value in node["inputs"].items()
+        if not isinstance(value, list)
+    )
