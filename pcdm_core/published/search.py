@@ -156,14 +156,14 @@ def comfyui_folders(folder: Path) -> list[Path]:
 
 
 def _extra_folders(file: Path) -> list[Path]:
-    """The folders of a host's own list, as the host reads it."""
+    """The folders of a host's own list, as the host reads it but for `~` and variables."""
     import yaml
 
     folders: list[Path] = []
     try:
         sections: dict[str, dict[str, Any] | None] = yaml.safe_load(file.read_text("utf-8")) or {}
         for section in sections.values():
-            base = os.path.expandvars(os.path.expanduser((section or {}).get("base_path", "")))
+            base = (section or {}).get("base_path", "")
             for name in COMFYUI_FOLDERS:
                 lines = (section or {}).get(name, "").split("\n")
                 folders += [file.parent / base / line for line in lines if line]
