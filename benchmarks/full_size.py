@@ -290,8 +290,8 @@ def main(arguments: list[str] | None = None) -> int:
         if name in report_of(options.json)["parts"] or lacks(name, options):
             continue
         sys.stderr.write(f"{name}\n")
-        own = [sys.executable, "-m", "benchmarks.full_size", *words, "--part", name]
-        if status := subprocess.run(own, cwd=ROOT).returncode:
+        part = [sys.executable, "-m", "benchmarks.full_size", *words, "--part", name]
+        if status := subprocess.run(part, cwd=ROOT).returncode:
             sys.stderr.write(f"{name} failed; the same command goes on with it.\n")
             return status
     text = markdown(report_of(options.json))

@@ -116,9 +116,9 @@ def _published(network: str, state: Mapping[str, Tensor], inputs: Mapping[str, T
     make = stage2.Stage2_InapintUNet2DConditionModel
     unet = filled("unet.", make, in_channels=9, **_SD21, **options)
     pose = filled("pose_proj.", ControlNetConditioningEmbedding, 320, 3, (16, 32, 96, 256))
-    known = torch.ones(1, 1, 32, 64)
-    known[..., 32:] = 0
-    x = torch.cat([inputs["canvas"], known, inputs["source_canvas"]], dim=1)
+    mask = torch.ones(1, 1, 32, 64)  # of what is known
+    mask[..., 32:] = 0
+    x = torch.cat([inputs["canvas"], mask, inputs["source_canvas"]], dim=1)
     call = {"class_labels": labels, "my_pose_cond": pose(inputs["pose_map"])}
     return unet(x, _TIME, encoder_hidden_states=context, **call).sample
 

@@ -149,9 +149,9 @@ def comfyui_folders(folder: Path) -> list[Path]:
         ValueError: the folder is no ComfyUI, or that file is no list of folders.
     """
     models = comfyui_models(folder)
-    own = [models / name for name in COMFYUI_FOLDERS]
     extra = models.parent / EXTRA_PATHS
-    folders = [*own, *(_extra_folders(extra) if extra.is_file() else ())]
+    folders = [models / name for name in COMFYUI_FOLDERS]
+    folders += _extra_folders(extra) if extra.is_file() else []
     return [path for path in dict.fromkeys(folders) if path.is_dir()]
 
 

@@ -75,9 +75,9 @@ def check_values(weights: Weights) -> Check:
             return Check(True, f"Size and SHA-256 are those of {source.name}.")
         return Check(False, wrong_hash(weights.path, source))
     origin = weights.summary.metadata.get("source_sha256", "")
-    known = {source.sha256: source.name for file in model_files() for source in file.sources}
-    if origin and origin in known:
-        return Check(True, f"It was made of {known[origin]}, whose SHA-256 is known.")
+    names = {source.sha256: source.name for file in model_files() for source in file.sources}
+    if origin and origin in names:
+        return Check(True, f"It was made of {names[origin]}, whose SHA-256 is known.")
     return Check(True, unknown_hash(weights))
 
 
