@@ -62,9 +62,10 @@ class StageRun:
     `minutes`, when set, replaces `steps`: the number of steps follows the speed measured so far,
     so that a run (its learning-rate schedule included) ends in time on any machine.
 
-    One optimiser step sees `batch_size` samples of each process `accumulate` times over. A
-    checkpoint is due after `checkpoint_minutes`, or after `checkpoint_steps` where that is set; the
-    last `keep_checkpoints` of them stay.
+    One optimiser step sees `batch_size` samples of each process `accumulate` times over;
+    `global_batch` is how many the recipe wants in all, and a run that differs warns. A checkpoint
+    is due after `checkpoint_minutes`, or after `checkpoint_steps` where that is set; the last
+    `keep_checkpoints` of them stay.
 
     Conditions are dropped, each with its own chance, for what `null_conditioning` says: `zeros`
     are those that guidance uses at sampling; `encoded_zeros` what the frozen encoders make of an
@@ -81,6 +82,7 @@ class StageRun:
     minutes: Positive | None = None
     batch_size: Count = 16
     accumulate: Count = 1
+    global_batch: Count | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"  # or sgd
     learning_rate: Weight = 6e-4
     warmup_steps: Steps = 100

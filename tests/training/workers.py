@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
@@ -30,7 +31,7 @@ from pcdm_core.vae import PatchAutoencoder
 from training.commands.train_mini import MiniRun
 from training.config import StageRun, TrainConfig
 from training.data.in_memory import People
-from training.loop.distributed import whole
+from training.loop.distributed import check_shared, whole
 from training.loop.run_log import locked_run
 from training.loop.trainer import PairSource, Trainer
 from training.stages import Frozen, InpaintingStage, PriorStage, StageModule
@@ -235,6 +236,13 @@ def sharding(accelerator: Accelerator) -> Accelerator:
     return accelerator
 
 
+def join_others(rank: int, processes: int, port: int) -> None:
+    """What a launcher tells a process; its first `Accelerator` joins the others."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"ACCELERATE_USE_CPU": "true"}
+
+
 def take_part(
     name: str,
     run: StageRun,
@@ -249,9 +257,7 @@ def take_part(
     A run that has a checkpoint in `folder` goes on from it, and each run leaves one.
     """
     if processes > 1:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        os.environ |= {"ACCELERATE_USE_CPU": "true"}
+        join_others(rank, processes, port)
     share = replace(run, batch_size=run.batch_size // processes)
     run_folder = folder / (
         "run" if sharded else str(rank)
@@ -272,3 +278,39 @@ def take_part(
     trainer.save()
     if processes > 1:
         torch.distributed.destroy_process_group()
+
+
+def train_with_a_slow_disk(
+    run: StageRun, rank: int, processes: int, port: int, folder: Path, sharded: bool
+) -> None:
+    """One of several that train to the end; the first, which writes, takes a while for it."""
+    join_others(rank, processes, port)
+    trainer, source = noise_trainer("prior", run, folder, sharded)
+    save, steps = trainer.checkpoints.save, list[int]()
+
+    def slow(state: dict[str, Any], step: int) -> Path:
+        steps.append(step)
+        time.sleep(0.6)
+        return save(state, step)
+
+    trainer.checkpoints.save = slow  # type: ignore[method-assign]
+    trainer.run_all(source)
+    weights = [whole(p.detach()).clone() for p in trainer.parameters]
+    torch.save({"weights": weights, "steps": steps}, folder / f"result_{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def see_other_folders(rank: int, processes: int, port: int, folder: Path) -> None:
+    """One of several with folders of their own, of which one has a checkpoint."""
+    join_others(rank, processes, port)
+    trainer, _ = noise_trainer("prior", StageRun(batch_size=2), folder / str(rank))
+    trainer.step = 5
+    trainer.save()
+    messages: list[str] = []
+    for attempt in (lambda: check_shared(folder / str(rank)), trainer.resume):
+        try:
+            attempt()
+        except ValueError as error:
+            messages.append(str(error))
+    (folder / f"messages_{rank}.json").write_text(json.dumps(messages), encoding="utf-8")
+    torch.distributed.destroy_process_group()

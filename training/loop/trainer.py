@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..config import StageRun
 from ..data.pairs import PairOrder, batch_samples
-from .distributed import whole
+from .distributed import agreed, report_batch, whole
 from .run_log import RunLog
 from .state import RunState
 
@@ -139,6 +138,8 @@ class Trainer(RunState):
             enabled=self.accelerator.is_main_process,
             tensorboard=self.tensorboard,
         )
+        run = self.run
+        report_batch(self.folder.name, run.batch_size, run.accumulate, run.global_batch)
         last_saved = last_read = time.monotonic()
         last_step = self.step
         losses: list[Tensor] = []
@@ -185,7 +186,10 @@ class Trainer(RunState):
         every = self.run.checkpoint_steps
         if every is not None:
             return self.step % every == 0
-        return self.step % self.run.log_steps == 0 and seconds > self.run.checkpoint_minutes * 60
+        if self.step % self.run.log_steps:
+            return False
+        # Saving is a collective where weights are in shards, and clocks differ.
+        return agreed(seconds > self.run.checkpoint_minutes * 60)
 
     def _numbers(self, source: PairSource, loss: float, speed: float) -> dict[str, float]:
         order = source.order(self.global_batch)
@@ -221,8 +225,5 @@ class Trainer(RunState):
         if self.run.minutes is None:
             return
         remaining = self.run.minutes * 60 - self.seconds
-        self.total = self.step + max(int(remaining * steps / max(seconds, 1e-9)), 0)
-        if self.accelerator.num_processes > 1:  # clocks differ; the first process's counts
-            agreed: list[Any] = [self.total, self.seconds]
-            broadcast_object_list(agreed)
-            self.total, self.seconds = agreed
+        total = self.step + max(int(remaining * steps / max(seconds, 1e-9)), 0)
+        self.total, self.seconds = agreed((total, self.seconds))  # clocks differ
