@@ -18,6 +18,7 @@ from PIL import Image
 from pcdm_core.checkpoints import load_component
 from pcdm_core.config import STAGES, Preset
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder
+from pcdm_core.images import load_picture
 from pcdm_core.models import InpaintingModel, PosePrior
 from pcdm_core.presets import PRESETS, find_preset
 from pcdm_core.vae import PatchAutoencoder
@@ -374,6 +375,60 @@ def test_the_export_command_writes_every_stage(
     assert names == {f"{n}.safetensors" for n in ("prior", "inpainting", "refining")}
     assert main([str(tmp_path / "none"), "--out", str(tmp_path / "x")]) == 2
     assert "neither checkpoints nor finished weights" in capsys.readouterr().err
+
+
+def test_a_broken_picture_is_dropped_when_the_cache_is_filled_and_remembered(
+    people_folder: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(people_folder, tmp_path / "data")
+    pictures = open_pictures(tmp_path / "data")
+    cut = pictures.paths[1]
+    cut.write_bytes(cut.read_bytes()[:-40])
+    decoded: list[Path] = []
+
+    def watched(path: Path) -> torch.Tensor:
+        decoded.append(path)
+        return load_picture(path)
+
+    for module in ("features.fill", "data.content"):
+        monkeypatch.setattr(f"training.{module}.load_picture", watched)
+
+    def start() -> RecipeRun:
+        where = run_folder / "encoders", tmp_path / "cache", tmp_path
+        return RecipeRun(CONFIG, "prior", pictures, *where)
+
+    run = start()
+    run.features()
+    assert sorted(decoded) == sorted(pictures.paths)  # each once, the broken one too
+    assert cut not in run.pictures.paths
+    assert len(run.pictures) == len(pictures) - 1
+    assert any("damaged" in problem.what for problem in run.pictures.problems)
+    assert len(run.rows()) < len(pictures.pairs)
+    again = start()
+    again.features()
+    assert len(decoded) == len(pictures)
+    assert again.pictures.names == run.pictures.names
+
+
+def test_encoders_of_other_widths_are_refused_before_a_picture_is_read(
+    people_folder: Path, run_folder: Path, preset: Preset, tmp_path: Path
+) -> None:
+    pictures = open_pictures(people_folder)
+    wide = replace(preset.patch_encoder, hidden_size=2 * preset.patch_encoder.hidden_size)
+    torch.manual_seed(0)
+    shutil.copytree(run_folder / "encoders", tmp_path / "encoders")
+    save_components(
+        {"patch_encoder": PatchImageEncoder(wide)},
+        tmp_path / "encoders",
+        replace(preset, patch_encoder=wide),
+        {},
+    )
+    with pytest.raises(
+        ValueError, match=r"patch_encoder.s hidden_size is \d+, and the preset test has"
+    ):
+        RecipeRun(CONFIG, "inpainting", pictures, tmp_path / "encoders", tmp_path / "c", tmp_path)
+    assert not (tmp_path / "c").exists()
+    RecipeRun(CONFIG, "prior", pictures, tmp_path / "encoders", tmp_path / "c", tmp_path)
 
 
 def test_pairs_without_a_coarse_picture_are_left_out_and_listed(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import Any, get_args
 
 import torch
-from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from pcdm_core.checkpoints import load_component
 from pcdm_core.checkpoints.signatures import Component
@@ -28,8 +28,8 @@ from ..config import TrainConfig, load_config
 from ..data import LAYOUTS, ContentIndex, PictureSet, open_pictures
 from ..data.pairs import numbered
 from ..features.cached import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
-from ..loop.distributed import check_parallel
-from ..loop.precision import mixed_precision
+from ..loop.distributed import check_parallel, check_shared, gathered, make_accelerator
+from ..loop.precision import EncoderPrecision
 from ..loop.run_log import open_run
 from ..loop.sample_rng import seed_part
 from ..loop.sample_sheets import draw_sheet
@@ -51,6 +51,36 @@ SHEET_PAIRS = 4
 ENCODERS: dict[str, Component] = {"embeds": "global_encoder", "tokens": "patch_encoder"}
 
 
+def check_widths(
+    preset: Preset, stage: Stage, parts: Mapping[Component, nn.Module], folder: Path
+) -> None:
+    """Refuse frozen parts whose answers a stage's network cannot take.
+
+    Raises:
+        ValueError: each is named, with its width and the preset's.
+    """
+    network: Any = getattr(preset, stage)
+    widths = {
+        "autoencoder": {
+            "latent_channels": getattr(network, "latent_channels", None),
+            "downscale": preset.autoencoder.downscale,
+        },
+        "patch_encoder": {"hidden_size": getattr(network, "patch_dim", None)},
+        "global_encoder": {"embedding_dim": getattr(network, "embedding_dim", None)},
+    }
+    problems = [
+        f"{name}'s {field} is {value}, and the preset {preset.name} has {expected}"
+        for name, part in parts.items()
+        for field, expected in widths[name].items()
+        if (value := getattr(part.config, field)) != expected
+    ]
+    if problems:
+        raise ValueError(
+            f"{folder}: {'; '.join(problems)}. Give the encoders that the preset was made for, or "
+            f"the preset of these (`preset:` in the configuration)."
+        )
+
+
 class RecipeRun:
     """One stage over one data set; `out/STAGE` holds its checkpoints, `out/weights` its result."""
 
@@ -66,6 +96,7 @@ class RecipeRun:
         coarse: Path | None = None,
         coarse_weights: Path | None = None,
         cache_dtype: str = "float32",
+        encoder_precision: EncoderPrecision = "float32",
     ) -> None:
         """`encoders` holds the frozen parts as `pcdm convert` writes them.
 
@@ -74,31 +105,36 @@ class RecipeRun:
         """
         self.config, self.out = config, out
         self.stage_name: Stage = stage
-        self.accelerator = Accelerator(mixed_precision=mixed_precision(config.mixed_precision))
+        self.accelerator = make_accelerator(config.mixed_precision)
         check_parallel(self.accelerator)
+        check_shared(out)
         preset = sized_preset(find_preset(config.preset), config)
         parts = {
             name: load_component(encoders, name, dtype=torch.float32)
             for name in self._encoder_names(stage)
         }
+        check_widths(preset, stage, parts, encoders)
         self.preset: Preset = replace(preset, **{n: part.config for n, part in parts.items()})
         for part in parts.values():
             part.requires_grad_(False).to(self.accelerator.device)
         self.encoders = FrozenEncoders(**parts)
-        with self.accelerator.main_process_first():
-            pictures, digests = ContentIndex(cache / "content.json").check(pictures)
+        self.share = self.accelerator.process_index, self.accelerator.num_processes
+        self.index = ContentIndex(cache / "content.json")
+        # Stages 1 and 2 find what cannot be decoded while they fill their tables.
+        refines = stage == "refining"
+        pictures, digests = self.index.check(pictures, decode=refines, share=self.share)
         paths: list[Path] = []
-        if stage == "refining":
+        if refines:
             if coarse is None:
                 pictures, coarse = self._draw_coarse(pictures, encoders, coarse_weights)
             pictures, paths = coarse_of(pictures, coarse)
             by_path = dict(zip(pictures.paths, digests, strict=True))
             digests = [by_path[path] for path in pictures.paths]
-        self.pictures = pictures
+        self.pictures, self.digests = pictures, digests
         self.coarse = paths
-        self.open_cache = partial(
-            FeatureCache, cache, pictures, digests, self.preset, self.encoders,
-            dtype=cache_dtype, coarse=paths,
+        self.open_cache = lambda: FeatureCache(
+            cache, self.pictures, self.digests, self.preset, self.encoders,
+            dtype=cache_dtype, coarse=paths, precision=encoder_precision,
         )  # fmt: skip
 
     def _draw_coarse(
@@ -131,15 +167,20 @@ class RecipeRun:
 
     def features(self, batch: int = 16) -> CachedFeatures:
         """The stage's features, computed where they are missing; processes share the work."""
-        accelerator = self.accelerator
-        share = accelerator.process_index, accelerator.num_processes
+        kinds, stage = STAGE_TABLES[self.stage_name], self.stage_name
         cache = self.open_cache()
-        for kind in STAGE_TABLES[self.stage_name]:
-            cache.fill(kind, batch=batch, share=share)
-        accelerator.wait_for_everyone()
+        parts = gathered(cache.fill(kinds, batch=batch, share=self.share).faults)
+        faults = {row: problem for part in parts for row, problem in part.items()}
+        if stage == "refining":
+            for number, problem in faults.items():
+                if problem:
+                    raise ValueError(f"{cache.paths[number]}: {problem}")
+        else:
+            pictures, write = self.pictures, self.share[0] == 0
+            self.pictures, self.digests = self.index.note(pictures, faults, write=write)
         cache = self.open_cache()
-        cache.complete(self.stage_name)
-        return CachedFeatures(cache, accelerator.device)
+        cache.complete(stage)
+        return CachedFeatures(cache, self.accelerator.device, stage)
 
     def build(self, features: CachedFeatures, base: Path | None, start: Path | None) -> StageModule:
         """The stage, fresh or from base weights (`base`) or earlier ones (`start`)."""
@@ -181,7 +222,7 @@ class RecipeRun:
         )
         trainer.resume()
         rows = self.rows()
-        sheet_rows = rows[:: max(len(rows) // SHEET_PAIRS, 1)][:SHEET_PAIRS].to(accelerator.device)
+        sheet_rows = rows[:: max(len(rows) // SHEET_PAIRS, 1)][:SHEET_PAIRS]
         scale = self.preset.guidance_scale
         trainer.run_all(
             PairSource(rows, config.seed),
@@ -209,6 +250,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--cache", type=Path, help="features (default: cache/ in the run's folder)")
     parser.add_argument("--cache-dtype", choices=["float32", "float16"], default="float32")
+    parser.add_argument(
+        "--encoder-precision",
+        choices=get_args(EncoderPrecision),
+        default="float32",
+        help="what the frozen encoders compute in; tf32 and bf16 are for GPUs",
+    )
     parser.add_argument("--coarse", type=Path, help="stage 3: stage 2's pictures, drawn elsewhere")
     parser.add_argument(
         "--coarse-weights",
@@ -239,6 +286,7 @@ def train(options: argparse.Namespace, arguments: list[str] | None) -> None:
             coarse=options.coarse,
             coarse_weights=options.coarse_weights,
             cache_dtype=options.cache_dtype,
+            encoder_precision=options.encoder_precision,
         )
         weights = recipe.train(options.base, options.warm_start)
     print(f"Finished weights: {weights}")

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+
+from tqdm import tqdm
 
 from pcdm_core.files import file_hash, write_text
 from pcdm_core.images import load_picture
 
+from ..loop.distributed import agreed, gathered
 from .pictures import PictureSet, Problem
+from .prefetch import prefetched, reader_threads
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +28,7 @@ class ContentIndex:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._known: dict[str, list[int | str]] = {}
+        self._known: dict[str, list[int | str | None]] = {}
         if path.is_file():
             try:
                 self._known = json.loads(path.read_text(encoding="utf-8"))
@@ -31,36 +37,75 @@ class ContentIndex:
                     error
                 )
 
-    def check(self, pictures: PictureSet) -> tuple[PictureSet, list[bytes]]:
+    def check(
+        self, pictures: PictureSet, *, decode: bool = True, share: tuple[int, int] = (0, 1)
+    ) -> tuple[PictureSet, list[bytes]]:
         """The set without pictures that cannot be decoded, and the digests of the others.
+
+        Args:
+            decode: False takes digests of new files alone, for who decodes them anyway and tells
+                `note` what came of it.
+            share: (number of this process, how many there are): they share the work.
 
         Raises:
             ValueError: no pair is left.
         """
+        rank, count = share
+        self._known, new = agreed((self._known, self._unknown(pictures, decode)))
+        mine = [pictures.paths[row] for row in new[rank::count]]
+        look = partial(_look_at, decode=decode)
+        entries = tqdm(
+            prefetched(look, mine, reader_threads(count)),
+            *("pictures", len(mine)),
+            disable=rank > 0 or not mine,
+        )
+        for part in gathered(dict(zip(map(str, mine), entries, strict=True))):
+            self._known.update(part)
+        return self._whole(pictures, bool(new) and rank == 0)
+
+    def note(
+        self, pictures: PictureSet, faults: Mapping[int, str], *, write: bool = True
+    ) -> tuple[PictureSet, list[bytes]]:
+        """As `check`, of what was decoded since: by row what is wrong, or nothing."""
+        for row, problem in faults.items():
+            self._known[str(pictures.paths[row])][3] = problem
+        return self._whole(pictures, write and bool(faults))
+
+    def _unknown(self, pictures: PictureSet, decode: bool) -> list[int]:
+        rows: list[int] = []
+        for row, path in enumerate(pictures.paths):
+            status, entry = path.stat(), self._known.get(str(path))
+            if (
+                entry is None
+                or entry[:2] != [status.st_size, status.st_mtime_ns]
+                or (decode and entry[3] is None)
+            ):
+                rows.append(row)
+        return rows
+
+    def _whole(self, pictures: PictureSet, write: bool) -> tuple[PictureSet, list[bytes]]:
+        if write:
+            write_text(self.path, json.dumps(self._known))
         digests: list[bytes] = []
         broken: list[tuple[int, Problem]] = []
-        new = 0
         for row, path in enumerate(pictures.paths):
-            status = path.stat()
-            entry = self._known.get(str(path))
-            if entry is None or entry[:2] != [status.st_size, status.st_mtime_ns]:
-                entry = [status.st_size, status.st_mtime_ns, *self._look_at(path)]
-                self._known[str(path)] = entry
-                new += 1
-            if entry[3]:
-                broken.append((row, Problem(str(path), str(entry[3]))))
+            _, _, digest, problem = self._known[str(path)]
+            if problem:
+                broken.append((row, Problem(str(path), str(problem))))
             else:
-                digests.append(bytes.fromhex(str(entry[2])))
-        if new:
-            write_text(self.path, json.dumps(self._known))
+                digests.append(bytes.fromhex(str(digest)))
         for _, problem in broken:
             logger.warning("%s", problem)
         return pictures.without(broken), digests
 
-    @staticmethod
-    def _look_at(path: Path) -> tuple[str, str]:
+
+def _look_at(path: Path, *, decode: bool) -> list[int | str | None]:
+    """Size, time, digest, and what is wrong: nothing, or None where nobody has looked."""
+    status, problem = path.stat(), None
+    if decode:
         try:
             load_picture(path)
+            problem = ""
         except (OSError, ValueError) as error:
-            return "", str(error).removeprefix(f"{path}: ")
-        return file_hash(path), ""
+            problem = str(error).removeprefix(f"{path}: ")
+    return [status.st_size, status.st_mtime_ns, file_hash(path), problem]

@@ -93,7 +93,7 @@ def report_batch(name: str, batch: int, accumulate: int, recipe: int | None) -> 
     state = PartialState()
     if not state.is_main_process:
         return
-    processes, requested = state.num_processes, requested_processes()
+    processes, wish = state.num_processes, requested_processes()
     total = processes * batch * accumulate
     logger.info(
         "%s: %d processes x %d samples x %d accumulated = %d samples a step; the recipe's: %s",
@@ -105,11 +105,11 @@ def report_batch(name: str, batch: int, accumulate: int, recipe: int | None) -> 
             "processes to it (--set stages.%s.accumulate=N), or expect another result.",
             *(name, total, recipe, name),
         )
-    if processes == 1 and requested > 1:
+    if processes == 1 and wish > 1:
         logger.warning(
             "One process runs, and %d were asked for (accelerate config, or a launcher's "
             "variables). Start it by `accelerate launch -m`; docs/training.md has the lines.",
-            requested,
+            wish,
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,10 @@ from .run_log import RunLog
 from .state import RunState
 
 logger = logging.getLogger(__name__)
+
+
+AHEAD = 2  # batches that are read before they are needed
+Inputs = tuple[Tensor, Tensor, Any]  # sample numbers, pairs, and what `Features.read` gives
 
 
 def _attention(device: torch.device) -> AbstractContextManager[Any]:
@@ -68,21 +73,41 @@ def learning_rate_at(step: int, total: int, run: StageRun) -> float:
 class Trainer(RunState):
     """The loop over a run's state."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """As `RunState`."""
+        super().__init__(*arguments, **options)
+        self._reader = ThreadPoolExecutor(1, "reader")
+        self._ahead: dict[int, Future[Inputs]] = {}
+        self._source: PairSource | None = None
+
     # --- steps -----------------------------------------------------------------------------------
+
+    def _inputs(self, source: PairSource, number: int) -> Inputs:
+        """Those of one share, counted over all steps; the next ones are read while it computes."""
+        if self._source is not source or number not in self._ahead:
+            self._source, self._ahead = source, {}
+        for later in range(number, number + AHEAD + 1):
+            if later not in self._ahead:
+                self._ahead[later] = self._reader.submit(self._read, source, later)
+        return self._ahead.pop(number).result()
+
+    def _read(self, source: PairSource, number: int) -> Inputs:
+        processes = self.accelerator
+        samples = batch_samples(
+            number, self.run.batch_size, processes.process_index, processes.num_processes
+        )
+        pairs, pinned = source.batch(samples, self.global_batch), processes.device.type == "cuda"
+        inputs = self.stage.features.read(pairs)
+        return samples.pin_memory() if pinned else samples, pairs, inputs
 
     def _micro_batch(self, source: PairSource, number: int) -> Tensor:
         """The loss of one of the `accumulate` shares of a step."""
         accelerator = self.accelerator
-        samples = batch_samples(
-            self.step * self.run.accumulate + number,
-            self.run.batch_size,
-            accelerator.process_index,
-            accelerator.num_processes,
-        )
-        pairs = source.batch(samples, self.global_batch)
-        pairs = pairs.to(accelerator.device, non_blocking=True)
+        samples, pairs, inputs = self._inputs(source, self.step * self.run.accumulate + number)
         with torch.no_grad():
-            batch = self.stage.prepare(samples.to(accelerator.device), pairs)
+            pairs = self.stage.features.place(pairs, inputs)
+            samples = samples.to(accelerator.device, non_blocking=True)
+            batch = self.stage.prepare(samples, pairs)
         with accelerator.autocast(), _attention(accelerator.device):
             return self.module(batch)
 
@@ -162,6 +187,7 @@ class Trainer(RunState):
             if sheet is not None and self.run.sheet_steps and self.step % self.run.sheet_steps == 0:
                 self._draw_sheet(log, sheet)
         self.save()
+        self._ahead.clear()
         log.close()
         if self.ema is not None:
             self.ema.copy_to(self.parameters)
