@@ -140,11 +140,13 @@ def measure(case: Case, precision: str, rounds: int, device: str) -> dict[str, o
         "cached": CachedFeatures(cache, device, case.name),
     }
     steps: dict[str, Callable[[], object]] = {}
+    trainers: dict[str, tuple[Trainer, PairSource]] = {}
     for loop, features in loops.items():
         stage = case.stage(features, encoders.autoencoder, torch.device("cpu"))
         trainer = Trainer(stage, case.run, accelerator, case.folder / loop)
         trainer.total = 10**9
         source = PairSource(case.rows, 0)
+        trainers[loop] = trainer, source
         steps[loop] = lambda trainer=trainer, source=source: trainer.train_step(source)
     counts = {loop: flops(step) for loop, step in steps.items()}  # warms up as well
     times = interleaved(steps, rounds, device)
@@ -156,15 +158,16 @@ def measure(case: Case, precision: str, rounds: int, device: str) -> dict[str, o
         "seconds_cached": round(medians["cached"], 4),
         "ratio": round(medians["online"] / medians["cached"], 3),
         "ratio_by_counted_flops": round(counts["online"] / counts["cached"], 3),
-        "ratio_slow_reader": round(slow_reader(trainer, source, medians["cached"], rounds), 3),
+        "ratio_slow_reader": round(slow_reader(trainers["cached"], medians["cached"], rounds), 3),
     }
 
 
-def slow_reader(trainer: Trainer, source: PairSource, step: float, rounds: int) -> float:
+def slow_reader(pair: tuple[Trainer, PairSource], step: float, rounds: int) -> float:
     """Time with a reader that takes 80 % of a step, over time without input."""
+    trainer, source = pair
     device, read = trainer.accelerator.device.type, trainer.stage.features.read
     trainer.step = 0
-    still = trainer._inputs(source, 0)
+    still = trainer.inputs(source, 0)
 
     def slowly(pairs: Tensor) -> Any:
         end = time.perf_counter() + 0.8 * step
@@ -177,15 +180,15 @@ def slow_reader(trainer: Trainer, source: PairSource, step: float, rounds: int) 
             trainer.train_step(source)
 
     def with_input() -> None:
-        del trainer._inputs
+        del trainer.inputs
         block()
 
     def without_input() -> None:
-        trainer._inputs = lambda source, number: still
+        trainer.inputs = lambda source, number: still
         block()
 
     trainer.stage.features.read = slowly
-    trainer._inputs = lambda source, number: still
+    trainer.inputs = lambda source, number: still
     arms = {"without": without_input, "with": with_input}
     times = interleaved(arms, max(rounds // STEPS, 1), device)
     return statistics.median(times["with"]) / statistics.median(times["without"])

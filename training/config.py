@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -203,6 +204,7 @@ class TrainConfig:
     mixed_precision: Precision = "no"
     compile: Switch = False
     tensorboard: Switch = False
+    wandb: Switch = False
     identities: Count = 1500
     views: Count = 8
     render_workers: Count = 2
@@ -210,6 +212,11 @@ class TrainConfig:
     coarse: Annotated[CoarseRun, _EMPTY] = field(default_factory=CoarseRun)
     perception: Annotated[PerceptionRun, _EMPTY] = field(default_factory=PerceptionRun)
     student: Annotated[StudentRun, _EMPTY] = field(default_factory=StudentRun)
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """Which of accelerate's trackers log the run."""
+        return tuple(name for name in ("tensorboard", "wandb") if getattr(self, name))
 
     def stage(self, name: str) -> StageRun:
         """The run of one stage (defaults where the file says nothing)."""
@@ -266,12 +273,40 @@ def _with_choice(document: dict[str, Any], choice: str | None, path: Path) -> di
     return {**merged, **settings, "choice": choice, "stages": stages}
 
 
-def load_config(path: Path, choice: str | None = None) -> TrainConfig:
+def add_set_option(parser: argparse.ArgumentParser) -> None:
+    """`--set`, the `changes` of `load_config`."""
+    parser.add_argument(
+        *("--set", "-s"),
+        dest="changes",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="another value of a setting, as stages.refining.batch_size=8; more than once",
+    )
+
+
+def _change(document: dict[str, Any], key: str, text: str) -> None:
+    """Put a value where a path of names leads."""
+    *sections, name = key.split(".")
+    for depth, section in enumerate(sections, 1):
+        below = document.get(section)
+        if below is not None and not isinstance(below, dict):
+            raise ValueError(f"--set {key}: {'.'.join(sections[:depth])} is {short(below)}.")
+        document[section] = dict(below or {})
+        document = document[section]
+    try:
+        document[name] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"--set {key}: {short(text)} is no YAML.") from error
+
+
+def load_config(path: Path, choice: str | None = None, changes: Sequence[str] = ()) -> TrainConfig:
     """Read a YAML configuration.
 
     Args:
         choice: where a file has several sets of settings side by side (`choices`), which of them;
             None takes the file's own `choice`.
+        changes: `key=value` with a path of names as the key, over what the file says.
 
     Raises:
         ValueError: the file is no mapping, or holds unknown settings or values of another type or
@@ -283,8 +318,16 @@ def load_config(path: Path, choice: str | None = None) -> TrainConfig:
         raise ValueError(f"{path}: this is no YAML: {error}") from error
     if not isinstance(document, dict):
         raise ValueError(f"{path}: expected settings as `name: value`, found nothing of the kind.")
+    document = _with_choice(document, choice, path)
+    settings = [change.partition("=")[::2] for change in changes]
+    for (key, text), change in zip(settings, changes, strict=True):
+        if "=" not in change or key in ("choice", "choices"):
+            raise ValueError(f"--set takes KEY=VALUE, and no choice (--choice); got {change!r}.")
+        _change(document, key, text)
     try:
-        return TypeAdapter(TrainConfig).validate_python(_with_choice(document, choice, path))
+        return TypeAdapter(TrainConfig).validate_python(document)
     except ValidationError as error:
         problems = [_problem(one) for one in error.errors()]
-        raise ValueError("\n".join(f"{path}: {problem}" for problem in problems)) from error
+        keys = tuple(key for key, _ in settings)
+        lines = (f"{'--set' if p.startswith(keys) else path}: {p}" for p in problems)
+        raise ValueError("\n".join(lines)) from error

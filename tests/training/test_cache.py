@@ -433,7 +433,7 @@ def test_reading_ahead_changes_no_bit_and_survives_another_source(
     for ahead in (True, False):
         trainer, source = cached_trainer("inpainting", cache, tmp_path / str(ahead), "cpu")
         if not ahead:
-            trainer._inputs = trainer._read  # type: ignore[method-assign]
+            trainer.inputs = trainer.read  # type: ignore[method-assign]
         other = PairSource(source.rows.flip(0), 5)
         losses.append([float(trainer.train_step(s)) for s in (source, source, other, source)])
     assert losses[0] == losses[1]

@@ -155,6 +155,34 @@ def test_numbers_words_and_empty_sections_are_read_as_they_are_meant(tmp_path: P
     assert (config.coarse, config.stages["refining"]) == (CoarseRun(), StageRun())
 
 
+def test_a_setting_of_the_command_line_goes_over_the_files() -> None:
+    path = CONFIGS / "deepfashion-512x352.yaml"
+    changes = ["stages.refining.batch_size=8", "stages.prior.betas=[0.5, 0.9]", "wandb=true"]
+    config = load_config(path, "script", [*changes, "coarse.pairs=20", "stages.prior.steps=3"])
+    assert (config.stage("refining").batch_size, config.coarse.pairs) == (8, 20)
+    assert (config.stage("prior").betas, config.stage("prior").steps) == ((0.5, 0.9), 3)
+    assert config.trackers == ("tensorboard", "wandb")
+    plain = load_config(path, "script")
+    assert config.stage("inpainting") == plain.stage("inpainting")
+    assert config.stage("refining").learning_rate == plain.stage("refining").learning_rate == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("stages.refining.batch_sise=8", "--set: stages.refining.batch_sise is no setting. Known:"),
+        ("stages.refining.batch_size=many", "--set: stages.refining.batch_size is 'many': it"),
+        ("preset.size=3", "--set preset.size: preset is 'published'"),
+        ("seed", "--set takes KEY=VALUE, and no choice (--choice); got 'seed'"),
+        ("choice=script", "--set takes KEY=VALUE, and no choice"),
+        ("seed={", "--set seed: '{' is no YAML"),
+    ],
+)
+def test_a_setting_of_the_command_line_is_refused_by_its_name(change: str, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        load_config(CONFIGS / "deepfashion-512x352.yaml", changes=[change])
+
+
 def test_another_prediction_reaches_the_models_schedule() -> None:
     config = TrainConfig(stages={"inpainting": StageRun(prediction_type="v_prediction")})
     preset = sized_preset(PRESETS["test"], config)

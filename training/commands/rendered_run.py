@@ -187,7 +187,7 @@ class RenderedRun:
             self.accelerator,
             self.out / name,
             config.compile,
-            config.tensorboard,
+            config.trackers,
             {**preset_note(self.preset), **self.note()},
         )
         trainer.resume()

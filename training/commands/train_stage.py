@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pcdm_core.checkpoints import load_component
 from pcdm_core.checkpoints.signatures import Component
@@ -24,7 +24,7 @@ from pcdm_core.config import STAGES, Preset, Stage
 from pcdm_core.presets import find_preset
 
 from ..coarse.pairs import chosen_pairs, coarse_of, has_weights, render_training_pairs
-from ..config import TrainConfig, load_config
+from ..config import TrainConfig, add_set_option, load_config
 from ..data import LAYOUTS, ContentIndex, PictureSet, open_pictures
 from ..data.pairs import numbered
 from ..features.cached import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
@@ -51,9 +51,7 @@ SHEET_PAIRS = 4
 ENCODERS: dict[str, Component] = {"embeds": "global_encoder", "tokens": "patch_encoder"}
 
 
-def check_widths(
-    preset: Preset, stage: Stage, parts: Mapping[Component, nn.Module], folder: Path
-) -> None:
+def check_widths(preset: Preset, stage: Stage, parts: Mapping[str, Any], folder: Path) -> None:
     """Refuse frozen parts whose answers a stage's network cannot take.
 
     Raises:
@@ -213,7 +211,7 @@ class RecipeRun:
             accelerator,
             self.out / name,
             config.compile,
-            config.tensorboard,
+            config.trackers,
             {
                 **preset_note(self.preset),
                 "data": self.pictures.layout,
@@ -243,6 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="run.py train", description=__doc__)
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--config", type=Path, required=True, help="training/configs/*.yaml")
+    add_set_option(parser)
     parser.add_argument("--choice", help="which of the file's sets of settings (paper or script)")
     parser.add_argument("--data", type=Path, required=True, help="the data set's folder")
     parser.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
@@ -272,7 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(options: argparse.Namespace, arguments: list[str] | None) -> None:
     """Train one stage on a data set."""
-    config = load_config(options.config, choice=options.choice)
+    config = load_config(options.config, options.choice, options.changes)
     with open_run(options.out, config, "train", arguments):
         pictures = open_pictures(options.data, options.layout)
         logger.info("%s", pictures.report())

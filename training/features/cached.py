@@ -81,7 +81,8 @@ class FeatureCache:
         self.pictures, self.digests, self.preset = pictures, list(digests), preset
         self.encoders, self.coarse = encoders, list(coarse)
         self.coarse_digests = [content_key(path) for path in self.coarse]
-        self.folder, self.dtype, self.precision = folder, dtype, precision
+        self.folder, self.dtype = folder, dtype
+        self.precision: EncoderPrecision = precision
         self.paths = (*pictures.paths, *self.coarse)
         self._tables: dict[str, FeatureTable] = {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -36,7 +36,8 @@ def mixed_precision(precision: str) -> str:
 @contextmanager
 def encoder_precision(precision: EncoderPrecision, device: torch.device) -> Generator[None]:
     """How frozen encoders compute: exactly in `float32`, in `tf32`, or with products in `bf16`."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32  # the latter is on by default
     matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
     try:

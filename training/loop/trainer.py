@@ -82,16 +82,16 @@ class Trainer(RunState):
 
     # --- steps -----------------------------------------------------------------------------------
 
-    def _inputs(self, source: PairSource, number: int) -> Inputs:
+    def inputs(self, source: PairSource, number: int) -> Inputs:
         """Those of one share, counted over all steps; the next ones are read while it computes."""
         if self._source is not source or number not in self._ahead:
             self._source, self._ahead = source, {}
         for later in range(number, number + AHEAD + 1):
             if later not in self._ahead:
-                self._ahead[later] = self._reader.submit(self._read, source, later)
+                self._ahead[later] = self._reader.submit(self.read, source, later)
         return self._ahead.pop(number).result()
 
-    def _read(self, source: PairSource, number: int) -> Inputs:
+    def read(self, source: PairSource, number: int) -> Inputs:
         processes = self.accelerator
         samples = batch_samples(
             number, self.run.batch_size, processes.process_index, processes.num_processes
@@ -103,7 +103,7 @@ class Trainer(RunState):
     def _micro_batch(self, source: PairSource, number: int) -> Tensor:
         """The loss of one of the `accumulate` shares of a step."""
         accelerator = self.accelerator
-        samples, pairs, inputs = self._inputs(source, self.step * self.run.accumulate + number)
+        samples, pairs, inputs = self.inputs(source, self.step * self.run.accumulate + number)
         with torch.no_grad():
             pairs = self.stage.features.place(pairs, inputs)
             samples = samples.to(accelerator.device, non_blocking=True)
@@ -161,7 +161,7 @@ class Trainer(RunState):
             step=self.step,
             total=self.total,
             enabled=self.accelerator.is_main_process,
-            tensorboard=self.tensorboard,
+            trackers=self.trackers,
         )
         run = self.run
         report_batch(self.folder.name, run.batch_size, run.accumulate, run.global_batch)
