@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,8 @@ def count(case: Case) -> dict[str, float]:
 def measure(case: Case, precision: str, rounds: int, device: str) -> dict[str, object]:
     """Seconds of a step of both loops."""
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
-    pictures, digests = ContentIndex(case.folder / "content.json").check(case.pictures)
+    pictures = case.pictures
+    digests = ContentIndex(case.folder / "content.json").digests(pictures.paths)
     parts = random_components(case.preset, device)
     encoders = FrozenEncoders(**{name: parts[name] for name in ENCODERS})
     targets = [pictures.paths[target] for target in pictures.pairs[:, 1].tolist()]
@@ -158,15 +160,13 @@ def measure(case: Case, precision: str, rounds: int, device: str) -> dict[str, o
         "seconds_cached": round(medians["cached"], 4),
         "ratio": round(medians["online"] / medians["cached"], 3),
         "ratio_by_counted_flops": round(counts["online"] / counts["cached"], 3),
-        "ratio_slow_reader": round(slow_reader(trainers["cached"], medians["cached"], rounds), 3),
+        "ratio_slow_reader": round(slow_reader(*trainers["cached"], medians["cached"], rounds), 3),
     }
 
 
-def slow_reader(pair: tuple[Trainer, PairSource], step: float, rounds: int) -> float:
+def slow_reader(trainer: Trainer, source: PairSource, step: float, rounds: int) -> float:
     """Time with a reader that takes 80 % of a step, over time without input."""
-    trainer, source = pair
-    device, read = trainer.accelerator.device.type, trainer.stage.features.read
-    trainer.step = 0
+    read, trainer.step = trainer.stage.features.read, 0
     still = trainer.inputs(source, 0)
 
     def slowly(pairs: Tensor) -> Any:
@@ -175,22 +175,17 @@ def slow_reader(pair: tuple[Trainer, PairSource], step: float, rounds: int) -> f
         time.sleep(max(end - time.perf_counter(), 0))
         return inputs
 
-    def block() -> None:
+    def steps(inputs: Callable[..., Any]) -> None:
+        trainer.inputs = inputs
         for _ in range(STEPS):
             trainer.train_step(source)
 
-    def with_input() -> None:
-        del trainer.inputs
-        block()
-
-    def without_input() -> None:
-        trainer.inputs = lambda source, number: still
-        block()
-
     trainer.stage.features.read = slowly
-    trainer.inputs = lambda source, number: still
-    arms = {"without": without_input, "with": with_input}
-    times = interleaved(arms, max(rounds // STEPS, 1), device)
+    arms = {
+        "without": partial(steps, lambda source, number: still),
+        "with": partial(steps, trainer.inputs),
+    }
+    times = interleaved(arms, max(rounds // STEPS, 1), trainer.accelerator.device.type)
     return statistics.median(times["with"]) / statistics.median(times["without"])
 
 

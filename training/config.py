@@ -285,19 +285,14 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _change(document: dict[str, Any], key: str, text: str) -> None:
-    """Put a value where a path of names leads."""
-    *sections, name = key.split(".")
-    for depth, section in enumerate(sections, 1):
-        below = document.get(section)
-        if below is not None and not isinstance(below, dict):
-            raise ValueError(f"--set {key}: {'.'.join(sections[:depth])} is {short(below)}.")
-        document[section] = dict(below or {})
-        document = document[section]
-    try:
-        document[name] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"--set {key}: {short(text)} is no YAML.") from error
+def _changed(
+    document: dict[str, Any], names: Sequence[str], value: object, path: Path
+) -> dict[str, Any]:
+    """The document with a value where the names lead."""
+    name, *below = names
+    if below:
+        value = _changed(_section(document, path, name), below, value, path)
+    return {**document, name: value}
 
 
 def load_config(path: Path, choice: str | None = None, changes: Sequence[str] = ()) -> TrainConfig:
@@ -319,15 +314,17 @@ def load_config(path: Path, choice: str | None = None, changes: Sequence[str] = 
     if not isinstance(document, dict):
         raise ValueError(f"{path}: expected settings as `name: value`, found nothing of the kind.")
     document = _with_choice(document, choice, path)
-    settings = [change.partition("=")[::2] for change in changes]
-    for (key, text), change in zip(settings, changes, strict=True):
-        if "=" not in change or key in ("choice", "choices"):
+    for change in changes:
+        key, sign, text = change.partition("=")
+        if not sign or key in ("choice", "choices"):
             raise ValueError(f"--set takes KEY=VALUE, and no choice (--choice); got {change!r}.")
-        _change(document, key, text)
+        try:
+            document = _changed(document, key.split("."), yaml.safe_load(text), path)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {key}: {short(text)} is no YAML.") from error
     try:
         return TypeAdapter(TrainConfig).validate_python(document)
     except ValidationError as error:
+        place = f"{path} with --set" if changes else path
         problems = [_problem(one) for one in error.errors()]
-        keys = tuple(key for key, _ in settings)
-        lines = (f"{'--set' if p.startswith(keys) else path}: {p}" for p in problems)
-        raise ValueError("\n".join(lines)) from error
+        raise ValueError("\n".join(f"{place}: {problem}" for problem in problems)) from error

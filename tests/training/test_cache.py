@@ -86,7 +86,8 @@ def cache(
 ) -> FeatureCache:
     """Filled by six pictures at a time."""
     folder = tmp_path_factory.mktemp("cache")
-    pictures, digests = ContentIndex(folder / "index.json").check(open_pictures(people_folder))
+    pictures = open_pictures(people_folder)
+    digests = ContentIndex(folder / "index.json").digests(pictures.paths)
     pictures = replace(pictures, pairs=pictures.pairs[:18])
     # Any pictures can stand for coarse ones; these are no targets of the pairs.
     coarse = [pictures.paths[-1 - row % 4] for row in range(18)]
@@ -299,10 +300,10 @@ def test_a_cache_larger_than_its_disk_is_refused_before_it_is_filled(
     with caplog.at_level("INFO"):
         copy_of(cache, tmp_path / "there").fill(["embeds"])
     assert "21 features take 0.0 GB, and " in caplog.text
-    written = sum(p.stat().st_size for p in (tmp_path / "there").rglob("*.arrow"))
+    size = sum(p.stat().st_size for p in (tmp_path / "there").rglob("*.arrow"))
     width = cache.table("embeds").shape
     assert width == (16,)
-    assert written >= 21 * (16 * 4 + 32)
+    assert size >= 21 * (16 * 4 + 32)
     decoded.clear()
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=21 * 96 - 1))
     with pytest.raises(CacheError, match=r"here: 21 features take .* Make room"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.config import StageRun
+from pcdm_core.config import Preset
+from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder
+from pcdm_core.vae import PatchAutoencoder
+from training.commands.components import save_components
+from training.config import StageRun, TrainConfig
+from training.data import open_pictures
 from training.loop.checkpoints import CheckpointFolder
 
 from . import workers
@@ -154,9 +158,36 @@ def test_processes_without_a_common_folder_are_told_so(tmp_path: Path) -> None:
     port = workers.free_port()
     team(workers.see_other_folders, 2, lambda rank: (rank, 2, port, tmp_path))
     for rank in range(2):
-        shared, resumed = json.loads((tmp_path / f"messages_{rank}.json").read_text())
-        assert "the processes 1 do not see what process 0 writes there" in shared
-        assert "checkpoints of different steps ([5, None])" in resumed
+        message = (tmp_path / f"message_{rank}").read_text()
+        assert "the processes 1 do not see what process 0 writes there" in message
+
+
+@pytest.mark.slow
+def test_processes_decode_and_encode_a_data_set_together(
+    people_folder: Path, preset: Preset, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(people_folder, data)
+    pictures = open_pictures(data)
+    broken = pictures.paths[0]
+    broken.write_bytes(broken.read_bytes()[:-40])
+    assert preset.global_encoder is not None
+    parts = {
+        "autoencoder": PatchAutoencoder(preset.autoencoder),
+        "patch_encoder": PatchImageEncoder(preset.patch_encoder),
+        "global_encoder": LinearImageEncoder(preset.global_encoder),
+    }
+    save_components(parts, tmp_path / "encoders", preset, {})  # type: ignore[arg-type]
+    port, config = workers.free_port(), TrainConfig(preset="test")
+    team(workers.fill_a_cache, 2, lambda rank: (config, rank, 2, port, data, tmp_path))
+    first, second = (torch.load(tmp_path / f"result_{n}.pt", weights_only=True) for n in range(2))
+    # Five people: each process decodes about half of them, and one of them may be on the border.
+    shares = [len(result["decoded"]) for result in (first, second)]
+    assert sum(shares) <= len(pictures) + 4
+    assert max(shares) <= len(pictures) / 2 + 4
+    assert first["names"] == second["names"]
+    assert pictures.names[0] not in first["names"]
+    assert torch.equal(first["pairs"], second["pairs"])
 
 
 @pytest.mark.parametrize(

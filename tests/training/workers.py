@@ -26,12 +26,16 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.distributed.tensor import DTensor
 
 from pcdm_core.encoders import PatchImageEncoder
+from pcdm_core.images import load_picture
 from pcdm_core.presets import PRESETS
 from pcdm_core.vae import PatchAutoencoder
 from training.commands.train_mini import MiniRun
+from training.commands.train_stage import RecipeRun
 from training.config import StageRun, TrainConfig
+from training.data import open_pictures
 from training.data.in_memory import People
-from training.loop.distributed import check_shared, whole
+from training.features import fill as fill_module
+from training.loop.distributed import make_accelerator, whole
 from training.loop.run_log import locked_run
 from training.loop.trainer import PairSource, Trainer
 from training.stages import Frozen, InpaintingStage, PriorStage, StageModule
@@ -301,16 +305,35 @@ def train_with_a_slow_disk(
 
 
 def see_other_folders(rank: int, processes: int, port: int, folder: Path) -> None:
-    """One of several with folders of their own, of which one has a checkpoint."""
+    """One of several with folders of their own; writes what it is told."""
     join_others(rank, processes, port)
-    trainer, _ = noise_trainer("prior", StageRun(batch_size=2), folder / str(rank))
-    trainer.step = 5
-    trainer.save()
-    messages: list[str] = []
-    for attempt in (lambda: check_shared(folder / str(rank)), trainer.resume):
-        try:
-            attempt()
-        except ValueError as error:
-            messages.append(str(error))
-    (folder / f"messages_{rank}.json").write_text(json.dumps(messages), encoding="utf-8")
+    message = "nothing"
+    try:
+        make_accelerator("no", folder / str(rank))
+    except ValueError as error:
+        message = str(error)
+    (folder / f"message_{rank}").write_text(message, encoding="utf-8")
+    torch.distributed.destroy_process_group()
+
+
+def fill_a_cache(
+    config: TrainConfig, rank: int, processes: int, port: int, data: Path, folder: Path
+) -> None:
+    """One of several that start stage 2 of the recipe; writes what it decoded and what is there."""
+    torch.set_num_threads(1)
+    join_others(rank, processes, port)
+    paths: list[str] = []
+
+    def watched(path: Path) -> torch.Tensor:
+        paths.append(path.name)
+        return load_picture(path)
+
+    fill_module.load_picture = watched
+    run = RecipeRun(
+        config, "inpainting", open_pictures(data), folder / "encoders", folder / "cache", folder
+    )
+    features = run.features()
+    moments = features.pair_moments(*run.rows().unbind(1))
+    result = {"decoded": paths, "pairs": moments, "names": list(run.pictures.names)}
+    torch.save(result, folder / f"result_{rank}.pt")
     torch.distributed.destroy_process_group()

@@ -41,7 +41,7 @@ class RenderedRun:
         self.preset: Preset = sized_preset(find_preset(config.preset), config)
         size = self.preset.height, self.preset.width
         self.job = Job(data, "train", config.views, size, config.seed)
-        self.accelerator = make_accelerator(config.mixed_precision)
+        self.accelerator = make_accelerator(config.mixed_precision, out)
         self.weights = out / "weights"
         self.follow = follow
         self.read = 0  # identity folders read so far

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -25,10 +25,10 @@ from pcdm_core.presets import find_preset
 
 from ..coarse.pairs import chosen_pairs, coarse_of, has_weights, render_training_pairs
 from ..config import TrainConfig, add_set_option, load_config
-from ..data import LAYOUTS, ContentIndex, PictureSet, open_pictures
+from ..data import LAYOUTS, ContentIndex, PictureSet, Problem, open_pictures
 from ..data.pairs import numbered
 from ..features.cached import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
-from ..loop.distributed import check_parallel, check_shared, gathered, make_accelerator
+from ..loop.distributed import gathered, make_accelerator
 from ..loop.precision import EncoderPrecision
 from ..loop.run_log import open_run
 from ..loop.sample_rng import seed_part
@@ -48,6 +48,7 @@ from .export import export_stage
 logger = logging.getLogger(__name__)
 
 SHEET_PAIRS = 4
+PLAIN = tuple(kind for kind in STAGE_TABLES["refining"] if kind != "coarse")
 ENCODERS: dict[str, Component] = {"embeds": "global_encoder", "tokens": "patch_encoder"}
 
 
@@ -59,18 +60,15 @@ def check_widths(preset: Preset, stage: Stage, parts: Mapping[str, Any], folder:
     """
     network: Any = getattr(preset, stage)
     widths = {
-        "autoencoder": {
-            "latent_channels": getattr(network, "latent_channels", None),
-            "downscale": preset.autoencoder.downscale,
-        },
-        "patch_encoder": {"hidden_size": getattr(network, "patch_dim", None)},
-        "global_encoder": {"embedding_dim": getattr(network, "embedding_dim", None)},
+        ("autoencoder", "latent_channels"): getattr(network, "latent_channels", None),
+        ("autoencoder", "downscale"): preset.autoencoder.downscale,
+        ("patch_encoder", "hidden_size"): getattr(network, "patch_dim", None),
+        ("global_encoder", "embedding_dim"): getattr(network, "embedding_dim", None),
     }
     problems = [
         f"{name}'s {field} is {value}, and the preset {preset.name} has {expected}"
-        for name, part in parts.items()
-        for field, expected in widths[name].items()
-        if (value := getattr(part.config, field)) != expected
+        for (name, field), expected in widths.items()
+        if name in parts and (value := getattr(parts[name].config, field)) != expected
     ]
     if problems:
         raise ValueError(
@@ -103,9 +101,7 @@ class RecipeRun:
         """
         self.config, self.out = config, out
         self.stage_name: Stage = stage
-        self.accelerator = make_accelerator(config.mixed_precision)
-        check_parallel(self.accelerator)
-        check_shared(out)
+        self.accelerator = make_accelerator(config.mixed_precision, out)
         preset = sized_preset(find_preset(config.preset), config)
         parts = {
             name: load_component(encoders, name, dtype=torch.float32)
@@ -117,27 +113,23 @@ class RecipeRun:
             part.requires_grad_(False).to(self.accelerator.device)
         self.encoders = FrozenEncoders(**parts)
         self.share = self.accelerator.process_index, self.accelerator.num_processes
-        self.index = ContentIndex(cache / "content.json")
-        # Stages 1 and 2 find what cannot be decoded while they fill their tables.
-        refines = stage == "refining"
-        pictures, digests = self.index.check(pictures, decode=refines, share=self.share)
-        paths: list[Path] = []
-        if refines:
-            if coarse is None:
-                pictures, coarse = self._draw_coarse(pictures, encoders, coarse_weights)
-            pictures, paths = coarse_of(pictures, coarse)
-            by_path = dict(zip(pictures.paths, digests, strict=True))
-            digests = [by_path[path] for path in pictures.paths]
-        self.pictures, self.digests = pictures, digests
-        self.coarse = paths
+        self.pictures, self.coarse = pictures, list[Path]()
+        index = ContentIndex(cache / "content.json")
+        digests = index.digests(pictures.paths, self.share)
+        self.digests = dict(zip(pictures.paths, digests, strict=True))
         self.open_cache = lambda: FeatureCache(
-            cache, self.pictures, self.digests, self.preset, self.encoders,
-            dtype=cache_dtype, coarse=paths, precision=encoder_precision,
+            cache, self.pictures, [self.digests[path] for path in self.pictures.paths],
+            self.preset, self.encoders,
+            dtype=cache_dtype, coarse=self.coarse, precision=encoder_precision,
         )  # fmt: skip
+        if stage == "refining":
+            if coarse is None:
+                coarse = self._draw_coarse(encoders, coarse_weights)
+            self.pictures, _ = coarse_of(self.pictures, coarse)
+            self._fill(PLAIN)  # so that pairs of broken pictures are gone
+            self.pictures, self.coarse = coarse_of(self.pictures, coarse)
 
-    def _draw_coarse(
-        self, pictures: PictureSet, encoders: Path, weights: Path | None
-    ) -> tuple[PictureSet, Path]:
+    def _draw_coarse(self, encoders: Path, weights: Path | None) -> Path:
         weights = self.out / "weights" if weights is None else weights
         if not has_weights(weights):
             raise ValueError(
@@ -146,9 +138,10 @@ class RecipeRun:
                 f"name the folder of their weights (--coarse-weights), or bring the pictures "
                 f"(--coarse)."
             )
-        pictures = chosen_pairs(pictures, self.config)
-        folder = render_training_pairs(
-            pictures,
+        self.pictures = chosen_pairs(self.pictures, self.config)
+        self._fill(PLAIN)
+        return render_training_pairs(
+            self.pictures,
             self.preset,
             self.config,
             encoders=encoders,
@@ -156,7 +149,6 @@ class RecipeRun:
             out=self.out / "coarse",
             accelerator=self.accelerator,
         )
-        return pictures, folder
 
     @staticmethod
     def _encoder_names(stage: str) -> list[Component]:
@@ -165,20 +157,27 @@ class RecipeRun:
 
     def features(self, batch: int = 16) -> CachedFeatures:
         """The stage's features, computed where they are missing; processes share the work."""
-        kinds, stage = STAGE_TABLES[self.stage_name], self.stage_name
-        cache = self.open_cache()
-        parts = gathered(cache.fill(kinds, batch=batch, share=self.share).faults)
-        faults = {row: problem for part in parts for row, problem in part.items()}
-        if stage == "refining":
-            for number, problem in faults.items():
-                if problem:
-                    raise ValueError(f"{cache.paths[number]}: {problem}")
-        else:
-            pictures, write = self.pictures, self.share[0] == 0
-            self.pictures, self.digests = self.index.note(pictures, faults, write=write)
+        stage = self.stage_name
+        self._fill(STAGE_TABLES[stage], batch)
         cache = self.open_cache()
         cache.complete(stage)
         return CachedFeatures(cache, self.accelerator.device, stage)
+
+    def _fill(self, kinds: Sequence[str], batch: int = 16) -> None:
+        """Fill tables; pictures that cannot be decoded are found by that, and take no part.
+
+        Raises:
+            ValueError: a coarse picture is broken, or no pair is left.
+        """
+        cache = self.open_cache()
+        parts = gathered(cache.fill(kinds, batch=batch, share=self.share).faults)
+        faults = {number: what for part in parts for number, what in part.items()}
+        problems = [(n, Problem(str(cache.paths[n]), what)) for n, what in sorted(faults.items())]
+        for _, problem in problems:
+            logger.warning("%s", problem)
+        if self.coarse and problems:
+            raise ValueError(f"{problems[0][1]}. Mend or delete it, and start again.")
+        self.pictures = self.pictures.without(problems)
 
     def build(self, features: CachedFeatures, base: Path | None, start: Path | None) -> StageModule:
         """The stage, fresh or from base weights (`base`) or earlier ones (`start`)."""

@@ -46,7 +46,7 @@ class Task:
 
 @dataclass
 class Filling:
-    """How many features were made, and of each picture that was decoded what is wrong with it."""
+    """How many features were made, and what is wrong with pictures that cannot be decoded."""
 
     features: int = 0
     faults: dict[int, str] = field(default_factory=dict[int, str])
@@ -194,8 +194,8 @@ def fill(
     for place, task in enumerate(tasks):
         while not all(number in pictures for number in task.pictures):
             number, pictures[number] = next(stream)
-            outcome = pictures[number]
-            filling.faults[number] = outcome if isinstance(outcome, str) else ""
+            if isinstance(outcome := pictures[number], str):
+                filling.faults[number] = outcome
         parts = [part for n in task.pictures if not isinstance(part := pictures[n], str)]
         if len(parts) == len(task.pictures):
             queues.setdefault(task.kind, []).append((task.key, _input(cache, task, parts)))

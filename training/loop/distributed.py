@@ -36,10 +36,18 @@ LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 T = TypeVar("T")
 
 
-def make_accelerator(precision: str) -> Accelerator:
-    """The processes of a run; see `mixed_precision` for `precision`."""
+def make_accelerator(precision: str, folder: Path) -> Accelerator:
+    """The processes of the run in a folder; see `mixed_precision` for `precision`.
+
+    Raises:
+        ValueError: see `check_parallel` and `check_shared`.
+    """
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
-    return Accelerator(mixed_precision=mixed_precision(precision), kwargs_handlers=[patience])
+    precision = mixed_precision(precision)
+    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[patience])
+    check_parallel(accelerator)
+    check_shared(folder)
+    return accelerator
 
 
 def agreed(value: T) -> T:

@@ -18,7 +18,7 @@ from pcdm_core.config import config_from_dict, config_to_dict
 from ..config import StageRun
 from ..stages import StageModule
 from .checkpoints import CheckpointFolder, ResumeError
-from .distributed import gathered, is_sharded, like, prepared, whole
+from .distributed import is_sharded, like, prepared, whole
 
 logger = logging.getLogger(__name__)
 
@@ -109,12 +109,6 @@ class RunState:
                 another seed or global batch, whose sample numbers mean other pairs.
         """
         state = self.checkpoints.load()
-        steps = gathered(None if state is None else int(state["step"]))
-        if len(set(steps)) > 1:  # they would part at the next collective
-            raise ResumeError(
-                f"{self.folder}: its processes find checkpoints of different steps ({steps}). All "
-                f"machines need one file system for --out."
-            )
         if state is None:
             return False
         self._check_settings(state["settings"])
