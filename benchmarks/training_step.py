@@ -26,7 +26,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,14 +159,15 @@ def measure(case: Case, precision: str, rounds: int, device: str) -> dict[str, o
         "seconds_cached": round(medians["cached"], 4),
         "ratio": round(medians["online"] / medians["cached"], 3),
         "ratio_by_counted_flops": round(counts["online"] / counts["cached"], 3),
-        "ratio_slow_reader": round(slow_reader(*trainers["cached"], medians["cached"], rounds), 3),
+        "ratio_slow_reader": round(slow_reader(*trainers["cached"], rounds), 3),
     }
 
 
-def slow_reader(trainer: Trainer, source: PairSource, step: float, rounds: int) -> float:
+def slow_reader(trainer: Trainer, source: PairSource, rounds: int) -> float:
     """Time with a reader that takes 80 % of a step, over time without input."""
-    read, trainer.step = trainer.stage.features.read, 0
-    still = trainer.inputs(source, 0)
+    features, ahead = trainer.stage.features, trainer.inputs
+    read, trainer.step, still = features.read, 0, ahead(source, 0)
+    step = 0.0
 
     def slowly(pairs: Tensor) -> Any:
         end = time.perf_counter() + 0.8 * step
@@ -175,18 +175,23 @@ def slow_reader(trainer: Trainer, source: PairSource, step: float, rounds: int) 
         time.sleep(max(end - time.perf_counter(), 0))
         return inputs
 
-    def steps(inputs: Callable[..., Any]) -> None:
-        trainer.inputs = inputs
+    def with_input() -> None:
         for _ in range(STEPS):
             trainer.train_step(source)
 
-    trainer.stage.features.read = slowly
-    arms = {
-        "without": partial(steps, lambda source, number: still),
-        "with": partial(steps, trainer.inputs),
-    }
+    def without_input() -> None:
+        nonlocal step
+        begin = time.perf_counter()
+        trainer.inputs = lambda source, number: still
+        with_input()
+        trainer.inputs = ahead
+        step = (time.perf_counter() - begin) / STEPS  # of this minute: a busy machine varies
+
+    without_input()
+    features.read = slowly
+    arms = {"without": without_input, "with": with_input}
     times = interleaved(arms, max(rounds // STEPS, 1), trainer.accelerator.device.type)
-    return statistics.median(times["with"]) / statistics.median(times["without"])
+    return statistics.median(b / a for a, b in zip(*times.values(), strict=True))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -147,6 +147,23 @@ def test_a_list_names_files_of_its_own_folder_alone(tmp_path: Path, way: str) ->
     assert problem.path.isprintable()
 
 
+def test_a_picture_cut_off_in_the_middle_is_found_by_decoding_it(
+    pcdms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = pcdms / "all_data_png" / f"{STEMS[2]}.png"
+    cut.write_bytes(cut.read_bytes()[:20000])
+    assert len(open_pictures(pcdms)) == 3  # its header is whole
+    ContentIndex(pcdms / "index.json").digests(open_pictures(pcdms).paths)
+    for _ in range(2):
+        pictures = ContentIndex(pcdms / "index.json").check(open_pictures(pcdms))
+        assert len(pictures) == len(pictures.pairs) == 2
+        assert "damaged" in pictures.problems[0].what
+    assert main([str(pcdms), "--index", str(pcdms / "index.json")]) == 0
+    assert "pcdms: 2 pictures, 2 pairs" in capsys.readouterr().out
+    picture(cut, seed=9)
+    assert len(ContentIndex(pcdms / "index.json").check(open_pictures(pcdms))) == 3
+
+
 def test_digests_are_taken_again_of_files_that_changed(
     pcdms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

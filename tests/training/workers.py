@@ -294,7 +294,7 @@ def train_with_a_slow_disk(
 
     def slow(state: dict[str, Any], step: int) -> Path:
         steps.append(step)
-        time.sleep(0.6)
+        time.sleep(0.3)
         return save(state, step)
 
     trainer.checkpoints.save = slow  # type: ignore[method-assign]

@@ -162,7 +162,7 @@ def evaluate_folders(
     for path, truth in reader.bar(pairs, "pairs"):
         try:
             pixels = {"pictures": read_pixels(path), "truths": read_pixels(truth)}
-            rows.append(reconstruction(*pixels.values(), protocol, size))
+            rows.append(reconstruction(pixels["pictures"], pixels["truths"], protocol, size))
             for kind, picture in pixels.items():
                 sizes[kind].add((picture.shape[0], picture.shape[1]))
             measured.append((path, truth))

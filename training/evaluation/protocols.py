@@ -82,7 +82,7 @@ def prepared(truth: np.ndarray, protocol: Protocol, size: tuple[int, int]) -> np
     """
     if not protocol.as_they_are or truth.shape[:2] == size:
         return truth
-    return np.asarray(Image.fromarray(truth).resize(size[::-1], Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(truth).resize((size[1], size[0]), Image.Resampling.BICUBIC))
 
 
 def brought_to(picture: np.ndarray, size: tuple[int, int], how: Filter) -> np.ndarray:
