@@ -42,7 +42,7 @@ class ContentIndex:
         stale = [row for row, path in enumerate(paths) if self._is_stale(path, decode)]
         self._entries, stale = agreed((self._entries, stale))
         mine = [paths[row] for row in stale[rank::count]]
-        entries = prefetched(partial(_entry, decode=decode), mine, reader_threads(count))
+        entries = prefetched(partial(_entry, decode=decode), mine, reader_threads())
         bar = tqdm(entries, "digests", len(mine), disable=rank > 0 or not mine)
         for part in gathered(dict(zip(map(str, mine), bar, strict=True))):
             self._entries.update(part)

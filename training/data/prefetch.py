@@ -12,10 +12,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def reader_threads(processes: int = 1) -> int:
-    """How many of the machine's cores one of so many processes reads with."""
+def reader_threads() -> int:
+    """How many threads one process reads with: its part of the machine's cores, at most 16."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(max((cores or 1) // processes, 1), 16)
+    return min(max((cores or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1), 16)
 
 
 def prefetched(

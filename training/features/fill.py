@@ -172,7 +172,7 @@ def fill(
     last = {number: place for place, task in enumerate(tasks) for number in task.pictures}
     order = list(dict.fromkeys(number for task in tasks for number in task.pictures))
     decode = partial(_decode, cache, list(dict.fromkeys(task.kind for task in tasks)))
-    stream = zip(order, prefetched(decode, order, reader_threads(count)), strict=True)
+    stream = zip(order, prefetched(decode, order, reader_threads()), strict=True)
     filling, pictures = Filling(), dict[int, Picture]()
     queues: dict[str, list[tuple[bytes, Tensor]]] = {}
     answers: dict[str, list[tuple[bytes, Tensor]]] = {}
