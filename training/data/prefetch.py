@@ -14,8 +14,8 @@ R = TypeVar("R")
 
 def reader_threads() -> int:
     """How many threads one process reads with: its part of the machine's cores, at most 16."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(max((cores or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1), 16)
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(max((os.cpu_count() or 1) // processes, 1), 16)
 
 
 def prefetched(
