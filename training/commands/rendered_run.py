@@ -21,7 +21,7 @@ from ..coarse.render import CoarseRenderer, render_coarse
 from ..config import TrainConfig
 from ..data.in_memory import CoarsePictures, People, load_people
 from ..data.pairs import ordered_pairs
-from ..loop.distributed import make_accelerator
+from ..loop.distributed import agreed, make_accelerator
 from ..loop.sample_rng import seed_part
 from ..loop.trainer import PairSource, Trainer
 from ..stages import Frozen, StageModule
@@ -105,7 +105,7 @@ class RenderedRun:
 
     def read_people(self) -> People:
         """Read people that were not read yet and add them to those in memory."""
-        count = self.rendered()
+        count = agreed(self.rendered())
         if self.people is not None and count <= self.read:
             return self.people
         workers = self.config.render_workers
@@ -148,7 +148,7 @@ class RenderedRun:
 
     def has(self, *names: Component) -> bool:
         """Whether parts are finished (whole or in shards)."""
-        return all(any(self.weights.glob(f"{name}.safetensors*")) for name in names)
+        return agreed(all(any(self.weights.glob(f"{name}.safetensors*")) for name in names))
 
     def frozen(self, patch_encoder: bool = False) -> Frozen:
         """The parts that stages use and do not train."""

@@ -107,7 +107,9 @@ def _processes(options: argparse.Namespace) -> Any:
         raise ImportError(
             "Several processes need accelerate. Install it with: pip install accelerate"
         ) from error
-    state = accelerate.PartialState(cpu=options.device == "cpu")
+    from ..loop.distributed import PATIENCE
+
+    state = accelerate.PartialState(cpu=options.device == "cpu", timeout=PATIENCE)
     options.device = str(state.device)
     return state
 
