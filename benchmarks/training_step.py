@@ -7,6 +7,10 @@ the one does per step what the published scripts do (encode the pictures of the 
 encoders), the other reads the same features from memory-mapped tables. The models have random
 weights; what is measured is work, and the ratio is what counts: seconds depend on the machine.
 
+`ratio_slow_reader` is the same step on cached features with a reader that takes four fifths of a
+step, over the step on one batch that is read already: batches are read while the one before is
+computed, so it is 1 but for what the reading itself computes.
+
 With `--count` nothing is timed: the operations of a step are counted on tensors that have shapes
 and no values, at any size. Their ratio is the limit of a cached step where both are bound by
 arithmetic; copying, drawing skeletons and the optimiser are no part of it.
@@ -19,6 +23,7 @@ import json
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +50,7 @@ from training.stages.initialise import build_denoiser
 from .memory import META, random_components
 from .timing import flops, interleaved
 
+STEPS = 10  # that are timed together, so that a batch read before them hides nothing
 ENCODERS = ("autoencoder", "patch_encoder", "global_encoder")
 
 
@@ -122,21 +128,26 @@ def count(case: Case) -> dict[str, float]:
 
 def measure(case: Case, precision: str, rounds: int, device: str) -> dict[str, object]:
     """Seconds of a step of both loops."""
-    pictures, digests = ContentIndex(case.folder / "content.json").check(case.pictures)
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
+    pictures = case.pictures
+    digests = ContentIndex(case.folder / "content.json").digests(pictures.paths)
     parts = random_components(case.preset, device)
     encoders = FrozenEncoders(**{name: parts[name] for name in ENCODERS})
     targets = [pictures.paths[target] for target in pictures.pairs[:, 1].tolist()]
     cache = FeatureCache(case.folder, pictures, digests, case.preset, encoders, coarse=targets)
-    for kind in STAGE_TABLES[case.name]:
-        cache.fill(kind, batch=4)
-    loops = {"online": case.online(encoders, device), "cached": CachedFeatures(cache, device)}
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
+    cache.fill(STAGE_TABLES[case.name], batch=4)
+    loops: dict[str, Features] = {
+        "online": case.online(encoders, device),
+        "cached": CachedFeatures(cache, device, case.name),
+    }
     steps: dict[str, Callable[[], object]] = {}
+    trainers: dict[str, tuple[Trainer, PairSource]] = {}
     for loop, features in loops.items():
         stage = case.stage(features, encoders.autoencoder, torch.device("cpu"))
         trainer = Trainer(stage, case.run, accelerator, case.folder / loop)
         trainer.total = 10**9
         source = PairSource(case.rows, 0)
+        trainers[loop] = trainer, source
         steps[loop] = lambda trainer=trainer, source=source: trainer.train_step(source)
     counts = {loop: flops(step) for loop, step in steps.items()}  # warms up as well
     times = interleaved(steps, rounds, device)
@@ -148,7 +159,39 @@ def measure(case: Case, precision: str, rounds: int, device: str) -> dict[str, o
         "seconds_cached": round(medians["cached"], 4),
         "ratio": round(medians["online"] / medians["cached"], 3),
         "ratio_by_counted_flops": round(counts["online"] / counts["cached"], 3),
+        "ratio_slow_reader": round(slow_reader(*trainers["cached"], rounds), 3),
     }
+
+
+def slow_reader(trainer: Trainer, source: PairSource, rounds: int) -> float:
+    """Time with a reader that takes 80 % of a step, over time without input."""
+    features, ahead = trainer.stage.features, trainer.inputs
+    read, trainer.step, still = features.read, 0, ahead(source, 0)
+    step = 0.0
+
+    def slowly(pairs: Tensor) -> Any:
+        end = time.perf_counter() + 0.8 * step
+        inputs = read(pairs)
+        time.sleep(max(end - time.perf_counter(), 0))
+        return inputs
+
+    def with_input() -> None:
+        for _ in range(STEPS):
+            trainer.train_step(source)
+
+    def without_input() -> None:
+        nonlocal step
+        begin = time.perf_counter()
+        trainer.inputs = lambda source, number: still
+        with_input()
+        trainer.inputs = ahead
+        step = (time.perf_counter() - begin) / STEPS  # of this minute: a busy machine varies
+
+    without_input()
+    features.read = slowly
+    arms = {"without": without_input, "with": with_input}
+    times = interleaved(arms, max(rounds // STEPS, 1), trainer.accelerator.device.type)
+    return statistics.median(b / a for a, b in zip(*times.values(), strict=True))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -219,14 +219,17 @@ class Fit:
 
     def undo(self, picture: Tensor) -> Tensor:
         """A fitted picture `[B, 3, height, width]` back at the source's size and aspect."""
+        return resize(self.inner(picture), self.source_height, self.source_width)
+
+    def inner(self, picture: Tensor) -> Tensor:
+        """A fitted picture `[B, 3, height, width]` without its padding."""
         if picture.shape[-2:] != (self.height, self.width):
             raise ValueError(
                 f"this fit made {self.height}x{self.width} pictures, "
                 f"got {picture.shape[-2]}x{picture.shape[-1]}"
             )
         right, bottom = self.left + self.box_width, self.top + self.box_height
-        inner = picture[..., self.top : bottom, self.left : right]
-        return resize(inner, self.source_height, self.source_width)
+        return picture[..., self.top : bottom, self.left : right]
 
 
 def fit(picture: Tensor, height: int, width: int, mode: FitMode = "squash") -> tuple[Tensor, Fit]:

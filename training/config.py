@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,9 +63,10 @@ class StageRun:
     `minutes`, when set, replaces `steps`: the number of steps follows the speed measured so far,
     so that a run (its learning-rate schedule included) ends in time on any machine.
 
-    One optimiser step sees `batch_size` samples of each process `accumulate` times over. A
-    checkpoint is due after `checkpoint_minutes`, or after `checkpoint_steps` where that is set; the
-    last `keep_checkpoints` of them stay.
+    One optimiser step sees `batch_size` samples of each process `accumulate` times over;
+    `global_batch` is how many the recipe wants in all, and a run that differs warns. A checkpoint
+    is due after `checkpoint_minutes`, or after `checkpoint_steps` where that is set; the last
+    `keep_checkpoints` of them stay.
 
     Conditions are dropped, each with its own chance, for what `null_conditioning` says: `zeros`
     are those that guidance uses at sampling; `encoded_zeros` what the frozen encoders make of an
@@ -81,6 +83,7 @@ class StageRun:
     minutes: Positive | None = None
     batch_size: Count = 16
     accumulate: Count = 1
+    global_batch: Count | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"  # or sgd
     learning_rate: Weight = 6e-4
     warmup_steps: Steps = 100
@@ -201,6 +204,7 @@ class TrainConfig:
     mixed_precision: Precision = "no"
     compile: Switch = False
     tensorboard: Switch = False
+    wandb: Switch = False
     identities: Count = 1500
     views: Count = 8
     render_workers: Count = 2
@@ -208,6 +212,11 @@ class TrainConfig:
     coarse: Annotated[CoarseRun, _EMPTY] = field(default_factory=CoarseRun)
     perception: Annotated[PerceptionRun, _EMPTY] = field(default_factory=PerceptionRun)
     student: Annotated[StudentRun, _EMPTY] = field(default_factory=StudentRun)
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """Which of accelerate's trackers log the run."""
+        return tuple(name for name in ("tensorboard", "wandb") if getattr(self, name))
 
     def stage(self, name: str) -> StageRun:
         """The run of one stage (defaults where the file says nothing)."""
@@ -264,12 +273,35 @@ def _with_choice(document: dict[str, Any], choice: str | None, path: Path) -> di
     return {**merged, **settings, "choice": choice, "stages": stages}
 
 
-def load_config(path: Path, choice: str | None = None) -> TrainConfig:
+def add_set_option(parser: argparse.ArgumentParser) -> None:
+    """`--set`, the `changes` of `load_config`."""
+    parser.add_argument(
+        *("--set", "-s"),
+        dest="changes",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="another value of a setting, as stages.refining.batch_size=8; more than once",
+    )
+
+
+def _changed(
+    document: dict[str, Any], names: Sequence[str], value: object, path: Path
+) -> dict[str, Any]:
+    """The document with a value where the names lead."""
+    name, *below = names
+    if below:
+        value = _changed(_section(document, path, name), below, value, path)
+    return {**document, name: value}
+
+
+def load_config(path: Path, choice: str | None = None, changes: Sequence[str] = ()) -> TrainConfig:
     """Read a YAML configuration.
 
     Args:
         choice: where a file has several sets of settings side by side (`choices`), which of them;
             None takes the file's own `choice`.
+        changes: `key=value` with a path of names as the key, over what the file says.
 
     Raises:
         ValueError: the file is no mapping, or holds unknown settings or values of another type or
@@ -281,8 +313,18 @@ def load_config(path: Path, choice: str | None = None) -> TrainConfig:
         raise ValueError(f"{path}: this is no YAML: {error}") from error
     if not isinstance(document, dict):
         raise ValueError(f"{path}: expected settings as `name: value`, found nothing of the kind.")
+    document = _with_choice(document, choice, path)
+    for change in changes:
+        key, sign, text = change.partition("=")
+        if not sign or key in ("choice", "choices"):
+            raise ValueError(f"--set takes KEY=VALUE, and no choice (--choice); got {change!r}.")
+        try:
+            document = _changed(document, key.split("."), yaml.safe_load(text), path)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {key}: {short(text)} is no YAML.") from error
     try:
-        return TypeAdapter(TrainConfig).validate_python(_with_choice(document, choice, path))
+        return TypeAdapter(TrainConfig).validate_python(document)
     except ValidationError as error:
+        place = f"{path} with --set" if changes else path
         problems = [_problem(one) for one in error.errors()]
-        raise ValueError("\n".join(f"{path}: {problem}" for problem in problems)) from error
+        raise ValueError("\n".join(f"{place}: {problem}" for problem in problems)) from error

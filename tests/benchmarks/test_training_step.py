@@ -19,3 +19,4 @@ def test_counting_without_values_finds_the_operations_of_the_real_loops(
     assert counted["limit"] == pytest.approx(measured["ratio_by_counted_flops"], rel=1e-3)
     assert counted["tflop_online"] > counted["tflop_cached"]
     assert measured["ratio"] > 0
+    assert measured["ratio_slow_reader"] > 0

@@ -11,6 +11,7 @@ import torch
 from PIL import ExifTags, Image
 
 from pcdm_core.config import Preset
+from pcdm_core.files import file_hash
 from pcdm_core.images import load_picture, to_uint8
 from tests.core.pose_dialects import BODY
 from training.data import ContentIndex, PictureSet, open_pictures
@@ -146,21 +147,45 @@ def test_a_list_names_files_of_its_own_folder_alone(tmp_path: Path, way: str) ->
     assert problem.path.isprintable()
 
 
-def test_a_picture_cut_off_in_the_middle_is_found_by_decoding_it(pcdms: Path) -> None:
+def test_a_picture_cut_off_in_the_middle_is_found_by_decoding_it(
+    pcdms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cut = pcdms / "all_data_png" / f"{STEMS[2]}.png"
     cut.write_bytes(cut.read_bytes()[:20000])
-    result = open_pictures(pcdms)
-    assert len(result) == 3  # its header is whole
-    index = ContentIndex(pcdms / "index.json")
-    pictures, digests = index.check(result)
-    assert len(pictures) == len(digests) == 2
-    assert len(pictures.pairs) == 2
-    assert "damaged" in pictures.problems[0].what
-    again, same = ContentIndex(pcdms / "index.json").check(result)
-    assert (again.names, same) == (pictures.names, digests)
+    assert len(open_pictures(pcdms)) == 3  # its header is whole
+    ContentIndex(pcdms / "index.json").digests(open_pictures(pcdms).paths)
+    for _ in range(2):
+        pictures = ContentIndex(pcdms / "index.json").check(open_pictures(pcdms))
+        assert len(pictures) == len(pictures.pairs) == 2
+        assert "damaged" in pictures.problems[0].what
+    assert main([str(pcdms), "--index", str(pcdms / "index.json")]) == 0
+    assert "pcdms: 2 pictures, 2 pairs" in capsys.readouterr().out
     picture(cut, seed=9)
-    whole, digests = ContentIndex(pcdms / "index.json").check(result)
-    assert len(whole) == len(set(digests)) == 3
+    assert len(ContentIndex(pcdms / "index.json").check(open_pictures(pcdms))) == 3
+
+
+def test_digests_are_taken_again_of_files_that_changed(
+    pcdms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = open_pictures(pcdms)
+    hashes: list[Path] = []
+
+    def watched(path: Path) -> str:
+        hashes.append(path)
+        return file_hash(path)
+
+    monkeypatch.setattr("training.data.content.file_hash", watched)
+
+    def digests() -> list[bytes]:
+        hashes.clear()
+        return ContentIndex(pcdms / "index.json").digests(pictures.paths)
+
+    first = digests()
+    assert first == [bytes.fromhex(file_hash(path)) for path in pictures.paths]
+    assert (digests(), hashes) == (first, [])
+    changed = pictures.paths[2]
+    picture(changed, seed=9)
+    assert (digests() == first, hashes) == (False, [changed])
 
 
 @pytest.mark.parametrize("folder", ["train_highres", "train"])

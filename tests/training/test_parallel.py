@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.config import StageRun
+from pcdm_core.config import Preset
+from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder
+from pcdm_core.vae import PatchAutoencoder
+from training.commands.components import save_components
+from training.config import StageRun, TrainConfig
+from training.data import open_pictures
 from training.loop.checkpoints import CheckpointFolder
 
 from . import workers
@@ -28,6 +34,19 @@ RUN = StageRun(
 )
 
 
+def team(
+    target: Callable[..., None], processes: int, arguments: Callable[[int], tuple[Any, ...]]
+) -> None:
+    """So many processes at the same time; none may fail, or wait for another for ever."""
+    members = [workers.start(target, *arguments(rank)) for rank in range(processes)]
+    for process in members:
+        process.join(300)
+    codes = [process.exitcode for process in members]
+    for process in members:
+        process.kill()
+    assert codes == [0] * processes
+
+
 def together(
     name: str,
     processes: int,
@@ -37,13 +56,11 @@ def together(
 ) -> list[dict[str, Any]]:
     port = workers.free_port()
     folder.mkdir(exist_ok=True)
-    team = [
-        workers.start(workers.take_part, name, run, rank, processes, port, folder, sharded)
-        for rank in range(processes)
-    ]
-    for process in team:
-        process.join()
-        assert process.exitcode == 0
+    team(
+        workers.take_part,
+        processes,
+        lambda rank: (name, run, rank, processes, port, folder, sharded),
+    )
     paths = [folder / f"{processes}_{rank}.pt" for rank in range(processes)]
     return [torch.load(path, weights_only=True) for path in paths]
 
@@ -104,6 +121,97 @@ def test_a_sharded_run_resumes_from_its_checkpoint_and_others_do_too(tmp_path: P
     assert last["step"] == other["step"] == 6
     shadows = [s["ema"]["shadow_params"] for s in (last, other)]
     assert relative_error(*shadows) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", [True, False], ids=["shards", "whole"])
+def test_checkpoints_by_the_clock_part_no_processes_and_change_no_bit(
+    sharded: bool, tmp_path: Path
+) -> None:
+    # The one that writes is late, so that the clocks of the others are due before its own.
+    run = replace(RUN, steps=12, batch_size=4, log_steps=1, ema_decay=None, optimizer="adamw")
+    results: dict[str, dict[str, Any]] = {}
+    for name, minutes in (("often", 0.002), ("never", 60.0)):
+        folder, clocked = tmp_path / name, replace(run, checkpoint_minutes=minutes)
+        folder.mkdir()
+        port = workers.free_port()
+        team(
+            workers.train_with_a_slow_disk,
+            2,
+            lambda rank, run=clocked, port=port, folder=folder: (
+                run,
+                rank,
+                2,
+                port,
+                folder,
+                sharded,
+            ),
+        )
+        results[name] = torch.load(folder / "result_0.pt", weights_only=True)
+    assert results["never"]["steps"] == [12]
+    assert len(results["often"]["steps"]) > 2
+    for ours, theirs in zip(*(r["weights"] for r in results.values()), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_processes_without_a_common_folder_are_told_so(tmp_path: Path) -> None:
+    port = workers.free_port()
+    team(workers.see_other_folders, 2, lambda rank: (rank, 2, port, tmp_path))
+    for rank in range(2):
+        message = (tmp_path / f"message_{rank}").read_text()
+        assert "the processes 1 do not see what process 0 writes there" in message
+
+
+@pytest.mark.slow
+def test_processes_decode_and_encode_a_data_set_together(
+    people_folder: Path, preset: Preset, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(people_folder, data)
+    pictures = open_pictures(data)
+    broken = pictures.paths[0]
+    broken.write_bytes(broken.read_bytes()[:-40])
+    assert preset.global_encoder is not None
+    parts = {
+        "autoencoder": PatchAutoencoder(preset.autoencoder),
+        "patch_encoder": PatchImageEncoder(preset.patch_encoder),
+        "global_encoder": LinearImageEncoder(preset.global_encoder),
+    }
+    save_components(parts, tmp_path / "encoders", preset, {})  # type: ignore[arg-type]
+    port, config = workers.free_port(), TrainConfig(preset="test")
+    team(workers.fill_a_cache, 2, lambda rank: (config, rank, 2, port, data, tmp_path))
+    first, second = (torch.load(tmp_path / f"result_{n}.pt", weights_only=True) for n in range(2))
+    # Five people: each process decodes about half of them, and one of them may be on the border.
+    shares = [len(result["decoded"]) for result in (first, second)]
+    assert sum(shares) <= len(pictures) + 4
+    assert max(shares) <= len(pictures) / 2 + 4
+    assert first["names"] == second["names"]
+    assert pictures.names[0] not in first["names"]
+    assert torch.equal(first["pairs"], second["pairs"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "requested", "warnings"),
+    [(8, "1", []), (1024, "1", ["8 samples and the recipe's 1024"]), (8, "16", ["16 were asked"])],
+)
+def test_what_a_step_is_made_of_is_said_at_the_start(
+    recipe: int,
+    requested: str,
+    warnings: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", requested)
+    run = replace(RUN, batch_size=4, accumulate=2, steps=1, global_batch=recipe)
+    trainer, source = workers.noise_trainer("prior", run, tmp_path)
+    with caplog.at_level("INFO"):
+        trainer.run_all(source)
+    line = f"1 processes x 4 samples x 2 accumulated = 8 samples a step; the recipe's: {recipe}"
+    assert line in caplog.text
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == len(warnings)
+    assert all(words in text for words, text in zip(warnings, said, strict=True))
 
 
 def test_the_shares_of_a_step_equal_the_whole_batch(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
 
 from training.commands.measure import main
 from training.evaluation.distances import frechet_distance
-from training.evaluation.folders import evaluate_folders, whole_batches
+from training.evaluation.folders import Column, evaluate_folders, read_pixels, whole_batches
 from training.evaluation.inception import InceptionV3
 from training.evaluation.lpips import LPIPS
-from training.evaluation.protocols import PROTOCOLS, brought_to, reconstruction
+from training.evaluation.protocols import FILTERS, PROTOCOLS, brought_to, reconstruction
 from training.evaluation.weight_files import ALEXNET, INCEPTION, Published, read_weights
 
 
@@ -57,7 +57,7 @@ def test_pictures_are_resized_as_opencv_does(how: str, flag: str, size: tuple[in
 
 def test_a_picture_of_the_size_stays_as_it_is() -> None:
     picture = noise(0)
-    for how in ("cubic", "linear", "pillow"):
+    for how in FILTERS:
         assert np.array_equal(brought_to(picture, (96, 64), how), picture / np.float32(255))  # type: ignore[arg-type]
 
 
@@ -79,8 +79,56 @@ def test_protocols_differ_where_their_scripts_do() -> None:
     assert figures["pcdms"]["ssim"] == figures["pidm"]["ssim"] != figures["cfld"]["ssim"]
     assert "ssim-51" not in figures["pcdms"]
     assert figures["pidm"]["ssim-51"] == figures["cfld"]["ssim-51"]
-    with pytest.raises(ValueError, match=r"96x64 and the truth 90x60"):
-        reconstruction(picture, noise(0, 90, 60), PROTOCOLS["pidm"], (96, 64))
+
+
+def test_pidm_prepares_truths_as_its_script_does() -> None:
+    picture, truth = noise(1, 64, 64), noise(0, 96, 66)
+    figures = reconstruction(picture, truth, PROTOCOLS["pidm"], (96, 66))
+    square = np.asarray(Image.fromarray(truth).resize((64, 64), Image.Resampling.BICUBIC))
+    assert figures == reconstruction(picture, square, PROTOCOLS["pidm"], (1, 1))
+
+
+@pytest.mark.parametrize("size", [(64, 56), (128, 80)])
+def test_cfld_resizes_floats_and_cuts_them_to_8_bits(size: tuple[int, int]) -> None:
+    picture, truth = noise(1), noise(0)
+    # As in its pose_transfer_test.py: interpolate, times 255, clamp, uint8.
+    planes = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+    planes = torch.nn.functional.interpolate(planes, size, mode="bicubic", antialias=True)
+    expected = (planes.float() * 255.0).clamp(0, 255).to(torch.uint8).to(torch.float32) / 255.0
+    result = brought_to(picture, size, PROTOCOLS["cfld"].resize)
+    assert np.array_equal(result, expected[0].permute(1, 2, 0).numpy())
+    # Its truths come by Pillow's bicubic, as torchvision's Resize does it.
+    small = np.asarray(Image.fromarray(truth).resize(size[::-1], Image.Resampling.BICUBIC))
+    same = reconstruction(picture, truth, PROTOCOLS["cfld"], size)
+    assert same == reconstruction(picture, small, PROTOCOLS["cfld"], size)
+
+
+def test_only_what_a_script_prints_is_marked_as_its_own() -> None:
+    assert PROTOCOLS["cfld"].reports == ("ssim", "psnr", "ssim-51")
+    assert set(PROTOCOLS["pidm"].reports) == {"ssim", "psnr", "l1", "mae", "ssim-51"}
+    assert set(PROTOCOLS["pcdms"].reports) == {"ssim", "psnr", "l1", "mae"}
+
+
+def test_a_report_says_which_columns_are_the_scripts_and_how_sizes_met(folders: Path) -> None:
+    for number in range(3):
+        save(folders / "gt" / f"p{number}_b.png", noise(number, 80, 60))
+    reports = {
+        name: evaluate_folders(folders / "generated", folders / "gt", protocol, size=(88, 60))
+        for name, protocol in PROTOCOLS.items()
+    }
+    published = {c.name: c.published for c in reports["cfld"].columns}
+    assert (published["l1"], published["mae"], published["psnr"]) == (False, False, True)
+    assert reports["cfld"].notes == (
+        "pictures of 96x64: to 88x60 by PyTorch's antialiased bicubic, cut to 8 bits",
+        "truths of 80x60: to 88x60 by Pillow's bicubic",
+    )
+    assert reports["pidm"].notes == (
+        "pictures of 96x64: as they are; for LPIPS and FID to 88x60 by OpenCV's bilinear",
+        "truths of 80x60: to the pictures' size by Pillow's bicubic (data/prepare_data.py); for "
+        "LPIPS and FID to 88x60 by OpenCV's bilinear",
+    )
+    assert reports["pidm"].columns[0].count == 3
+    assert all(note in reports["pcdms"].table() for note in reports["pcdms"].notes)
 
 
 def test_what_does_not_fill_a_batch_is_left_out_as_published() -> None:
@@ -152,6 +200,50 @@ def test_a_weight_file_that_is_not_the_published_one_is_refused(tmp_path: Path) 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(ValueError, match=r"\d+ of \d+ tensors are missing"):
         InceptionV3.from_file(path, Published(INCEPTION.name, (digest,)))
+
+
+@pytest.mark.slow
+def test_features_of_the_training_split_are_computed_once(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    network = InceptionV3().eval()
+    opened: list[Path] = []
+
+    def watched(path: Path) -> np.ndarray:
+        opened.append(path)
+        return read_pixels(path)
+
+    monkeypatch.setattr("training.evaluation.folders.read_pixels", watched)
+
+    def measure(name: str = "cfld", **options: Path) -> list[Column]:
+        opened.clear()
+        arguments = folders / "generated", folders / "gt", PROTOCOLS[name]
+        train = folders / "train"
+        report = evaluate_folders(
+            *arguments, size=(96, 64), train=train, inception=network, **options
+        )
+        return [column for column in report.columns if column.name.startswith("fid")]
+
+    def train_pictures() -> int:
+        return sum(path.parent.name == "train" for path in opened)
+
+    first = measure()
+    assert train_pictures() == 4
+    (path,) = folders.glob("train.*.fid.safetensors")
+    assert measure() == first
+    assert train_pictures() == 0
+    # Another resize, and another picture, are other features.
+    measure("pcdms")
+    assert train_pictures() == 4
+    save(folders / "train" / "3.jpg", noise(99))
+    assert measure()[0].value != first[0].value
+    assert train_pictures() == 4
+    measure(features=folders / "elsewhere")
+    assert len(list((folders / "elsewhere").iterdir())) == 1
+    assert path.is_file()
+    for column in first:
+        assert column.note == "too few pictures for a FID: 3 for 2048 features; the field has 8,570"
 
 
 @pytest.mark.slow

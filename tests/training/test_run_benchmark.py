@@ -13,6 +13,7 @@ from torch import Tensor
 
 pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
 
+from pcdm_core.images import Fit, load_picture, resize
 from pcdm_core.pipeline import PCDMsPipeline
 from tests.core.tiny_pipeline import STANDING, TEST, poses, save_tiny_weights, tiny_pipeline
 from training.commands import measure
@@ -80,12 +81,43 @@ def test_singles_and_the_best_by_truth_lie_apart(
     # Singles do not depend on whether the best of several were asked for.
     assert main([*arguments[:3], str(tmp_path / "alone"), *arguments[4:]]) == 0
     assert files(tmp_path / "alone" / "single") == files(out / "single")
+    how = Fit.of(256, 176, TEST.height, TEST.width, TEST.fit)
     with Image.open(out / "single" / min(names)) as image:
-        assert image.size == (TEST.width, TEST.height)
+        assert image.size == (how.box_width, how.box_height)
     # Evaluation takes the folder as it is.
     judged = ["--generated", str(out / "single"), "--protocol", "pcdms"]
     assert measure.main([*judged, "--gt", str(deepfashion.parent / "test_all_png")]) == 0
     assert "ssim (pcdms)*" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_benchmarks_files_have_no_padding_and_the_size_that_is_asked_for(
+    deepfashion: Path, weights: Path, pipeline: PCDMsPipeline, tmp_path: Path
+) -> None:
+    assert TEST.fit == "pad"
+    arguments = ["--pairs", str(deepfashion), "--weights", str(weights), "--steps", "2"]
+    arguments += ["--device", "cpu", "--size", "256x256", "--output"]
+    assert main([*arguments, str(tmp_path / "out")]) == 0
+    (path, *_) = sorted((tmp_path / "out/single").iterdir())
+    with Image.open(path) as image:
+        assert image.size == (256, 256)
+    # The script of PIDM has pictures and truths of 256x256, so this is its own case.
+    judged = ["--generated", str(tmp_path / "out/single"), "--protocol", "pidm", "--json"]
+    report = tmp_path / "report.json"
+    truths = deepfashion.parent / "test_all_png"
+    assert measure.main([*judged, str(report), "--gt", str(truths)]) == 0
+    assert json.loads(report.read_text())["columns"][0]["count"] == 3
+    # Without its padding a truth that comes back is the truth, at its own aspect.
+    settings = replace(SETTINGS, undo_padding=True)
+    renderer = PairRenderer(pipeline, open_pairs(deepfashion), settings)
+    height, width = renderer.size
+    padded = renderer._picture(1)
+    how = Fit.of(256, 176, height, width, "pad")
+    assert how.box_width < width or how.box_height < height
+    inner = resize(load_picture(renderer.pictures.paths[1]), how.box_height, how.box_width)
+    assert torch.equal(renderer.output(0, padded[0]), inner)
+    sized = PairRenderer(pipeline, renderer.pictures, replace(settings, size=(256, 176)))
+    assert torch.equal(sized.output(0, padded[0]), resize(inner, 256, 176))
 
 
 def test_the_best_is_no_farther_from_the_truth_than_its_rivals(
@@ -150,7 +182,8 @@ def test_pictures_of_other_settings_are_not_mixed(
 def test_the_key_changes_with_weights_and_settings(pipeline: PCDMsPipeline) -> None:
     key = rendering_key(pipeline, SETTINGS)
     assert key == rendering_key(pipeline, replace(SETTINGS, best_of=1))
-    assert key != rendering_key(pipeline, replace(SETTINGS, steps=3))
+    for other in ({"steps": 3}, {"size": (256, 176)}, {"undo_padding": True}):
+        assert key != rendering_key(pipeline, replace(SETTINGS, **other))  # type: ignore[arg-type]
     other = tiny_pipeline()
     before = rendering_key(other, SETTINGS)
     next(other.inpainting.parameters()).data[0].add_(1e-3)

@@ -6,8 +6,10 @@ import json
 import logging
 import os
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from training.commands.train_mini import main
@@ -90,8 +92,30 @@ def test_a_run_records_configuration_revision_and_environment(
 
 
 def test_other_processes_show_and_write_nothing(tmp_path: Path) -> None:
-    log = RunLog(tmp_path / "none", total=3, enabled=False, tensorboard=True)
+    log = RunLog(tmp_path / "none", total=3, enabled=False, trackers=["tensorboard"])
     log.row(1, 3, {"loss": 1.0})
     log.advance()
     log.close()
     assert not (tmp_path / "none").exists()
+
+
+def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    if find_spec("wandb"):
+        pytest.skip("wandb is installed")
+    with pytest.raises(ValueError, match=r"wandb cannot be used .*pip install wandb"):
+        RunLog(tmp_path / "prior", total=3, trackers=TrainConfig(wandb=True).trackers)
+
+
+def test_tensorboard_gets_numbers_and_sheets_by_accelerates_tracker(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for step in (0, 2):  # the second goes on after step 2
+        log = RunLog(tmp_path / "prior", step=step, total=4, trackers=["tensorboard"])
+        for number in range(step + 1, step + 3):
+            log.row(number, 4, {"loss": float(number)})
+        log.picture("prior", step + 2, np.zeros((8, 4, 3), np.uint8))
+        log.close()
+    events = EventAccumulator(str(tmp_path / "prior/tensorboard"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(n, n) for n in range(1, 5)]
+    assert [(e.step, e.height, e.width) for e in events.Images("prior")] == [(2, 8, 4), (4, 8, 4)]

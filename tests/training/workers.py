@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
@@ -25,12 +26,16 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.distributed.tensor import DTensor
 
 from pcdm_core.encoders import PatchImageEncoder
+from pcdm_core.images import load_picture
 from pcdm_core.presets import PRESETS
 from pcdm_core.vae import PatchAutoencoder
 from training.commands.train_mini import MiniRun
+from training.commands.train_stage import RecipeRun
 from training.config import StageRun, TrainConfig
+from training.data import open_pictures
 from training.data.in_memory import People
-from training.loop.distributed import whole
+from training.features import fill as fill_module
+from training.loop.distributed import make_accelerator, whole
 from training.loop.run_log import locked_run
 from training.loop.trainer import PairSource, Trainer
 from training.stages import Frozen, InpaintingStage, PriorStage, StageModule
@@ -235,6 +240,13 @@ def sharding(accelerator: Accelerator) -> Accelerator:
     return accelerator
 
 
+def join_others(rank: int, processes: int, port: int) -> None:
+    """What a launcher tells a process; its first `Accelerator` joins the others."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"ACCELERATE_USE_CPU": "true"}
+
+
 def take_part(
     name: str,
     run: StageRun,
@@ -249,9 +261,7 @@ def take_part(
     A run that has a checkpoint in `folder` goes on from it, and each run leaves one.
     """
     if processes > 1:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        os.environ |= {"ACCELERATE_USE_CPU": "true"}
+        join_others(rank, processes, port)
     share = replace(run, batch_size=run.batch_size // processes)
     run_folder = folder / (
         "run" if sharded else str(rank)
@@ -272,3 +282,58 @@ def take_part(
     trainer.save()
     if processes > 1:
         torch.distributed.destroy_process_group()
+
+
+def train_with_a_slow_disk(
+    run: StageRun, rank: int, processes: int, port: int, folder: Path, sharded: bool
+) -> None:
+    """One of several that train to the end; the first, which writes, takes a while for it."""
+    join_others(rank, processes, port)
+    trainer, source = noise_trainer("prior", run, folder, sharded)
+    save, steps = trainer.checkpoints.save, list[int]()
+
+    def slow(state: dict[str, Any], step: int) -> Path:
+        steps.append(step)
+        time.sleep(0.3)
+        return save(state, step)
+
+    trainer.checkpoints.save = slow  # type: ignore[method-assign]
+    trainer.run_all(source)
+    weights = [whole(p.detach()).clone() for p in trainer.parameters]
+    torch.save({"weights": weights, "steps": steps}, folder / f"result_{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def see_other_folders(rank: int, processes: int, port: int, folder: Path) -> None:
+    """One of several with folders of their own; writes what it is told."""
+    join_others(rank, processes, port)
+    message = "nothing"
+    try:
+        make_accelerator("no", folder / str(rank))
+    except ValueError as error:
+        message = str(error)
+    (folder / f"message_{rank}").write_text(message, encoding="utf-8")
+    torch.distributed.destroy_process_group()
+
+
+def fill_a_cache(
+    config: TrainConfig, rank: int, processes: int, port: int, data: Path, folder: Path
+) -> None:
+    """One of several that start stage 2 of the recipe; writes what it decoded and what is there."""
+    torch.set_num_threads(1)
+    join_others(rank, processes, port)
+    paths: list[str] = []
+
+    def watched(path: Path) -> torch.Tensor:
+        paths.append(path.name)
+        return load_picture(path)
+
+    fill_module.load_picture = watched
+    run = RecipeRun(
+        config, "inpainting", open_pictures(data), folder / "encoders", folder / "cache", folder
+    )
+    features = run.features()
+    moments = features.pair_moments(*run.rows().unbind(1))
+    result = {"decoded": paths, "pairs": moments, "names": list(run.pictures.names)}
+    torch.save(result, folder / f"result_{rank}.pt")
+    torch.distributed.destroy_process_group()

@@ -45,6 +45,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--alexnet", type=Path, help="for LPIPS: alexnet-owt-7be5be79.pth")
     parser.add_argument("--lpips", type=Path, help="for LPIPS: weights/v0.1/alex.pth of its wheel")
     parser.add_argument("--inception", type=Path, help="for FID: inception_v3_google-0cc3c7bd.pth")
+    parser.add_argument(
+        "--features",
+        type=Path,
+        help="folder where the training split's features stay (default: beside --train)",
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--json", type=Path, help="write the report to this file too")
     return parser
@@ -70,6 +75,7 @@ def measure(options: argparse.Namespace) -> None:
         train=options.train,
         lpips=lpips,
         inception=inception,
+        features=options.features,
         progress=True,
     )
     print(report.table())

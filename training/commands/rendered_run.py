@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from pcdm_core.checkpoints import load_component
@@ -22,7 +21,7 @@ from ..coarse.render import CoarseRenderer, render_coarse
 from ..config import TrainConfig
 from ..data.in_memory import CoarsePictures, People, load_people
 from ..data.pairs import ordered_pairs
-from ..loop.precision import mixed_precision
+from ..loop.distributed import agreed, make_accelerator
 from ..loop.sample_rng import seed_part
 from ..loop.trainer import PairSource, Trainer
 from ..stages import Frozen, StageModule
@@ -42,7 +41,7 @@ class RenderedRun:
         self.preset: Preset = sized_preset(find_preset(config.preset), config)
         size = self.preset.height, self.preset.width
         self.job = Job(data, "train", config.views, size, config.seed)
-        self.accelerator = Accelerator(mixed_precision=mixed_precision(config.mixed_precision))
+        self.accelerator = make_accelerator(config.mixed_precision, out)
         self.weights = out / "weights"
         self.follow = follow
         self.read = 0  # identity folders read so far
@@ -106,7 +105,7 @@ class RenderedRun:
 
     def read_people(self) -> People:
         """Read people that were not read yet and add them to those in memory."""
-        count = self.rendered()
+        count = agreed(self.rendered())
         if self.people is not None and count <= self.read:
             return self.people
         workers = self.config.render_workers
@@ -149,7 +148,7 @@ class RenderedRun:
 
     def has(self, *names: Component) -> bool:
         """Whether parts are finished (whole or in shards)."""
-        return all(any(self.weights.glob(f"{name}.safetensors*")) for name in names)
+        return agreed(all(any(self.weights.glob(f"{name}.safetensors*")) for name in names))
 
     def frozen(self, patch_encoder: bool = False) -> Frozen:
         """The parts that stages use and do not train."""
@@ -188,7 +187,7 @@ class RenderedRun:
             self.accelerator,
             self.out / name,
             config.compile,
-            config.tensorboard,
+            config.trackers,
             {**preset_note(self.preset), **self.note()},
         )
         trainer.resume()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pcdm_core.cli import add_sampling_options, load_pipeline, run
-from pcdm_core.ranges import COUNT
+from pcdm_core.ranges import COUNT, parse_size
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,12 @@ def build_parser() -> argparse.ArgumentParser:
         type=COUNT.parse,
         default=1,
         help="as published: draw so many and keep the nearest to the truth, apart from the singles",
+    )
+    parser.add_argument(
+        "--size",
+        type=parse_size,
+        help="HEIGHTxWIDTH of the files, as a protocol wants them (default: the preset's, without "
+        "its padding)",
     )
     parser.add_argument("--no-refining", action="store_true", help="stop after stage 2")
     parser.add_argument("--batch", type=COUNT.parse, default=8, help="pairs at once (default 8)")
@@ -71,6 +77,8 @@ def run_benchmark(options: argparse.Namespace) -> None:
         guidance_scale=options.guidance_scale,
         best_of=options.best_of,
         refining=not options.no_refining,
+        undo_padding=pipeline.preset.fit == "pad",
+        size=options.size,
     )
     key = rendering_key(pipeline, settings)
     open_record(options.output, key, settings, len(pictures.pairs), write=rank == 0)
@@ -99,7 +107,9 @@ def _processes(options: argparse.Namespace) -> Any:
         raise ImportError(
             "Several processes need accelerate. Install it with: pip install accelerate"
         ) from error
-    state = accelerate.PartialState(cpu=options.device == "cpu")
+    from ..loop.distributed import PATIENCE
+
+    state = accelerate.PartialState(cpu=options.device == "cpu", timeout=PATIENCE)
     options.device = str(state.device)
     return state
 

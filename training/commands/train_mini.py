@@ -28,7 +28,7 @@ from pcdm_core.images import from_planes
 from pcdm_core.ranges import COUNT
 from pcdm_core.vae import Autoencoder, PatchAutoencoder, build_autoencoder
 
-from ..config import TRAINED, TrainConfig, load_config
+from ..config import TRAINED, TrainConfig, add_set_option, load_config
 from ..loop.run_log import open_run
 from ..loop.sample_rng import seed_part
 from ..stages import AutoencoderStage, InpaintingStage, PriorStage, RefiningStage
@@ -217,6 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="run.py train-mini", description=__doc__)
     parser.add_argument("--config", type=Path, default=Path("training/configs/mini.yaml"))
+    add_set_option(parser)
     parser.add_argument("--data", type=Path, default=Path("data/people"), help="rendered people")
     parser.add_argument("--out", type=Path, default=Path("runs/mini"), help="the run's folder")
     parser.add_argument("--warm-start", type=Path, help="folder of exported weights to start from")
@@ -233,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(options: argparse.Namespace, arguments: list[str] | None) -> None:
     """Run the recipe, and ship what it made where that is asked for."""
-    config = load_config(options.config)
+    config = load_config(options.config, changes=options.changes)
     with open_run(options.out, config, "train-mini", arguments):
         follow, start = options.follow is not None, options.warm_start
         mini = MiniRun(config, options.data, options.out, follow=follow, start_from=start)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import Any, get_args
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from pcdm_core.checkpoints import load_component
@@ -24,12 +24,12 @@ from pcdm_core.config import STAGES, Preset, Stage
 from pcdm_core.presets import find_preset
 
 from ..coarse.pairs import chosen_pairs, coarse_of, has_weights, render_training_pairs
-from ..config import TrainConfig, load_config
-from ..data import LAYOUTS, ContentIndex, PictureSet, open_pictures
+from ..config import TrainConfig, add_set_option, load_config
+from ..data import LAYOUTS, ContentIndex, PictureSet, Problem, open_pictures
 from ..data.pairs import numbered
 from ..features.cached import STAGE_TABLES, CachedFeatures, FeatureCache, FrozenEncoders
-from ..loop.distributed import check_parallel
-from ..loop.precision import mixed_precision
+from ..loop.distributed import gathered, make_accelerator
+from ..loop.precision import EncoderPrecision
 from ..loop.run_log import open_run
 from ..loop.sample_rng import seed_part
 from ..loop.sample_sheets import draw_sheet
@@ -48,7 +48,33 @@ from .export import export_stage
 logger = logging.getLogger(__name__)
 
 SHEET_PAIRS = 4
+PLAIN = tuple(kind for kind in STAGE_TABLES["refining"] if kind != "coarse")
 ENCODERS: dict[str, Component] = {"embeds": "global_encoder", "tokens": "patch_encoder"}
+
+
+def check_widths(preset: Preset, stage: Stage, parts: Mapping[str, Any], folder: Path) -> None:
+    """Refuse frozen parts whose answers a stage's network cannot take.
+
+    Raises:
+        ValueError: each is named, with its width and the preset's.
+    """
+    network: Any = getattr(preset, stage)
+    widths = {
+        ("autoencoder", "latent_channels"): getattr(network, "latent_channels", None),
+        ("autoencoder", "downscale"): preset.autoencoder.downscale,
+        ("patch_encoder", "hidden_size"): getattr(network, "patch_dim", None),
+        ("global_encoder", "embedding_dim"): getattr(network, "embedding_dim", None),
+    }
+    problems = [
+        f"{name}'s {field} is {value}, and the preset {preset.name} has {expected}"
+        for (name, field), expected in widths.items()
+        if name in parts and (value := getattr(parts[name].config, field)) != expected
+    ]
+    if problems:
+        raise ValueError(
+            f"{folder}: {'; '.join(problems)}. Give the encoders that the preset was made for, or "
+            f"the preset of these (`preset:` in the configuration)."
+        )
 
 
 class RecipeRun:
@@ -66,6 +92,7 @@ class RecipeRun:
         coarse: Path | None = None,
         coarse_weights: Path | None = None,
         cache_dtype: str = "float32",
+        encoder_precision: EncoderPrecision = "float32",
     ) -> None:
         """`encoders` holds the frozen parts as `pcdm convert` writes them.
 
@@ -74,36 +101,35 @@ class RecipeRun:
         """
         self.config, self.out = config, out
         self.stage_name: Stage = stage
-        self.accelerator = Accelerator(mixed_precision=mixed_precision(config.mixed_precision))
-        check_parallel(self.accelerator)
+        self.accelerator = make_accelerator(config.mixed_precision, out)
         preset = sized_preset(find_preset(config.preset), config)
         parts = {
             name: load_component(encoders, name, dtype=torch.float32)
             for name in self._encoder_names(stage)
         }
+        check_widths(preset, stage, parts, encoders)
         self.preset: Preset = replace(preset, **{n: part.config for n, part in parts.items()})
         for part in parts.values():
             part.requires_grad_(False).to(self.accelerator.device)
         self.encoders = FrozenEncoders(**parts)
-        with self.accelerator.main_process_first():
-            pictures, digests = ContentIndex(cache / "content.json").check(pictures)
-        paths: list[Path] = []
+        self.share = self.accelerator.process_index, self.accelerator.num_processes
+        self.pictures, self.coarse = pictures, list[Path]()
+        index = ContentIndex(cache / "content.json")
+        digests = index.digests(pictures.paths, self.share)
+        self.digests = dict(zip(pictures.paths, digests, strict=True))
+        self.open_cache = lambda: FeatureCache(
+            cache, self.pictures, [self.digests[path] for path in self.pictures.paths],
+            self.preset, self.encoders,
+            dtype=cache_dtype, coarse=self.coarse, precision=encoder_precision,
+        )  # fmt: skip
         if stage == "refining":
             if coarse is None:
-                pictures, coarse = self._draw_coarse(pictures, encoders, coarse_weights)
-            pictures, paths = coarse_of(pictures, coarse)
-            by_path = dict(zip(pictures.paths, digests, strict=True))
-            digests = [by_path[path] for path in pictures.paths]
-        self.pictures = pictures
-        self.coarse = paths
-        self.open_cache = partial(
-            FeatureCache, cache, pictures, digests, self.preset, self.encoders,
-            dtype=cache_dtype, coarse=paths,
-        )  # fmt: skip
+                coarse = self._draw_coarse(encoders, coarse_weights)
+            self.pictures, _ = coarse_of(self.pictures, coarse)
+            self._fill(PLAIN)  # so that pairs of broken pictures are gone
+            self.pictures, self.coarse = coarse_of(self.pictures, coarse)
 
-    def _draw_coarse(
-        self, pictures: PictureSet, encoders: Path, weights: Path | None
-    ) -> tuple[PictureSet, Path]:
+    def _draw_coarse(self, encoders: Path, weights: Path | None) -> Path:
         weights = self.out / "weights" if weights is None else weights
         if not has_weights(weights):
             raise ValueError(
@@ -112,9 +138,10 @@ class RecipeRun:
                 f"name the folder of their weights (--coarse-weights), or bring the pictures "
                 f"(--coarse)."
             )
-        pictures = chosen_pairs(pictures, self.config)
-        folder = render_training_pairs(
-            pictures,
+        self.pictures = chosen_pairs(self.pictures, self.config)
+        self._fill(PLAIN)
+        return render_training_pairs(
+            self.pictures,
             self.preset,
             self.config,
             encoders=encoders,
@@ -122,7 +149,6 @@ class RecipeRun:
             out=self.out / "coarse",
             accelerator=self.accelerator,
         )
-        return pictures, folder
 
     @staticmethod
     def _encoder_names(stage: str) -> list[Component]:
@@ -131,15 +157,27 @@ class RecipeRun:
 
     def features(self, batch: int = 16) -> CachedFeatures:
         """The stage's features, computed where they are missing; processes share the work."""
-        accelerator = self.accelerator
-        share = accelerator.process_index, accelerator.num_processes
+        stage = self.stage_name
+        self._fill(STAGE_TABLES[stage], batch)
         cache = self.open_cache()
-        for kind in STAGE_TABLES[self.stage_name]:
-            cache.fill(kind, batch=batch, share=share)
-        accelerator.wait_for_everyone()
+        cache.complete(stage)
+        return CachedFeatures(cache, self.accelerator.device, stage)
+
+    def _fill(self, kinds: Sequence[str], batch: int = 16) -> None:
+        """Fill tables; pictures that cannot be decoded are found by that, and take no part.
+
+        Raises:
+            ValueError: a coarse picture is broken, or no pair is left.
+        """
         cache = self.open_cache()
-        cache.complete(self.stage_name)
-        return CachedFeatures(cache, accelerator.device)
+        parts = gathered(cache.fill(kinds, batch=batch, share=self.share).faults)
+        faults = {number: what for part in parts for number, what in part.items()}
+        problems = [(n, Problem(str(cache.paths[n]), what)) for n, what in sorted(faults.items())]
+        for _, problem in problems:
+            logger.warning("%s", problem)
+        if self.coarse and problems:
+            raise ValueError(f"{problems[0][1]}. Mend or delete it, and start again.")
+        self.pictures = self.pictures.without(problems)
 
     def build(self, features: CachedFeatures, base: Path | None, start: Path | None) -> StageModule:
         """The stage, fresh or from base weights (`base`) or earlier ones (`start`)."""
@@ -172,7 +210,7 @@ class RecipeRun:
             accelerator,
             self.out / name,
             config.compile,
-            config.tensorboard,
+            config.trackers,
             {
                 **preset_note(self.preset),
                 "data": self.pictures.layout,
@@ -181,7 +219,7 @@ class RecipeRun:
         )
         trainer.resume()
         rows = self.rows()
-        sheet_rows = rows[:: max(len(rows) // SHEET_PAIRS, 1)][:SHEET_PAIRS].to(accelerator.device)
+        sheet_rows = rows[:: max(len(rows) // SHEET_PAIRS, 1)][:SHEET_PAIRS]
         scale = self.preset.guidance_scale
         trainer.run_all(
             PairSource(rows, config.seed),
@@ -202,6 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="run.py train", description=__doc__)
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--config", type=Path, required=True, help="training/configs/*.yaml")
+    add_set_option(parser)
     parser.add_argument("--choice", help="which of the file's sets of settings (paper or script)")
     parser.add_argument("--data", type=Path, required=True, help="the data set's folder")
     parser.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS])
@@ -209,6 +248,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--cache", type=Path, help="features (default: cache/ in the run's folder)")
     parser.add_argument("--cache-dtype", choices=["float32", "float16"], default="float32")
+    parser.add_argument(
+        "--encoder-precision",
+        choices=get_args(EncoderPrecision),
+        default="float32",
+        help="what the frozen encoders compute in; tf32 and bf16 are for GPUs",
+    )
     parser.add_argument("--coarse", type=Path, help="stage 3: stage 2's pictures, drawn elsewhere")
     parser.add_argument(
         "--coarse-weights",
@@ -225,7 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(options: argparse.Namespace, arguments: list[str] | None) -> None:
     """Train one stage on a data set."""
-    config = load_config(options.config, choice=options.choice)
+    config = load_config(options.config, options.choice, options.changes)
     with open_run(options.out, config, "train", arguments):
         pictures = open_pictures(options.data, options.layout)
         logger.info("%s", pictures.report())
@@ -239,6 +284,7 @@ def train(options: argparse.Namespace, arguments: list[str] | None) -> None:
             coarse=options.coarse,
             coarse_weights=options.coarse_weights,
             cache_dtype=options.cache_dtype,
+            encoder_precision=options.encoder_precision,
         )
         weights = recipe.train(options.base, options.warm_start)
     print(f"Finished weights: {weights}")

@@ -1,7 +1,8 @@
 """People with poses, on disk and in memory, and the pairs that a run learns from.
 
 `layouts` reads the data sets that people have, `rendered` those of `training.synthetic`; `pictures`
-is what both become, `content` finds broken files, `pairs` orders samples, `in_memory` holds people.
+is what both become, `content` has the files' digests, `pairs` orders samples, `in_memory` holds
+people, `prefetch` reads ahead.
 """
 
 from .content import ContentIndex

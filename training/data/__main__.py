@@ -25,7 +25,7 @@ def report(options: argparse.Namespace) -> None:
     """Print what the data set holds."""
     pictures = open_pictures(options.root, options.layout, options.split)
     if options.index is not None:
-        pictures, _ = ContentIndex(options.index).check(pictures)
+        pictures = ContentIndex(options.index).check(pictures)
     print(pictures.report(most=len(pictures.problems)))
 
 

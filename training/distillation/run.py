@@ -32,7 +32,7 @@ from pcdm_core.ranges import COUNT, NUMBER
 
 from ..commands.components import preset_note, save_components
 from ..commands.rendered_run import RenderedRun
-from ..config import TrainConfig, load_config
+from ..config import TrainConfig, add_set_option, load_config
 from ..evaluation.acceptance import Verdict
 from ..evaluation.held_out_pairs import HeldOutSet
 from ..loop.run_log import open_run
@@ -200,6 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="run.py distill", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--config", type=Path, default=Path("training/configs/student.yaml"))
+    add_set_option(parser)
     parser.add_argument(
         "--data", type=Path, default=Path("data/student-people"), help="rendered people"
     )
@@ -220,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def distill(options: argparse.Namespace, arguments: list[str] | None) -> None:
     """Train the students, and say whether they ship."""
-    config = load_config(options.config)
+    config = load_config(options.config, changes=options.changes)
     teacher = options.teacher or shipped_weights(config.preset)
     with open_run(options.out, config, "distill", arguments):
         students = DistillRun(config, options.data, options.out, teacher)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,16 +13,19 @@ from typing import TypeVar
 import numpy as np
 import torch
 from PIL import ImageOps
+from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
+from pcdm_core.checkpoints.write import weights_hash
+from pcdm_core.files import atomic_file
 from pcdm_core.picture_files import open_picture
 
 from ..data import flat_stem
 from .distances import frechet_distance
 from .inception import WIDTH, InceptionV3
 from .lpips import LPIPS
-from .protocols import LPIPSRange, Protocol, brought_to, reconstruction
+from .protocols import FILTERS, LPIPSRange, Protocol, brought_to, prepared, reconstruction
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 RANGES: tuple[LPIPSRange, ...] = ("[-1,1]", "[0,1]")
@@ -53,6 +58,7 @@ class Report:
     size: tuple[int, int]  # height, width
     columns: tuple[Column, ...]
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # how pictures came to the sizes they were measured at
 
     def table(self) -> str:
         """For a terminal; `*` marks what the protocol's own script reports."""
@@ -66,7 +72,7 @@ class Report:
         for name, value, count, note in rows:
             cells = [f"{name:<{a}}  {value:>{b}}  {count:>{c}}", note]
             lines.append("  ".join(filter(None, cells)))
-        lines.append("* as the protocol's own script reports it")
+        lines += ["* as the protocol's own script reports it", *self.notes]
         if self.problems:
             lines.append(f"{len(self.problems)} pictures take no part:")
         return "\n".join([*lines, *(f"  {problem}" for problem in self.problems)])
@@ -132,6 +138,7 @@ def evaluate_folders(
     train: Path | None = None,
     lpips: LPIPS | None = None,
     inception: InceptionV3 | None = None,
+    features: Path | None = None,
     progress: bool = False,
 ) -> Report:
     """Every column of a protocol; those of a network that is None stay empty.
@@ -140,27 +147,58 @@ def evaluate_folders(
         generated: pictures to judge. truths: pictures of the test split.
         size: height x width at which the paper measured.
         train: pictures of the training split, which the published FID compares with.
+        features: folder where its features stay; None: the one that `train` lies in.
 
     Raises:
         FileNotFoundError, ValueError: a folder without pictures, or no picture with a truth.
         ImportError: scikit-image is missing.
     """
     pairs, problems = pair_up(generated, truths)
-    reader = _Reader(protocol, size, problems, progress)
+    first = read_pixels(pairs[0][0]).shape
+    reader = _Reader(protocol, size, (first[0], first[1]), problems, progress)
+    sizes: dict[str, set[tuple[int, int]]] = {"pictures": set(), "truths": set()}
     rows: list[dict[str, float]] = []
     measured: list[tuple[Path, Path]] = []
     for path, truth in reader.bar(pairs, "pairs"):
         try:
-            rows.append(reconstruction(read_pixels(path), read_pixels(truth), protocol, size))
+            pixels = {"pictures": read_pixels(path), "truths": read_pixels(truth)}
+            rows.append(reconstruction(pixels["pictures"], pixels["truths"], protocol, size))
+            for kind, picture in pixels.items():
+                sizes[kind].add((picture.shape[0], picture.shape[1]))
             measured.append((path, truth))
         except ValueError as error:
             problems.append(f"{path.name}: {error}")
     if not rows:
         raise ValueError(f"{generated}: no pair could be measured. {problems[0]}")
-    columns = [Column(k, float(np.mean([row[k] for row in rows])), len(rows)) for k in rows[0]]
+    columns = [
+        Column(k, float(np.mean([row[k] for row in rows])), len(rows), k in protocol.reports)
+        for k in rows[0]
+    ]
     columns += _lpips_columns(lpips, measured, reader)
-    columns += _fid_columns(inception, generated, {"train": train, "test": truths}, reader)
-    return Report(protocol.name, size, tuple(columns), tuple(dict.fromkeys(problems)))
+    columns += _fid_columns(
+        inception, generated, {"train": train, "test": truths}, reader, features
+    )
+    notes = tuple(_resizes(protocol, size, sizes))
+    return Report(protocol.name, size, tuple(columns), tuple(dict.fromkeys(problems)), notes)
+
+
+def _resizes(
+    protocol: Protocol, size: tuple[int, int], sizes: Mapping[str, set[tuple[int, int]]]
+) -> Iterator[str]:
+    """A sentence on each folder: the sizes in it, and how these came to the one measured at."""
+    for kind, shapes in sizes.items():
+        places = ", ".join(f"{height}x{width}" for height, width in sorted(shapes)[:3])
+        places += " and others" if len(shapes) > 3 else ""
+        how = protocol.resize if kind == "pictures" else protocol.truth_resize
+        steps = f"to {size[0]}x{size[1]} by {FILTERS[how]}"
+        if protocol.as_they_are:
+            steps = f"as they are; for LPIPS and FID {steps}"
+            if kind == "truths":
+                script = f"{FILTERS['pillow']} (data/prepare_data.py)"
+                steps = f"to the pictures' size by {script}; {steps.partition('; ')[2]}"
+        elif shapes == {size}:
+            steps = "as they are"
+        yield f"{kind} of {places}: {steps}"
 
 
 def whole_batches(count: int, batch: int | None) -> int:
@@ -174,19 +212,25 @@ class _Reader:
 
     protocol: Protocol
     size: tuple[int, int]
+    generated: tuple[int, int]  # height and width of the generated pictures
     problems: list[str]
     progress: bool
 
     def bar(self, items: Iterable[T], name: str) -> Iterable[T]:
         return tqdm(items, desc=name, file=sys.stderr, disable=not self.progress)
 
-    def batches(self, paths: Sequence[Path], name: str) -> Iterator[Tensor]:
-        """[B, 3, h, w] in [0, 1]."""
+    def batches(self, paths: Sequence[Path], name: str, truths: bool = True) -> Iterator[Tensor]:
+        """[B, 3, h, w] in [0, 1]; generated pictures are no `truths`."""
+        protocol = self.protocol
+        how = protocol.truth_resize if truths else protocol.resize
         for start in self.bar(range(0, len(paths), BATCH), name):
             rows: list[np.ndarray] = []
             for path in paths[start : start + BATCH]:
                 try:
-                    rows.append(brought_to(read_pixels(path), self.size, self.protocol.resize))
+                    pixels = read_pixels(path)
+                    if truths:
+                        pixels = prepared(pixels, protocol, self.generated)
+                    rows.append(brought_to(pixels, self.size, how))
                 except ValueError as error:
                     self.problems.append(f"{path.name}: {error}")
             if rows:
@@ -206,7 +250,10 @@ def _lpips_columns(
     pairs = pairs[: whole_batches(len(pairs), reader.protocol.lpips_batch)]
     distances: dict[str, list[float]] = {span: [] for span in RANGES}
     ours, truths = zip(*pairs, strict=True)
-    batches = reader.batches(ours, "LPIPS"), replace(reader, progress=False).batches(truths, "")
+    batches = (
+        reader.batches(ours, "LPIPS", False),
+        replace(reader, progress=False).batches(truths, ""),
+    )
     for a, b in zip(*batches, strict=True):
         a, b = a.to(device), b.to(device)
         distances["[0,1]"] += network(a, b).tolist()
@@ -220,6 +267,7 @@ def _fid_columns(
     generated: Path,
     folders: Mapping[str, Path | None],
     reader: _Reader,
+    store: Path | None,
 ) -> Iterator[Column]:
     """As published: against the training split; against the test split too."""
     if network is None:
@@ -228,16 +276,59 @@ def _fid_columns(
         return
     device = next(network.parameters()).device
 
-    def features(folder: Path, name: str) -> np.ndarray:
-        paths = pictures_in(folder)
-        paths = paths[: whole_batches(len(paths), reader.protocol.fid_batch)]
-        rows = [network(x.to(device)).cpu() for x in reader.batches(paths, f"FID, {name}")]
-        return torch.cat(rows).numpy() if rows else np.zeros((0, WIDTH), np.float32)
+    def features(paths: Sequence[Path], kind: str) -> Tensor:
+        batches = reader.batches(paths, f"FID, {kind}", kind != "generated")
+        rows = [network(x.to(device)).cpu() for x in batches]
+        return torch.cat(rows) if rows else torch.zeros(0, WIDTH)
 
-    ours = features(generated, "generated")
+    def whole(folder: Path) -> list[Path]:
+        paths = pictures_in(folder)
+        return paths[: whole_batches(len(paths), reader.protocol.fid_batch)]
+
+    ours = features(whole(generated), "generated")
     for kind, folder in folders.items():
         if folder is None:
             yield Column(f"fid {kind}", None, 0, kind == "train", f"needs --{kind}")
+            continue
+        paths = whole(folder)
+        if kind == "train":
+            path = _features_file(network, folder, paths, reader, store)
+            theirs = _stored(path, lambda paths=paths: features(paths, "train"), reader)
         else:
-            value = frechet_distance(ours, features(folder, kind))
-            yield Column(f"fid {kind}", value, len(ours), kind == "train")
+            theirs = features(paths, kind)
+        fewest = min(len(ours), len(theirs))
+        value = frechet_distance(ours.numpy(), theirs.numpy()) if fewest > 1 else None
+        note = f"too few pictures for a FID: {fewest} for {WIDTH} features; the field has 8,570"
+        yield Column(
+            f"fid {kind}", value, len(ours), kind == "train", note if fewest <= WIDTH else ""
+        )
+
+
+def _features_file(
+    network: InceptionV3, folder: Path, paths: Sequence[Path], reader: _Reader, store: Path | None
+) -> Path:
+    """Where the features of a training split stay: its name says all that they depend on."""
+    files = [(path.relative_to(folder).as_posix(), path.stat()) for path in paths]
+    about = [
+        weights_hash(dict(network.state_dict())),
+        *(reader.size, reader.protocol.truth_resize),
+        reader.generated if reader.protocol.as_they_are else None,
+        [(name, status.st_size, status.st_mtime_ns) for name, status in files],
+    ]
+    digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+    return (store or folder.resolve().parent) / f"{folder.resolve().name}.{digest}.fid.safetensors"
+
+
+def _stored(path: Path, compute: Callable[[], Tensor], reader: _Reader) -> Tensor:
+    """The features in a file, or computed and written there."""
+    if path.is_file():
+        return load_file(path)["features"]
+    before = len(reader.problems)
+    result = compute()
+    if len(reader.problems) == before:  # a broken picture is said again, and may be mended
+        try:
+            with atomic_file(path) as file:
+                file.write(save({"features": result}))
+        except OSError as error:
+            reader.problems.append(f"{path}: the training split's features do not stay ({error})")
+    return result

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pcdm_core.checkpoints.write import weights_hash
 from pcdm_core.files import folded, write_text
-from pcdm_core.images import fit, load_picture, save_picture, to_uint8
+from pcdm_core.images import Fit, fit, load_picture, resize, save_picture, to_uint8
 from pcdm_core.options import DEFAULT_STEPS, SamplingOptions
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.pose.keypoints import Keypoints
@@ -43,12 +43,16 @@ class Rendering(SamplingOptions):
             SSIM, after stage 2 and again after stage 3. A figure of these pictures knows the truth
             and does not compare with one of single samples.
         refining: False stops after stage 2.
+        undo_padding: of a preset that pads, files hold the picture alone: as a truth is.
+        size: height and width of the files, by Pillow's bicubic; None leaves them.
     """
 
     seed: int = 42
     steps: int | None = DEFAULT_STEPS
     best_of: int = 1
     refining: bool = True
+    undo_padding: bool = False
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,7 +62,9 @@ class Rendering(SamplingOptions):
     @property
     def record(self) -> dict[str, Any]:
         """What is written of it, and what a key is made of."""
-        names = ("seed", "steps", "guidance_scale", "best_of", "refining")
+        names = ["seed", "steps", "guidance_scale", "best_of", "refining"]
+        # Named where they are set, so that folders of earlier versions go on.
+        names += [name for name in ("undo_padding", "size") if getattr(self, name)]
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -123,6 +129,15 @@ class PairRenderer:
 
     def _poses(self, rows: Sequence[int]) -> Keypoints:
         return self.poses.select(list(rows))
+
+    def output(self, number: int, picture: Tensor) -> Tensor:
+        """What a file holds of a pair's picture [3, H, W]: [1, 3, h, w]."""
+        settings, picture = self.settings, picture[None]
+        if settings.undo_padding:
+            target = int(self.pictures.pairs[number, 1])
+            size, mode = self.pictures.sizes[target], self.pipeline.preset.fit
+            picture = Fit.of(*size, *self.size, mode).inner(picture)
+        return resize(picture, *settings.size) if settings.size else picture
 
     def single(self, numbers: Sequence[int]) -> Tensor:
         """One sample of each pair: [B, 3, H, W] in [-1, 1]."""
@@ -192,7 +207,7 @@ def render_pairs(
             single = folder == "single"
             results = renderer.single(numbers) if single else renderer.best(numbers[0])
             for number, picture in zip(numbers, results, strict=True):
-                save_picture(picture, out / folder / names[number])
+                save_picture(renderer.output(number, picture), out / folder / names[number])
             count += len(numbers)
     return count
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,32 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pcdm_core.config import Preset
 from pcdm_core.encoders import GlobalEncoder, PatchImageEncoder
-from pcdm_core.images import fit, from_planes, load_picture, source_canvas
+from pcdm_core.images import from_planes
 from pcdm_core.pose.render import draw_people, people_of, pose_canvas
 from pcdm_core.vae import Autoencoder
 
 from ..data import PictureSet
-from .store import NULL_KEY, CacheError, FeatureTable, content_key, fill, pair_key, table_name
+from ..loop.precision import EncoderPrecision
+from .fill import Filling, check_room, fill, missing_tasks
+from .store import NULL_KEY, CacheError, FeatureTable, content_key, pair_key, table_name
 
-logger = logging.getLogger(__name__)
-
-# What each stage reads.
-STAGE_TABLES = {
-    "prior": ("embeds",),
-    "inpainting": ("embeds", "tokens", "source", "pair"),
-    "refining": ("tokens", "picture", "coarse"),
+# What each stage reads of the columns of a pair: 0 the source, 1 the target, 2 the coarse picture.
+READS: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
+    "prior": (("embeds", (0,)), ("embeds", (1,)), ("poses", (0,)), ("poses", (1,))),
+    "inpainting": (
+        ("embeds", (1,)), ("tokens", (0,)), ("source", (0,)), ("pair", (0, 1)),
+        ("skeletons", (0,)), ("skeletons", (1,)),
+    ),
+    "refining": (("tokens", (0,)), ("picture", (1,)), ("coarse", (2,))),
+}  # fmt: skip
+STAGE_TABLES = {  # the others are drawn
+    stage: tuple(dict.fromkeys(kind for kind, _ in reads if kind not in ("poses", "skeletons")))
+    for stage, reads in READS.items()
 }
+Rows = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,20 @@ class FeatureCache:
         *,
         dtype: str = "float32",
         coarse: Sequence[Path] = (),
+        precision: EncoderPrecision = "float32",
     ) -> None:
-        """`digests` are of the pictures' files (`ContentIndex`); `coarse` is a file a pair."""
+        """`digests` are of the pictures' files (`ContentIndex`); `coarse` is a file a pair.
+
+        `precision` is what the encoders compute in, `dtype` what is stored.
+        """
         if len(digests) != len(pictures):
             raise ValueError(f"{len(pictures)} pictures, but {len(digests)} digests of them.")
         self.pictures, self.digests, self.preset = pictures, list(digests), preset
         self.encoders, self.coarse = encoders, list(coarse)
         self.coarse_digests = [content_key(path) for path in self.coarse]
         self.folder, self.dtype = folder, dtype
+        self.precision: EncoderPrecision = precision
+        self.paths = (*pictures.paths, *self.coarse)
         self._tables: dict[str, FeatureTable] = {}
 
     def table(self, kind: str) -> FeatureTable:
@@ -80,87 +92,45 @@ class FeatureCache:
         kind = "picture" if kind == "coarse" else kind
         if kind not in self._tables:
             size = self.preset.height, self.preset.width
-            name = table_name(kind, self.encoders.of(kind), size, self.preset.fit, self.dtype)
+            values = size, self.preset.fit, self.dtype, self.precision
+            name = table_name(kind, self.encoders.of(kind), *values)
             self._tables[kind] = FeatureTable(self.folder / name, self.dtype)
         return self._tables[kind]
 
-    def keys(self, kind: str) -> list[bytes]:
-        """Of everything that a kind is needed of, the input of zeros first where it is."""
+    def inputs(self, kind: str) -> dict[bytes, tuple[int, ...]]:
+        """The key of each feature that is needed of a kind, and what it is made of: numbers in
+        `paths`, none for an input of zeros."""
         source, target = (column.tolist() for column in self.pictures.pairs.unbind(1))
         digests = self.digests
+        zeros: dict[bytes, tuple[int, ...]] = {NULL_KEY: ()}
         if kind == "pair":
             pairs = zip(source, target, strict=True)
-            return [pair_key(digests[s], digests[t]) for s, t in pairs]
+            return {pair_key(digests[s], digests[t]): (s, t) for s, t in pairs}
         if kind == "source":
-            return [digests[row] for row in dict.fromkeys(source)]
+            return {digests[row]: (row,) for row in dict.fromkeys(source)}
         if kind == "coarse":
-            return self.coarse_digests
-        if kind == "picture":
-            return [NULL_KEY, *(digests[row] for row in dict.fromkeys(target))]
-        return [NULL_KEY, *digests]
+            return {key: (n,) for n, key in enumerate(self.coarse_digests, len(self.pictures))}
+        rows = dict.fromkeys(target) if kind == "picture" else range(len(digests))
+        return zeros | {digests[row]: (row,) for row in rows}
 
-    @torch.no_grad()
     def fill(
         self,
-        kind: str,
+        kinds: Iterable[str],
         *,
         batch: int = 16,
         rows_per_file: int = 1024,
         share: tuple[int, int] = (0, 1),
-    ) -> int:
-        """Compute what a table lacks; returns how many features that were.
+    ) -> Filling:
+        """Compute what the tables of these kinds lack.
 
         Raises:
+            CacheError: there is no room for it; nothing was computed.
             OSError: the disk is full; what was written stays.
         """
-        table, keys = self.table(kind), self.keys(kind)
-        inputs = self._inputs(kind)
-        encoder = self.encoders.of(kind)
-        device = next((t.device for t in encoder.state_dict().values()), torch.device("cpu"))
-        encode = encoder if kind in ("embeds", "tokens") else encoder.moments
-
-        def compute(numbers: list[int]) -> Tensor:
-            return encode(torch.cat([inputs(number) for number in numbers]).to(device))
-
-        missing = len(table.missing(keys))
-        progress = tqdm(total=missing // share[1], desc=f"features: {kind}", unit="picture")
-        done = fill(
-            table,
-            keys,
-            compute,
-            batch=batch,
-            rows_per_file=rows_per_file,
-            share=share,
-            progress=progress.update,
-        )
-        progress.close()
-        return done
-
-    def _picture(self, row: int) -> Tensor:
-        preset = self.preset
-        picture = load_picture(self.pictures.paths[row])
-        return fit(picture, preset.height, preset.width, preset.fit)[0]
-
-    def _inputs(self, kind: str) -> Callable[[int], Tensor]:
-        """Number of a key -> what its encoder takes, [1, 3, H, W]."""
-        source, target = (column.tolist() for column in self.pictures.pairs.unbind(1))
-        if kind == "pair":
-            return lambda n: torch.cat([self._picture(source[n]), self._picture(target[n])], dim=-1)
-        if kind == "source":
-            rows = list(dict.fromkeys(source))
-            return lambda n: source_canvas(self._picture(rows[n]))
-        if kind == "coarse":
-            preset = self.preset
-            paths = self.coarse
-            return lambda n: fit(load_picture(paths[n]), preset.height, preset.width, preset.fit)[0]
-        if kind == "picture":
-            rows = list(dict.fromkeys(target))
-            zeros = torch.zeros(1, 3, self.preset.height, self.preset.width)
-            return lambda n: zeros if n == 0 else self._picture(rows[n - 1])
-        pixels = self.encoders.of(kind).pixels
-        return lambda n: (
-            torch.zeros_like(pixels(self._picture(0))) if n == 0 else pixels(self._picture(n - 1))
-        )
+        tasks = missing_tasks(self, kinds)
+        if tasks:
+            check_room(self, tasks)
+        return fill(self, tasks, batch=batch, rows_per_file=rows_per_file, share=share)
 
     def complete(self, stage: str) -> None:
         """Refuse a cache that lacks something a stage reads.
@@ -169,65 +139,91 @@ class FeatureCache:
             CacheError: it says how much of which table is missing.
         """
         for kind in STAGE_TABLES[stage]:
-            keys = self.keys(kind)
-            table = self.table(kind)
-            if absent := len(table.missing(keys)):
+            inputs, table = self.inputs(kind), self.table(kind)
+            if absent := len(table.missing(inputs)):
                 raise CacheError(
-                    f"{table.folder}: {absent} of {len(keys)} features are missing. Fill the "
+                    f"{table.folder}: {absent} of {len(inputs)} features are missing. Fill the "
                     f"cache with the same data, encoders and size first (it resumes)."
                 )
 
 
 class CachedFeatures:
-    """`Features` that come from tables; nothing is encoded while training."""
+    """`Features` that come from tables; nothing is encoded while training.
 
-    def __init__(self, cache: FeatureCache, device: torch.device | str) -> None:
-        self.cache = cache
+    Rows stay on the CPU, and what is read for them is copied from pinned memory: neither waits for
+    the device.
+    """
+
+    def __init__(self, cache: FeatureCache, device: torch.device | str, stage: str) -> None:
+        self.cache, self.stage = cache, stage
         self.device = torch.device(device)
         preset, pictures = cache.preset, cache.pictures
         self.poses = pictures.fitted_poses(preset.height, preset.width, preset.fit)
         missing = preset.prior.missing_joint if preset.prior else -1.0
-        self.vectors = self.poses.to_vector(missing).to(self.device)
+        self.vectors = self.poses.to_vector(missing)
         self._skeletons: dict[int, bytes] = {}
         self._nulls: dict[str, Tensor] = {}
+        self._inputs: dict[tuple[str, Rows], Tensor] = {}
 
-    def _read(self, kind: str, keys: Sequence[bytes]) -> Tensor:
-        return self.cache.table(kind).read(keys).to(self.device)
+    def read(self, pairs: Tensor) -> dict[tuple[str, Rows], Tensor]:
+        """All that the stage asks of pairs [B, k], in pinned memory."""
+        columns = [tuple(column.tolist()) for column in pairs.unbind(1)]
+        inputs = [(kind, tuple(columns[n] for n in numbers)) for kind, numbers in READS[self.stage]]
+        return {(kind, rows): self._load(kind, rows) for kind, rows in inputs}
 
-    def _rows(self, kind: str, rows: Tensor) -> Tensor:
-        return self._read(kind, [self.cache.digests[row] for row in rows.tolist()])
+    def place(self, pairs: Tensor, inputs: dict[tuple[str, Rows], Tensor]) -> Tensor:
+        self._inputs = inputs
+        return pairs
+
+    def _load(self, kind: str, rows: Rows) -> Tensor:
+        """[B, ...] on the CPU."""
+        cache, first = self.cache, rows[0]
+        if kind == "skeletons":
+            values = torch.from_numpy(np.stack([self._skeleton(row) for row in first]))
+        elif kind == "poses":
+            values = self.vectors[list(first)]
+        else:
+            digests = cache.coarse_digests if kind == "coarse" else cache.digests
+            keys = [digests[row] for row in first]
+            if kind == "pair":
+                keys = [pair_key(a, digests[b]) for a, b in zip(keys, rows[1], strict=True)]
+            values = cache.table(kind).read(keys)
+        return values.pin_memory() if self.device.type == "cuda" else values
+
+    def _answer(self, kind: str, *columns: Tensor) -> Tensor:
+        rows = tuple(tuple(column.tolist()) for column in columns)
+        values = self._inputs.get((kind, rows))
+        values = self._load(kind, rows) if values is None else values
+        return values.to(self.device, non_blocking=True)
 
     def _null(self, kind: str) -> Tensor:
         if kind not in self._nulls:
-            self._nulls[kind] = self._read(kind, [NULL_KEY])
+            self._nulls[kind] = self.cache.table(kind).read([NULL_KEY]).to(self.device)
         return self._nulls[kind]
 
     def embeds(self, rows: Tensor) -> Tensor:
-        return self._rows("embeds", rows)
+        return self._answer("embeds", rows)
 
     def pose_vectors(self, rows: Tensor) -> Tensor:
-        return self.vectors[rows]
+        return self._answer("poses", rows)
 
     def patch_tokens(self, rows: Tensor) -> Tensor:
-        return self._rows("tokens", rows)
+        return self._answer("tokens", rows)
 
     def patch_pixels(self, rows: Tensor) -> Tensor:
         raise ValueError("A patch encoder that is trained sees pictures; train it without a cache.")
 
     def pair_moments(self, source: Tensor, target: Tensor) -> Tensor:
-        digests = self.cache.digests
-        rows = zip(source.tolist(), target.tolist(), strict=True)
-        return self._read("pair", [pair_key(digests[s], digests[t]) for s, t in rows])
+        return self._answer("pair", source, target)
 
     def source_moments(self, source: Tensor) -> Tensor:
-        return self._rows("source", source)
+        return self._answer("source", source)
 
     def picture_moments(self, rows: Tensor) -> Tensor:
-        return self._rows("picture", rows)
+        return self._answer("picture", rows)
 
     def coarse_moments(self, numbers: Tensor) -> Tensor:
-        keys = [self.cache.coarse_digests[number] for number in numbers.tolist()]
-        return self._read("coarse", keys)
+        return self._answer("coarse", numbers)
 
     def _skeleton(self, row: int) -> np.ndarray:
         """uint8 [3, H, W]; drawn once, and kept small, because it is mostly black."""
@@ -241,11 +237,8 @@ class CachedFeatures:
         return np.frombuffer(zlib.decompress(self._skeletons[row]), np.uint8).reshape(shape)
 
     def pose_maps(self, source: Tensor, target: Tensor) -> Tensor:
-        maps = [
-            torch.from_numpy(np.stack([self._skeleton(row) for row in rows.tolist()]))
-            for rows in (source, target)
-        ]
-        return pose_canvas(*(from_planes(planes.to(self.device)) for planes in maps))
+        maps = [self._answer("skeletons", rows) for rows in (source, target)]
+        return pose_canvas(*map(from_planes, maps))
 
     def person_shares(self, rows: Tensor, height: int, width: int) -> Tensor:
         """Zeros: data sets on disk say nothing of where the person is, so all counts alike."""

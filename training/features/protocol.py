@@ -7,7 +7,7 @@ that nothing but `Features` tells a run with a cache from one without.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,19 @@ from ..data.in_memory import CoarsePictures, People
 
 
 class Features(Protocol):
-    """Rows int64 [B] of pictures -> tensors on the training device; nothing has a gradient.
+    """Rows int64 [B] of pictures, from `place` -> tensors on the training device, no gradients.
 
     Moments are those of `Autoencoder.moments`. The null features are the encoders' answers to an
     input of zeros, which the published scripts train on where a condition is dropped.
     """
+
+    def read(self, pairs: Tensor) -> Any:
+        """What lies on the host for pairs [B, k] (CPU); a thread asks for it ahead of the step."""
+        ...
+
+    def place(self, pairs: Tensor, inputs: Any) -> Tensor:
+        """The pairs where the other methods want them, which answer from `read`'s `inputs`."""
+        ...
 
     def embeds(self, rows: Tensor) -> Tensor:
         """[B, E] global embeddings."""
@@ -97,6 +105,12 @@ class OnlineFeatures:
     patch_encoder: PatchImageEncoder | None = None
     global_encoder: nn.Module | None = None
     coarse: CoarsePictures | None = None
+
+    def read(self, pairs: Tensor) -> Any:
+        """Nothing: people are on the device."""
+
+    def place(self, pairs: Tensor, inputs: Any) -> Tensor:
+        return pairs.to(self.people.pictures.device, non_blocking=True)
 
     def embeds(self, rows: Tensor) -> Tensor:
         if self.global_encoder is None:

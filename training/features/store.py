@@ -12,9 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,10 +44,18 @@ def pair_key(first: bytes, second: bytes) -> bytes:
     return hashlib.sha256(first + second).digest()
 
 
-def table_name(kind: str, encoder: nn.Module, size: tuple[int, int], fit: str, dtype: str) -> str:
+def table_name(
+    kind: str,
+    encoder: nn.Module,
+    size: tuple[int, int],
+    fit: str,
+    dtype: str,
+    precision: str = "float32",
+) -> str:
     """The folder of a table: what it holds, and a digest of all that its values depend on."""
     config = config_to_dict(encoder.config)
-    settings = json.dumps([FORMAT, kind, config, size, fit, dtype], sort_keys=True)
+    computed = [] if precision == "float32" else [precision]  # tables of earlier versions stay
+    settings = json.dumps([FORMAT, kind, config, size, fit, dtype, *computed], sort_keys=True)
     weights = weights_hash(dict(encoder.state_dict()))
     digest = hashlib.sha256(f"{settings}{weights}".encode()).hexdigest()[:16]
     return f"{kind}-{size[0]}x{size[1]}-{digest}"
@@ -154,41 +161,3 @@ class FeatureTable:
             part, place = self._places[key]
             result[row] = self._parts[part][place]
         return torch.from_numpy(result)
-
-
-def fill(
-    table: FeatureTable,
-    keys: Sequence[bytes],
-    compute: Callable[[list[int]], Tensor],
-    *,
-    batch: int = 16,
-    rows_per_file: int = 1024,
-    share: tuple[int, int] = (0, 1),
-    progress: Callable[[int], Any] | None = None,
-) -> int:
-    """Compute and write what a table lacks.
-
-    Args:
-        keys: of all inputs.
-        compute: numbers of inputs -> features [len, ...]; asked for `batch` at a time.
-        rows_per_file: how much an interruption may lose.
-        share: (number of this process, how many there are): each takes its part.
-        progress: told how many were done.
-
-    Returns:
-        How many features were added.
-    """
-    number = {key: index for index, key in reversed(list(enumerate(keys)))}
-    # By number and not by what is missing: processes may see each other's files appear.
-    missing = (number[key] for key in table.missing(keys))
-    todo = [index for index in missing if index % share[1] == share[0]]
-    for start in range(0, len(todo), rows_per_file):
-        rows = todo[start : start + rows_per_file]
-        parts: list[Tensor] = []
-        for first in range(0, len(rows), batch):
-            numbers = rows[first : first + batch]
-            parts.append(compute(numbers).detach().cpu())
-            if progress is not None:
-                progress(len(numbers))
-        table.append([keys[row] for row in rows], torch.cat(parts), share[0])
-    return len(todo)

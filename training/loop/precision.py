@@ -1,13 +1,17 @@
-"""Whether half precision pays on the device at hand."""
+"""Precision: whether half of it pays on the device at hand, and that of frozen encoders."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 
 logger = logging.getLogger(__name__)
 
+EncoderPrecision = Literal["float32", "tf32", "bf16"]
 WITHOUT_BF16 = ("DEFAULT", "NO AVX", "AVX2")
 """What `torch.backends.cpu.get_cpu_capability` says of processors that compute bf16 in software."""
 
@@ -27,3 +31,17 @@ def mixed_precision(precision: str) -> str:
         logger.warning("This processor has no bf16 instructions: the run computes in fp32.")
         return "no"
     return precision
+
+
+@contextmanager
+def encoder_precision(precision: EncoderPrecision, device: torch.device) -> Generator[None]:
+    """How frozen encoders compute: exactly in `float32`, in `tf32`, or with products in `bf16`."""
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32  # the latter is on by default
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before

@@ -1,7 +1,8 @@
-"""What a person sees of a run: a progress bar, a log of numbers, TensorBoard, and its record."""
+"""What a person sees of a run: a progress bar, a log of numbers, trackers, and its record."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -9,7 +10,7 @@ import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
@@ -31,7 +33,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "
 
 
 class RunLog:
-    """One stage's progress: a bar on the terminal, `log.jsonl`, and TensorBoard's files.
+    """One stage's progress: a bar on the terminal, `log.jsonl`, and trackers.
 
     A resumed run repeats the steps since its checkpoint: their lines are dropped, so that every
     step is in the log once.
@@ -44,9 +46,12 @@ class RunLog:
         step: int = 0,
         total: int = 0,
         enabled: bool = True,
-        tensorboard: bool = False,
+        trackers: Sequence[str] = (),
     ) -> None:
-        """`enabled` is False on every process but the first: nothing is shown or written."""
+        """`enabled` is False on every process but the first: nothing is shown or written.
+
+        `trackers` are names of accelerate's: tensorboard, wandb.
+        """
         self.path = folder / "log.jsonl"
         self.enabled = enabled
         self.progress = tqdm(
@@ -57,7 +62,7 @@ class RunLog:
             mininterval=5,
             disable=not enabled,
         )
-        self.writer = None
+        self.trackers: list[Any] = []
         if not enabled:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,27 +70,25 @@ class RunLog:
             lines = self.path.read_text(encoding="utf-8").splitlines()
             past = [line for line in lines if _step_of(line) <= step]
             write_text(self.path, "".join(line + "\n" for line in past))
-        if tensorboard:
-            self.writer = _summary_writer(folder / "tensorboard", step + 1)
+        self.trackers = [_start_tracker(name, folder, step) for name in trackers]
 
     def advance(self) -> None:
         """One step is done."""
         self.progress.update()
 
     def row(self, step: int, total: int, values: Mapping[str, float]) -> None:
-        """Numbers of a step, for the log, TensorBoard and the bar."""
+        """Numbers of a step, for the log, the trackers and the bar."""
         if not self.enabled:
             return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "of": total, **values}) + "\n")
         self.progress.total = total
         self.progress.set_postfix(loss=f"{values['loss']:.4f}")
-        if self.writer is not None:
-            for name, value in values.items():
-                self.writer.add_scalar(name, value, step)
+        for tracker in self.trackers:
+            tracker.log(dict(values), step)
 
     def picture(self, name: str, step: int, picture: np.ndarray) -> None:
-        """A sheet, uint8 [H, W, 3], as PNG in `sheets/` and in TensorBoard."""
+        """A sheet, uint8 [H, W, 3], as PNG in `sheets/` and in the trackers."""
         if not self.enabled:
             return
         from PIL import Image
@@ -93,14 +96,15 @@ class RunLog:
         path = self.path.parent / "sheets" / f"{name}_{step:08d}.png"
         with atomic_file(path) as file:
             Image.fromarray(picture).save(file, format="PNG")
-        if self.writer is not None:
-            self.writer.add_image(name, picture, step, dataformats="HWC")
+        for tracker in self.trackers:
+            layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+            tracker.log_images({name: picture[None]}, step, **layout)
 
     def close(self) -> None:
-        """End the bar and write out TensorBoard's file."""
+        """End the bar, and what the trackers write."""
         self.progress.close()
-        if self.writer is not None:
-            self.writer.close()
+        for tracker in self.trackers:
+            tracker.finish()
 
 
 def _step_of(line: str) -> int:
@@ -111,15 +115,27 @@ def _step_of(line: str) -> int:
         return sys.maxsize
 
 
-def _summary_writer(folder: Path, purge_step: int) -> Any:
+def _start_tracker(name: str, folder: Path, step: int) -> Any:
+    """accelerate's tracker of that name; a resumed run goes on in it.
+
+    Raises:
+        ValueError: what it needs is not installed.
+    """
+    run = f"{folder.parent.name}-{folder.name}"
+    identity = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    options: dict[str, dict[str, Any]] = {
+        "tensorboard": {"run_name": name, "logging_dir": str(folder), "purge_step": step + 1},
+        "wandb": {"run_name": "pcdm", "name": run, "id": identity, "resume": "allow"},
+    }
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        tracker = LOGGER_TYPE_TO_CLASS[name](**options[name])
+        tracker.start()
     except ImportError as error:
         raise ValueError(
-            f"TensorBoard's files cannot be written ({error}). Install it with "
-            f"`pip install tensorboard`, or set `tensorboard: false`."
+            f"{name} cannot be used ({error}). Install it with `pip install {name}`, or set "
+            f"`{name}: false`."
         ) from error
-    return SummaryWriter(str(folder), purge_step=purge_step)
+    return tracker
 
 
 # --- the run folder ------------------------------------------------------------------------------

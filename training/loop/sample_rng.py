@@ -43,7 +43,8 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def _keys(seed: int, stream: int, samples: Tensor) -> Tensor:
-    start = torch.tensor(seed, dtype=torch.int64, device=samples.device)
+    # Filled there: a copy from the host would wait for all that the device has to do.
+    start = torch.full((), seed, dtype=torch.int64, device=samples.device)
     key = _mix(start * _GOLDEN + stream)
     return _mix(key + (samples.to(torch.int64) + 1) * _GOLDEN)
 

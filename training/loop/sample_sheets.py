@@ -25,21 +25,22 @@ def draw_sheet(
     """A row a pair: the truth, then what the stage samples; None for stages without pictures.
 
     Args:
-        pairs: rows [B, k] as the stage's `prepare` takes them, on the training device.
+        pairs: rows [B, k] on the CPU.
 
     Returns:
         uint8 [H, W, 3]. Stage 2 shows canvases source | target, stage 3 the coarse picture first.
     """
     if not isinstance(stage, (InpaintingStage, RefiningStage)):
         return None
-    samples = torch.arange(len(pairs), device=pairs.device)
+    samples = torch.arange(len(pairs), device=next(stage.parameters()).device)
     run = stage.run
     # Nothing is dropped or blurred here: the sheet shows sampling, not training.
     stage.run = replace(run, drop_tokens=0.0, drop_embeds=0.0, drop_coarse=0.0, embeds_noise=0.0)
     was_training = stage.training
     stage.eval()
     try:
-        batch = stage.prepare(samples, pairs)
+        features = stage.features
+        batch = stage.prepare(samples, features.place(pairs, features.read(pairs)))
         cond = stage.condition(batch)
         columns = [batch[name] for name in ("coarse_latents", "x0") if name in batch]
         x0 = sample(

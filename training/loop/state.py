@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 FREE_SETTINGS = frozenset(
     {
         "steps", "minutes", "checkpoint_minutes", "checkpoint_steps", "keep_checkpoints",
-        "log_steps", "sheet_steps", "batch_size", "accumulate",
+        "log_steps", "sheet_steps", "batch_size", "accumulate", "global_batch",
     }
 )  # fmt: skip
 
@@ -41,7 +41,7 @@ class RunState:
         accelerator: Accelerator,
         folder: Path,
         compile_step: bool = False,
-        tensorboard: bool = False,
+        trackers: Sequence[str] = (),
         note: Mapping[str, str] | None = None,
     ) -> None:
         """`note` goes with the weights: it is in every checkpoint, and in what is exported."""
@@ -50,7 +50,7 @@ class RunState:
         self.run = run
         self.accelerator = accelerator
         self.folder = folder
-        self.tensorboard = tensorboard
+        self.trackers = trackers
         folder.mkdir(parents=True, exist_ok=True)
         stage.to(accelerator.device)
         self.is_sharded = is_sharded(accelerator)

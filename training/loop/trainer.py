@@ -10,23 +10,27 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..config import StageRun
 from ..data.pairs import PairOrder, batch_samples
-from .distributed import whole
+from .distributed import agreed, report_batch, whole
 from .run_log import RunLog
 from .state import RunState
 
 logger = logging.getLogger(__name__)
+
+
+AHEAD = 2  # batches that are read before they are needed
+Inputs = tuple[Tensor, Tensor, Any]  # sample numbers, pairs, and what `Features.read` gives
 
 
 def _attention(device: torch.device) -> AbstractContextManager[Any]:
@@ -69,21 +73,41 @@ def learning_rate_at(step: int, total: int, run: StageRun) -> float:
 class Trainer(RunState):
     """The loop over a run's state."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """As `RunState`."""
+        super().__init__(*arguments, **options)
+        self._reader = ThreadPoolExecutor(1, "reader")
+        self._ahead: dict[int, Future[Inputs]] = {}
+        self._source: PairSource | None = None
+
     # --- steps -----------------------------------------------------------------------------------
+
+    def inputs(self, source: PairSource, number: int) -> Inputs:
+        """Those of one share, counted over all steps; the next ones are read while it computes."""
+        if self._source is not source or number not in self._ahead:
+            self._source, self._ahead = source, {}
+        for later in range(number, number + AHEAD + 1):
+            if later not in self._ahead:
+                self._ahead[later] = self._reader.submit(self.read, source, later)
+        return self._ahead.pop(number).result()
+
+    def read(self, source: PairSource, number: int) -> Inputs:
+        processes = self.accelerator
+        samples = batch_samples(
+            number, self.run.batch_size, processes.process_index, processes.num_processes
+        )
+        pairs, pinned = source.batch(samples, self.global_batch), processes.device.type == "cuda"
+        inputs = self.stage.features.read(pairs)
+        return samples.pin_memory() if pinned else samples, pairs, inputs
 
     def _micro_batch(self, source: PairSource, number: int) -> Tensor:
         """The loss of one of the `accumulate` shares of a step."""
         accelerator = self.accelerator
-        samples = batch_samples(
-            self.step * self.run.accumulate + number,
-            self.run.batch_size,
-            accelerator.process_index,
-            accelerator.num_processes,
-        )
-        pairs = source.batch(samples, self.global_batch)
-        pairs = pairs.to(accelerator.device, non_blocking=True)
+        samples, pairs, inputs = self.inputs(source, self.step * self.run.accumulate + number)
         with torch.no_grad():
-            batch = self.stage.prepare(samples.to(accelerator.device), pairs)
+            pairs = self.stage.features.place(pairs, inputs)
+            samples = samples.to(accelerator.device, non_blocking=True)
+            batch = self.stage.prepare(samples, pairs)
         with accelerator.autocast(), _attention(accelerator.device):
             return self.module(batch)
 
@@ -137,8 +161,10 @@ class Trainer(RunState):
             step=self.step,
             total=self.total,
             enabled=self.accelerator.is_main_process,
-            tensorboard=self.tensorboard,
+            trackers=self.trackers,
         )
+        run = self.run
+        report_batch(self.folder.name, run.batch_size, run.accumulate, run.global_batch)
         last_saved = last_read = time.monotonic()
         last_step = self.step
         losses: list[Tensor] = []
@@ -161,6 +187,7 @@ class Trainer(RunState):
             if sheet is not None and self.run.sheet_steps and self.step % self.run.sheet_steps == 0:
                 self._draw_sheet(log, sheet)
         self.save()
+        self._ahead.clear()
         log.close()
         if self.ema is not None:
             self.ema.copy_to(self.parameters)
@@ -185,7 +212,10 @@ class Trainer(RunState):
         every = self.run.checkpoint_steps
         if every is not None:
             return self.step % every == 0
-        return self.step % self.run.log_steps == 0 and seconds > self.run.checkpoint_minutes * 60
+        if self.step % self.run.log_steps:
+            return False
+        # Saving is a collective where weights are in shards, and clocks differ.
+        return agreed(seconds > self.run.checkpoint_minutes * 60)
 
     def _numbers(self, source: PairSource, loss: float, speed: float) -> dict[str, float]:
         order = source.order(self.global_batch)
@@ -221,8 +251,5 @@ class Trainer(RunState):
         if self.run.minutes is None:
             return
         remaining = self.run.minutes * 60 - self.seconds
-        self.total = self.step + max(int(remaining * steps / max(seconds, 1e-9)), 0)
-        if self.accelerator.num_processes > 1:  # clocks differ; the first process's counts
-            agreed: list[Any] = [self.total, self.seconds]
-            broadcast_object_list(agreed)
-            self.total, self.seconds = agreed
+        total = self.step + max(int(remaining * steps / max(seconds, 1e-9)), 0)
+        self.total, self.seconds = agreed((total, self.seconds))  # clocks differ

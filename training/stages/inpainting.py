@@ -64,7 +64,7 @@ class InpaintingStage(DenoisingStage):
         moments = features.source_moments(source)
         embeds = features.embeds(target)
         drops = self._uniform(DROP, samples, 2)
-        tokens_kept, embeds_kept = (drops >= drops.new_tensor([run.drop_tokens, run.drop_embeds])).T
+        tokens_kept, embeds_kept = drops[:, 0] >= run.drop_tokens, drops[:, 1] >= run.drop_embeds
         if not run.independent_drops:
             # Guidance drops both together, so a sample without tokens often loses both.
             embeds_kept = embeds_kept & (tokens_kept | (drops[:, 0] >= run.drop_tokens / 2))

@@ -37,9 +37,8 @@ class PriorStage(DenoisingStage):
         embeds = features.embeds(source)
         null = features.null_embed() if self._null_is_encoded else torch.zeros_like(embeds[:1])
         drops = self._uniform(DROP, samples, 3)
-        dropped = drops < drops.new_tensor(
-            [run.drop_embeds, run.drop_source_pose, run.drop_target_pose]
-        )
+        shares = run.drop_embeds, run.drop_source_pose, run.drop_target_pose
+        dropped = torch.stack([drops[:, n] < share for n, share in enumerate(shares)], dim=1)
         poses = [features.pose_vectors(rows) for rows in (source, target)]
         # As published: a dropped pose is 18 joints at the origin.
         source_pose, target_pose = (
