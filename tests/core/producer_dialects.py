@@ -150,8 +150,8 @@ def wan_meta() -> Any:
 
 
 def dress_code() -> Any:
-    """x, y, score, index in pixels of 384x512."""
-    rows = [[x * 0.75, y * 2 / 3, 0.9, float(n)] for n, (x, y) in enumerate(BODY)]
+    """x, y, score, label in pixels of 384x512; labels may leave out BODY_25's 8."""
+    rows = [[x * 0.75, y * 2 / 3, 0.9, float(n + (n > 7))] for n, (x, y) in enumerate(BODY)]
     rows[MISSING] = [-1.0, -1.0, 0.0, -1.0]
     return {"keypoints": rows}
 
@@ -194,7 +194,8 @@ def sam_3d_body() -> Any:
     order = [*COCO_NAMES[:9], *COCO_NAMES[11:]]
     points = [*(coco[name] for name in order), *[other] * 26, coco["right_wrist"], *[other] * 20,
               coco["left_wrist"], *[other] * 6, list(NECK[:2])]  # fmt: skip
-    return [{"pred_keypoints_2d": points, "pred_keypoints_3d": [[0.1, 0.2, 0.3]] * 70}]
+    person = {"pred_keypoints_2d": points, "pred_keypoints_3d": [[0.1, 0.2, 0.3]] * 70}
+    return {"frames": [[person]], "image_size": [HEIGHT, WIDTH]}
 
 
 def by_track() -> Any:

@@ -21,6 +21,7 @@ from .points import NO_POINTS, Points
 _SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
 # Other names of the neck, which lies between the shoulders. The first that a skeleton has counts.
 _NECKS = ("spine shoulder", "thorax", "shoulder center", "mid shoulder", "neck", "head bottom")
+_OTHER_ENDS = {"ankle": "foot", "wrist": "hand"}  # of limbs, where the usual ones have no name
 # Within `leftShoulder`, `LShoulder` and `lshoulder`.
 _WORD_ENDS = re.compile(
     r"(?<=[a-z])(?=[A-Z])|(?<=^[LR])(?=[A-Z][a-z])"
@@ -52,6 +53,10 @@ def skeleton_of(name: str, points: Sequence[str]) -> Skeleton | None:
     """The skeleton whose points have these names; None where they are no body's."""
     words = [_words(point) for point in points]
     place = {word: words.index(word) for word in words if word}
+    for end, other in _OTHER_ENDS.items():
+        for side in ("left", "right"):
+            if f"{side} {other}" in place:
+                place.setdefault(f"{side} {end}", place[f"{side} {other}"])
     joints: list[tuple[int, ...]] = [
         (place[joint.words],) if joint.words in place else () for joint in Joint
     ]
@@ -140,7 +145,7 @@ SKELETONS = {
     ),
     25: (
         _skeleton("OpenPose BODY_25", _BODY_25),
-        _skeleton("OpenPose BODY_25B", _COCO_17 + "neck head-top"),
+        _skeleton("OpenPose BODY_25B", _COCO_17 + "upper-neck head-top"),
         _skeleton("Kinect's 25 joints", _KINECT_25),
         _skeleton("easy_ViTPose's coco_25", _COCO_25),
     ),

@@ -167,6 +167,11 @@ def is_point(value: Any) -> bool:
     return is_list(value) and len(value) in (2, 3, 4) and all(is_number(number) for number in value)
 
 
+def is_label(number: Any, place: int) -> bool:
+    """Whether a number is the label of Dress Code's point there; some files leave one out."""
+    return number in (place, place + 1, -1)
+
+
 def _rows(value: Sequence[Any], context: Context) -> Iterator[tuple[Any, ...]]:
     """x, y and confidence of each point in a list of points, not yet checked."""
     confidence = _place_of_confidence(value, context)
@@ -224,7 +229,7 @@ def _place_of_confidence(value: Sequence[Any], context: Context) -> int:
     ]
     if not fours or len(value) == _LANDMARKS:
         return 3
-    if sum(last in (place, -1) for place, last in fours) * 2 > len(fours):
+    if sum(is_label(last, place) for place, last in fours) * 2 > len(fours):
         return 2
     raise context.error(
         f"{len(value)} points of four numbers are 3D: x, y, z, confidence. Export the 2D key points"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..keypoints import HAND_SIDES
 from .frame import Context
-from .points import is_list, plain
+from .points import is_label, is_list, plain
 
 _DRESS_CODE_SIZE = {"height": 512, "width": 384}
 _MOST = 0.75  # of a person's points; the others are damaged
@@ -125,8 +125,14 @@ def _is_dress_code(document: Any) -> bool:
     points = _part(document, "keypoints")
     if not _elements(points) or len(points) != 18 or "width" in document:
         return False
-    places = [len(point) == 4 and point[3] in (place, -1) for place, point in enumerate(points)]
-    return sum(places) > _MOST * len(places)
+    labelled = [len(point) == 4 and is_label(point[3], place) for place, point in enumerate(points)]
+    return sum(labelled) > _MOST * len(labelled)
+
+
+def _read_sam_3d_body(document: Any) -> Any:
+    """ComfyUI's SAM3DBody_Predict: (height, width) beside the frames."""
+    height, width = document["image_size"]
+    return {**document, "height": height, "width": width, "image_size": None}
 
 
 def _is_easy_vitpose(document: Any) -> bool:
@@ -151,6 +157,11 @@ PRODUCERS: Sequence[Producer] = (
             lambda d: _elements(frames := _part(d, "data"), Mapping) and "skeleton" in frames[0]
         ),
         _read_kinetics,
+    ),
+    Producer(
+        "SAM 3D Body's pose data",
+        _is_mapping(lambda d: is_list(d.get("frames")) and is_list(_part(d, "image_size"))),
+        _read_sam_3d_body,
     ),
     Producer("Dress Code's key points", _is_mapping(_is_dress_code), _read_dress_code),
 )
