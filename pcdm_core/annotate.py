@@ -20,12 +20,13 @@ from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .files import write_text
+from .files import atomic_file, write_text
 from .ranges import COUNT
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from .pose.formats.read import Person
     from .pose.keypoints import Keypoints
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -33,7 +34,7 @@ POSES = (".json", "_keypoints.json", ".txt", ".csv", ".npy")
 """What a pose file beside a picture adds to its name."""
 
 LAYOUTS = ("folder", "pcdms", "openpose")
-REPORT = "annotated"  # folder of the sheet and the list of failures
+SHEET, FAILURES = "annotated_sheet.png", "annotated_failures.csv"
 POSE_TEXTS, OPENPOSE = "normalized_pose_txt", "openpose"
 _SHEET_PICTURES, _SHEET_COLUMNS, _CELL = 48, 8, 320
 _MISSING = "-1 -1"
@@ -44,7 +45,7 @@ class Task(NamedTuple):
 
     picture: Path
     pose: Path
-    person: int | str
+    person: Person
     max_pixels: int
 
 
@@ -79,8 +80,11 @@ def add_annotate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=COUNT.parse, help="processes (default: all cores)")
 
 
-def annotate(options: argparse.Namespace, progress: Callable[[str, int, int], None]) -> None:
+def annotate(options: argparse.Namespace, progress: Callable[[str, int, int], None]) -> list[str]:
     """Every picture's pose, then the layouts, the pairs, the sheet and the failures.
+
+    Returns:
+        What was done, a line each.
 
     Raises:
         FileNotFoundError: no such folder, or no picture in it.
@@ -102,32 +106,32 @@ def annotate(options: argparse.Namespace, progress: Callable[[str, int, int], No
         outcomes.append(outcome)
         progress("poses", number + 1, len(tasks))
     faults = {outcome.picture: outcome.fault for outcome in outcomes if outcome.fault}
-    _write_failures(output / REPORT / "failures.csv", faults, options.folder)
+    _write_failures(output / FAILURES, faults, options.folder)
     tasks = [task for task in tasks if task.picture not in faults]
     if not tasks:
         raise ValueError(f"{options.folder}: no pose in any picture; {next(iter(faults.values()))}")
     names = [task.picture.relative_to(options.folder) for task in tasks]
-    _write_layouts(tasks, names, output, options)
+    lines = _write_layouts(tasks, names, output, options)
     sheet = _sheet(tasks, names, f"{len(tasks)} poses, {len(faults)} failures")
-    (output / REPORT).mkdir(parents=True, exist_ok=True)
-    sheet.save(output / REPORT / "sheet.png")
+    with atomic_file(output / SHEET) as file:
+        sheet.save(file, "PNG")
     origins = [outcome.origin for outcome in outcomes if outcome.origin]
     counts = ", ".join(f"{origins.count(origin)} {origin}" for origin in sorted(set(origins)))
-    print(f"{len(tasks)} poses ({counts}) in {output}; {REPORT}/sheet.png shows them.")
+    lines.append(f"{len(tasks)} poses ({counts}) in {output}; {SHEET} shows them.")
     if faults:
-        print(f"{len(faults)} pictures have none: {output / REPORT / 'failures.csv'} says why.")
+        lines.append(f"{len(faults)} pictures have none: {output / FAILURES} says why.")
+    return lines
 
 
 def _pictures_in(folder: Path, output: Path) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of pictures")
-    report = output / REPORT
     pictures = sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in PICTURES
         and not path.name.startswith(".")
-        and report not in path.parents
+        and path != output / SHEET
     )
     if not pictures:
         raise FileNotFoundError(f"{folder}: holds no pictures ({', '.join(PICTURES)})")
@@ -211,7 +215,8 @@ def _write_failures(path: Path, faults: dict[Path, str], folder: Path) -> None:
 
 def _write_layouts(
     tasks: Sequence[Task], names: Sequence[Path], output: Path, options: argparse.Namespace
-) -> None:
+) -> list[str]:
+    """The layouts that are asked for, and a line where pairs were counted."""
     from .pose.formats import write_openpose
 
     for task, name in zip(tasks, names, strict=True):
@@ -223,11 +228,13 @@ def _write_layouts(
         if "openpose" in options.layouts:
             file = name.with_name(f"{name.stem}_keypoints.json")
             write_openpose(_pose_of(task), output / OPENPOSE / file)
-    if "pcdms" in options.layouts:
-        pairs = pairs_of(names, options.pairs)
-        rows = [{"source_image": s.as_posix(), "target_image": t.as_posix()} for s, t in pairs]
-        write_text(output / f"{options.split}_data.json", json.dumps(rows, indent=1))
-        print(f"{len(pairs)} pairs in {output / f'{options.split}_data.json'}")
+    if "pcdms" not in options.layouts:
+        return []
+    pairs = pairs_of(names, options.pairs)
+    rows = [{"source_image": s.as_posix(), "target_image": t.as_posix()} for s, t in pairs]
+    path = output / f"{options.split}_data.json"
+    write_text(path, json.dumps(rows, indent=1))
+    return [f"{len(pairs)} pairs in {path}"]
 
 
 def pairs_of(names: Sequence[Path], rule: str) -> list[tuple[Path, Path]]:

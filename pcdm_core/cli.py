@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .annotate import add_annotate_options
+from .annotate import add_annotate_options, annotate
 from .files import check_name, distinct_names, print_any_name
 from .offload import add_memory_options, pick_device
 from .picture_files import add_picture_options
@@ -308,10 +308,10 @@ def convert_pose(options: argparse.Namespace) -> None:
 
 def annotate_folder(options: argparse.Namespace) -> None:
     """`pcdm annotate`."""
-    from .annotate import annotate
 
     with progress_bar() as bar:
-        annotate(options, bar)
+        lines = annotate(options, bar)
+    print("\n".join(lines))
 
 
 def describe_weights(options: argparse.Namespace) -> None:

@@ -54,8 +54,8 @@ def test_poses_beside_pictures_go_into_every_layout(people: Path) -> None:
         assert torch.equal(pictures.poses.visible[row], expected.visible[0])
         off = (pictures.poses.xy[row] - expected.xy[0])[expected.visible[0]]
         assert off.abs().max() < 1e-6
-    assert Image.open(people / "annotated/sheet.png").height > 300
-    assert not (people / "annotated/failures.csv").exists()
+    assert Image.open(people / annotate.SHEET).height > 300
+    assert not (people / annotate.FAILURES).exists()
 
 
 @needs_detector
@@ -74,12 +74,12 @@ def test_what_no_file_says_is_detected_and_what_fails_is_listed(
     both = (pose.visible & expected.visible)[0]
     assert both.sum() > 12
     assert (pose.xy - expected.xy)[0, both].abs().median() < 0.02
-    with (out / "annotated/failures.csv").open(encoding="utf-8") as file:
+    with (out / annotate.FAILURES).open(encoding="utf-8") as file:
         reasons = {row["picture"]: row["reason"] for row in csv.DictReader(file)}
     assert reasons.keys() == {"000000/00.png", "000001/00.png", "000001/blank.png"}
     assert "00.bmp has the same name" in reasons["000000/00.png"]
     assert "not a picture" in reasons["000001/00.png"]
-    assert not list(people.rglob("annotated"))
+    assert not list(people.rglob("annotated*"))
 
 
 @needs_detector
