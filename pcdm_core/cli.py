@@ -308,7 +308,6 @@ def convert_pose(options: argparse.Namespace) -> None:
 
 def annotate_folder(options: argparse.Namespace) -> None:
     """`pcdm annotate`."""
-
     with progress_bar() as bar:
         lines = annotate(options, bar)
     print("\n".join(lines))
