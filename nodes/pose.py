@@ -81,7 +81,8 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
                     "file",
                     options=[NO_FILE, *pose_files()],
                     default=NO_FILE,
-                    tooltip="A .json, .txt or .csv file in ComfyUI's input folder.",
+                    tooltip="A .json, .jsonl, .txt, .csv, .npy or .npz file in ComfyUI's input "
+                    "folder.",
                 ),
                 io.Int.Input(
                     "person",
