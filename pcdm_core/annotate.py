@@ -223,7 +223,7 @@ def _write_layouts(
         if "pcdms" in options.layouts:
             pose = _pose_of(task)
             places = zip(pose.xy[0].tolist(), pose.visible[0].tolist(), strict=True)
-            lines = [f"{x:.8f} {y:.8f}" if seen else _MISSING for (x, y), seen in places]
+            lines = [f"{x:.8f} {y:.8f}" if visible else _MISSING for (x, y), visible in places]
             write_text(output / POSE_TEXTS / name.with_suffix(".txt"), "\n".join(lines) + "\n")
         if "openpose" in options.layouts:
             file = name.with_name(f"{name.stem}_keypoints.json")

@@ -60,10 +60,10 @@ def alphapose_cmu() -> Any:
 
 def ultralytics() -> Any:
     """`Results.to_json()`."""
-    xs, ys, seen = (list(column) for column in zip(*coco_17(0.99, 0.05), strict=True))
+    xs, ys, visible = (list(column) for column in zip(*coco_17(0.99, 0.05), strict=True))
     box = {"x1": 150.0, "y1": 80.0, "x2": 360.0, "y2": 680.0}
     return [{"name": "person", "class": 0, "confidence": 0.91, "box": box,
-             "keypoints": {"x": xs, "y": ys, "visible": seen}}]  # fmt: skip
+             "keypoints": {"x": xs, "y": ys, "visible": visible}}]  # fmt: skip
 
 
 def yolo_label() -> str:

@@ -148,6 +148,6 @@ def test_pairs_are_of_one_folder_or_of_one_name(rule: str, pairs: list[tuple[str
     names = [Path(name) for name in ("x/a_1", "x/a_2", "x/b1", "y/c1", "y/c12", "z/d")]
     if rule == "folder":
         names.remove(Path("y/c12"))
-    found = pairs_of(names, rule)
-    assert {frozenset(map(Path.as_posix, pair)) for pair in found} == set(map(frozenset, pairs))
-    assert len(found) == 2 * len(pairs)
+    result = pairs_of(names, rule)
+    assert {frozenset(map(Path.as_posix, pair)) for pair in result} == set(map(frozenset, pairs))
+    assert len(result) == 2 * len(pairs)

@@ -223,8 +223,8 @@ def test_an_array_that_claims_to_be_endless_costs_nothing(tmp_path: Path) -> Non
 
 
 def test_people_by_their_numbers_are_one_picture_or_a_clip() -> None:
-    left = [[x - 100.0, y, 1.0] for x, y in BODY]
-    person, other = {"keypoints": [list(p) for p in body_18()]}, {"keypoints": left}
+    shifted = [[x - 100.0, y, 1.0] for x, y in BODY]
+    person, other = {"keypoints": [list(p) for p in body_18()]}, {"keypoints": shifted}
     reading = read_pose_with_report({"1": person, "2": other}, size=SIZE, person=0)
     assert_is_the_person(reading)
     assert "People: 2" in str(reading.report)

@@ -118,8 +118,8 @@ def _holds_people(value: Any) -> bool:
     value = plain(value)
     if isinstance(value, Mapping):
         inner = next(iter(value.values()), None)
-        known = any(key in value for key in (*_PEOPLE_KEYS, *_FRAMES_KEYS))
-        return known or is_person(value) or is_person(inner) or is_body(inner)
+        has_key = any(key in value for key in (*_PEOPLE_KEYS, *_FRAMES_KEYS))
+        return has_key or is_person(value) or is_person(inner) or is_body(inner)
     if not is_list(value):
         return False
     return is_body(value) or (len(value) > 0 and (is_person(value[0]) or is_body(value[0])))

@@ -200,9 +200,9 @@ def _joints_by_name(value: Any) -> tuple[tuple[str, ...], list[Any]]:
     labels: list[str] = []
     points: list[Any] = []
     if isinstance(value, Mapping):
-        named = {name: point for name, point in value.items() if isinstance(name, str)}
-        points_by_name = {name: p for name, p in named.items() if p is None or is_point(plain(p))}
-        columns = None if any(points_by_name.values()) else by_column(named)
+        entries = {name: point for name, point in value.items() if isinstance(name, str)}
+        points_by_name = {name: p for name, p in entries.items() if p is None or is_point(plain(p))}
+        columns = None if any(points_by_name.values()) else by_column(entries)
         if isinstance(columns, Mapping):
             points_by_name = columns
         labels, points = list(points_by_name), list(points_by_name.values())

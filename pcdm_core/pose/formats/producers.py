@@ -84,8 +84,8 @@ def _read_dwpose(document: Any) -> Any:
             for side, name in enumerate(HAND_SIDES):
                 hand = hands[side * len(rows) + number]
                 if hand_scores:
-                    seen = zip(hand, hand_scores[side * len(rows) + number], strict=True)
-                    hand = [[*point[:2], 1.0 if score > 0.3 else 0.0] for point, score in seen]
+                    pairs = zip(hand, hand_scores[side * len(rows) + number], strict=True)
+                    hand = [[*point[:2], 1.0 if score > 0.3 else 0.0] for point, score in pairs]
                 person[f"hand_{name}_keypoints_2d"] = hand
         people.append(person)
     return {**document, "people": people}
