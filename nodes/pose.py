@@ -14,6 +14,7 @@ from ..pcdm_core.checkpoints import WEIGHTS_FOLDER
 from ..pcdm_core.images import load_picture
 from ..pcdm_core.pose.body_mask import body_mask
 from ..pcdm_core.pose.formats import Gaps, Order, PoseError, Units, read_pose, read_pose_with_report
+from ..pcdm_core.pose.formats.sources import ENDINGS
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.render import render_pose
 from .convert import image_of, mask_of
@@ -25,7 +26,6 @@ from .widgets import checked
 CATEGORY = "PCDM/pose"
 EXAMPLES = WEIGHTS_FOLDER / "examples"
 NO_FILE = "none"
-POSE_FILES = (".json", ".txt", ".csv")  # in any letter case
 ALL_OTHERS = "all others"
 
 
@@ -33,7 +33,7 @@ def pose_files() -> list[str]:
     """Pose files of ComfyUI's input folder and the folders in it."""
     folder = Path(folder_paths.get_input_directory())
     files = [path.relative_to(folder) for path in folder.rglob("*.*") if path.is_file()]
-    return sorted(path.as_posix() for path in files if path.suffix.lower() in POSE_FILES)
+    return sorted(path.as_posix() for path in files if path.suffix.lower() in ENDINGS)
 
 
 def people() -> list[str]:
@@ -81,7 +81,8 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
                     "file",
                     options=[NO_FILE, *pose_files()],
                     default=NO_FILE,
-                    tooltip="A .json, .txt or .csv file in ComfyUI's input folder.",
+                    tooltip="A .json, .jsonl, .txt, .csv, .npy or .npz file in ComfyUI's input "
+                    "folder.",
                 ),
                 io.Int.Input(
                     "person",

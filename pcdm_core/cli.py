@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .annotate import add_annotate_options, annotate
 from .files import check_name, distinct_names, print_any_name
 from .offload import add_memory_options, pick_device
 from .picture_files import add_picture_options
@@ -134,13 +135,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     pose.add_argument("--json", type=Path, help="write OpenPose JSON, which is a POSE_KEYPOINT")
     pose.add_argument("--render", type=Path, help="write the skeleton as the models see it (.png)")
-    for command, of_what in ((generate, "of --pose: "), (pose, "")):
+
+    poses = commands.add_parser("annotate", help="the poses of all pictures in a folder")
+    add_annotate_options(poses)
+    poses.set_defaults(command=annotate_folder)
+
+    of_whom = ((generate, "of --pose: "), (pose, ""), (poses, ""))
+    for command, of_what in of_whom:
         command.add_argument(
             "--person",
             type=_person,
             default="largest",
             help=f"{of_what}which of several: a number from 0, or 'largest' (default)",
         )
+    for command, of_what in of_whom[:2]:
         command.add_argument(
             "--order",
             choices=("file", "left to right", "largest first"),
@@ -150,7 +158,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--frame", type=_frame, help=f"{of_what}only this one of several: number or name"
         )
-    add_picture_options(generate, pose)
+    add_picture_options(generate, pose, poses)
     pose.set_defaults(command=convert_pose)
 
     for name, successor in MOVED.items():
@@ -296,6 +304,13 @@ def convert_pose(options: argparse.Namespace) -> None:
         if len(pose) > 1:
             name = name.with_name(f"{name.stem}_{row:04d}.png")
         print(save_picture(render_pose(pose.select(row), *size or DEFAULT_POSE_SIZE), name))
+
+
+def annotate_folder(options: argparse.Namespace) -> None:
+    """`pcdm annotate`."""
+    with progress_bar() as bar:
+        lines = annotate(options, bar)
+    print("\n".join(lines))
 
 
 def describe_weights(options: argparse.Namespace) -> None:

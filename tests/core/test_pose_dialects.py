@@ -79,6 +79,13 @@ def test_a_missing_shoulder_is_not_the_end_of_a_dialects_neck_unless_it_was_made
     assert ("Neck: the middle of the shoulders" in report) == dialect.neck_is_made
 
 
+def test_the_table_in_the_documents_has_every_dialect_and_no_other(root: Path) -> None:
+    text = (root / "docs" / "pose-formats.md").read_text(encoding="utf-8")
+    first_table = text.split("\n\n")[2]
+    rows = [line.split("|")[1].strip() for line in first_table.splitlines()[2:]]
+    assert sorted(rows) == sorted(DIALECTS)
+
+
 def test_arrays_and_tensors_are_read_like_lists() -> None:
     triples = np.array(body_18(0.9), dtype=np.float32)
     for form in (triples, triples[None], torch.from_numpy(triples), list(triples)):

@@ -187,7 +187,7 @@ def test_the_size_of_the_picture_is_kept_with_the_frame() -> None:
         (document({"pose_keypoints_2d": [1.0] * 53}), "53 numbers"),
         (document(person([(1e30, 1.0), *places(17)])), "point 0 is 1e\\+30"),
         (document({"pose_keypoints_2d": [0.0] * 54}), "all 18 joints are missing"),
-        (document({"pose_keypoints_2d": ["1"] * 54}), "has '1' where a number belongs"),
+        (document({"pose_keypoints_2d": ["one"] * 54}), "has 'one' where a number belongs"),
         (document({}), "person 0: no list of joints"),
         (document({"pose_keypoints_2d": 3}), "pose_keypoints_2d is no list of numbers"),
         (document({"pose_keypoints_2d": []}), "all 18 joints are missing"),

@@ -35,7 +35,7 @@ ORDERS = {
     "MPI-INF-3DHP": "top neck right-shoulder right-elbow right-wrist left-shoulder left-elbow "
     "left-wrist right-hip right-knee right-ankle left-hip left-knee left-ankle pelvis spine nose",
     "trt_pose": COCO + "neck",
-    "BODY_25B": COCO + "neck top " + FEET,
+    "BODY_25B": COCO + "nose top " + FEET,  # its neck is an upper one
     "Kinect": "pelvis spine neck top left-shoulder left-elbow left-wrist left-hand right-shoulder "
     "right-elbow right-wrist right-hand left-hip left-knee left-ankle left-foot right-hip "
     "right-knee right-ankle right-foot neck left-hand left-hand right-hand right-hand",
@@ -76,6 +76,12 @@ def test_one_frame_of_a_clip_is_read_as_the_others_are() -> None:
     clip = [canvas(people=[{"keypoints": points}]) for points in (points_in(order), short)]
     poses = read_pose_with_report(clip).keypoints
     np.testing.assert_allclose(poses.xy[1, 5], expected_body()[5])
+
+
+def test_feet_and_hands_end_limbs_where_no_ankle_or_wrist_has_a_name() -> None:
+    names = [name.replace("ankle", "foot").replace("wrist", "hand") for name in COCO.split()]
+    visible = read(points_in(COCO), keypoint_names=names).keypoints.visible[0]
+    assert visible[[Joint.LEFT_ANKLE, Joint.RIGHT_WRIST]].all()
 
 
 @pytest.mark.parametrize(

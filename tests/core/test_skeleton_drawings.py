@@ -69,6 +69,20 @@ def test_discs_may_have_any_radius(radius: int, dimming: float) -> None:
     assert_is_the_person(read(draw(dimming=dimming, radius=lambda _: radius, thickness=radius)))
 
 
+def test_a_figure_from_the_side_keeps_its_shoulders_in_undimmed_limbs() -> None:
+    """A limb in its joint's own colour looks like that joint anywhere."""
+    side = XY.copy()
+    places = {Joint.NECK: (256, 190), Joint.RIGHT_SHOULDER: (257, 185),
+              Joint.RIGHT_ELBOW: (202, 338), Joint.RIGHT_WRIST: (204, 486),
+              Joint.LEFT_SHOULDER: (256, 196), Joint.LEFT_ELBOW: (314, 340),
+              Joint.LEFT_WRIST: (409, 437)}  # fmt: skip
+    for joint, place in places.items():
+        side[joint] = place
+    picture = draw_controlnet(side, HEIGHT, WIDTH, dimming=1.0, radius=lambda _: 4, thickness=4)
+    off = read(picture).people.xy[0].numpy() * (WIDTH, HEIGHT) - 0.5 - side
+    assert np.abs(off[list(places)]).max() <= 2
+
+
 def test_discs_of_one_figure_may_differ() -> None:
     """Editors in three dimensions draw what is near the camera larger."""
     for spread in (5, 11):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.core.one_person import BODY
 from tests.core.pose_dialects import DIALECTS, HEIGHT, MISSING, WIDTH, source_of
 from tests.nodes.conftest import Host
 from tests.nodes.graph import Graph, make_graph
@@ -121,3 +122,29 @@ def test_a_report_is_shown_on_the_node_that_runs(graph: Graph, monkeypatch: Any)
     Running.execute("", "none", -1, 0, 0, keypoints=[pose_document()])
     assert [node_id for _, node_id in texts] == ["7"]
     assert "POSE_KEYPOINT" in texts[0][0]
+
+
+@pytest.mark.parametrize("producer", ["DWPose", "SDPose"])
+def test_a_detectors_key_points_come_back_from_their_drawing_to_the_pixel(
+    graph: Graph, producer: str
+) -> None:
+    """At 512x512, but for joints that lie under another's disc."""
+    score = 1.0 if producer == "DWPose" else 0.83
+    points = torch.tensor(BODY, dtype=torch.float64) * torch.tensor([1.0, 2 / 3])
+    body = [number for x, y in points.round().tolist() for number in (x, y, score)]
+    person = {"pose_keypoints_2d": body} | (
+        {"foot_keypoints_2d": [0.0] * 18} if producer == "SDPose" else {}
+    )
+    document = {"people": [person], "canvas_height": 512, "canvas_width": 512}
+    size = {"picture_height": 0, "picture_width": 0}
+    pose, _ = read_pose(graph, text=json.dumps([document]), **size)
+    image, *_ = graph.run("PCDMRenderPose", pose=pose, height=512, width=512, draw_hands=True)
+    drawn, _ = graph.run("PCDMPoseFromSkeleton", image=image, person=-1)
+    keypoints, _ = graph.run("PCDMPoseToKeypoints", pose=drawn, height=512, width=512)
+    again, _ = read_pose(graph, keypoints=keypoints, **size)
+    apart = (points[:, None] - points).norm(dim=-1) + 99.0 * torch.eye(18)
+    free = apart.amin(dim=1) > 9
+    assert free.sum() > 12
+    assert again.visible[0][free].all()
+    off = (again.xy[0] * 512 - points.round()).abs().amax(dim=-1)
+    assert off[free].max() <= 1

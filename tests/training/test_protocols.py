@@ -13,7 +13,13 @@ pytest.importorskip("skimage", reason="scikit-image is an extra (eval)")
 
 from training.commands.measure import main
 from training.evaluation.distances import frechet_distance
-from training.evaluation.folders import Column, evaluate_folders, read_pixels, whole_batches
+from training.evaluation.folders import (
+    Column,
+    evaluate_folders,
+    pair_up,
+    read_pixels,
+    whole_batches,
+)
 from training.evaluation.inception import InceptionV3
 from training.evaluation.lpips import LPIPS
 from training.evaluation.protocols import FILTERS, PROTOCOLS, brought_to, reconstruction
@@ -340,3 +346,51 @@ def test_folders_without_pictures_or_pairs_get_a_sentence(
 
     assert "no such folder of pictures" in run("none", "gt")
     assert "none of its 3 pictures has a truth" in run("gt", "train")
+
+
+@pytest.mark.parametrize(
+    ("result", "pattern"),
+    [
+        ("A_1front_to_B_2side.png", None),  # ours, CFLD
+        ("A_1front_2_B_2side_vis.png", None),  # GFLA, DPTN, NTED, PISE, CASD
+        ("A_1front.jpg___B_2side.jpg_vis.jpg", None),  # PATN
+        ("A_2_x_2_B_2side_vis.png", None),
+        ("B_2side.png", None),
+        ("gen-B_2side-0001.png", r"gen-(.+)-\d+"),
+    ],
+)
+def test_results_of_other_repositories_are_found_by_their_names(
+    tmp_path: Path, result: str, pattern: str | None
+) -> None:
+    for folder, name in (("gen", result), ("gt", "B_2side.jpg"), ("gt", "A_1front.png")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        save(tmp_path / folder / name, np.zeros((16, 12, 3), np.uint8))
+    pairs, problems = pair_up(tmp_path / "gen", tmp_path / "gt", pattern)
+    assert [(one.name, truth.name) for one, truth in pairs] == [(result, "B_2side.jpg")]
+    assert not problems
+
+
+@pytest.mark.parametrize("pattern", ["(", "no group"])
+def test_a_pattern_that_is_none_is_named(tmp_path: Path, pattern: str) -> None:
+    save(tmp_path / "a.png", np.zeros((16, 12, 3), np.uint8))
+    with pytest.raises(ValueError, match="--pattern"):
+        pair_up(tmp_path, tmp_path, pattern)
+
+
+def test_a_name_that_several_truths_have_is_nobodys(tmp_path: Path) -> None:
+    black = np.zeros((16, 12, 3), np.uint8)
+    for name in ("gen/a_to_01.png", "gen/a_to_q-01.png", "gt/p/01.png", "gt/q/01.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        save(tmp_path / name, black)
+    pairs, problems = pair_up(tmp_path / "gen", tmp_path / "gt")
+    assert [truth.parent.name for _, truth in pairs] == ["q"]
+    assert len(problems) == 1
+
+
+def test_a_strip_of_pictures_takes_no_part(tmp_path: Path) -> None:
+    for name, width in (("gen/a_to_b.png", 60), ("gen/c_to_b.png", 12), ("gt/b.png", 12)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        save(tmp_path / name, noise(width, 16, width))
+    report = evaluate_folders(tmp_path / "gen", tmp_path / "gt", PROTOCOLS["cfld"])
+    assert "side by side" in report.problems[0]
+    assert report.columns[0].count == 1

@@ -31,7 +31,15 @@ def build_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(prog="run.py measure", description=__doc__)
     parser.add_argument(
-        "--generated", type=Path, required=True, help="pictures <source>_to_<target>.png"
+        "--generated",
+        type=Path,
+        required=True,
+        help="pictures <source>_to_<target>.png, or as other repositories name their results",
+    )
+    parser.add_argument(
+        "--pattern",
+        help="of these names without their ending: a regular expression whose group (...) is the "
+        "target's name (default: the known ones)",
     )
     parser.add_argument("--gt", type=Path, required=True, help="the test split's pictures")
     parser.add_argument("--protocol", choices=PROTOCOL_NAMES, required=True)
@@ -73,6 +81,7 @@ def measure(options: argparse.Namespace) -> None:
         PROTOCOLS[options.protocol],
         size=options.size,
         train=options.train,
+        pattern=options.pattern,
         lpips=lpips,
         inception=inception,
         features=options.features,

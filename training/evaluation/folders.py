@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +32,11 @@ from .protocols import FILTERS, LPIPSRange, Protocol, brought_to, prepared, reco
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 RANGES: tuple[LPIPSRange, ...] = ("[-1,1]", "[0,1]")
 BATCH = 16
+# Between source and target in names of results: ours and CFLD's; GFLA's, DPTN's, NTED's, PISE's and
+# CASD's; PATN's.
+SEPARATORS = ("_to_", "_2_", "___")
+_RESULT_END = "_vis"
+_STRIP = 1.9  # times a truth's width over its height: several pictures side by side
 T = TypeVar("T")
 
 
@@ -106,27 +113,84 @@ def pictures_in(folder: Path) -> list[Path]:
     return paths
 
 
-def pair_up(generated: Path, truths: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Generated pictures `<source>_to_<target>.png` (or named as the target) with their truths.
+def pair_up(
+    generated: Path, truths: Path, pattern: str | None = None
+) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Generated pictures with their truths: named by source and target, or as the target.
+
+    Args:
+        pattern: a regular expression for names without their ending, whose group is the target's;
+            None tries those of known repositories.
 
     Returns:
         The pairs, and what has no truth.
+
+    Raises:
+        ValueError: no picture has a truth, or the pattern is none or has no group.
     """
-    by_stem = {flat_stem(path.relative_to(truths).as_posix()): path for path in pictures_in(truths)}
+    names_of = known_targets if pattern is None else _pattern_targets(pattern)
+    paths = pictures_in(truths)
+    counts = Counter(path.stem for path in paths)
+    by_stem = {path.stem: path for path in paths if counts[path.stem] == 1}
+    by_stem |= {flat_stem(path.relative_to(truths).as_posix()): path for path in paths}
     pairs: list[tuple[Path, Path]] = []
     problems: list[str] = []
     for path in pictures_in(generated):
-        stem = path.stem.split("_to_")[-1]
-        if stem in by_stem:
-            pairs.append((path, by_stem[stem]))
+        targets = names_of(path.stem)
+        truth = next((by_stem[target] for target in targets if target in by_stem), None)
+        if truth is not None:
+            pairs.append((path, truth))
         else:
-            problems.append(f"{path.name}: no {stem} in {truths}")
+            problems.append(f"{path.name}: no {targets[0] if targets else 'target'} in {truths}")
     if not pairs:
         raise ValueError(
             f"{generated}: none of its {len(problems)} pictures has a truth in {truths}. They are "
-            f"named <source>_to_<target>.png, and the truths <target>.png or .jpg."
+            f"named <source>_to_<target>.png, <source>_2_<target>_vis.png or by --pattern, and the "
+            f"truths <target>.png or .jpg."
         )
     return pairs, problems
+
+
+def known_targets(stem: str) -> list[str]:
+    """What the target of a result may be called, by a name as known repositories write it."""
+    targets: list[str] = []
+    for separator in SEPARATORS:
+        parts = stem.split(separator)
+        for start in range(len(parts) - 1, 0, -1):
+            target = separator.join(parts[start:])
+            targets += [target, _without_ending(target.removesuffix(_RESULT_END))]
+    return [*targets, stem]
+
+
+def _pattern_targets(pattern: str) -> Callable[[str], list[str]]:
+    """The same by a regular expression of the user's.
+
+    Raises:
+        ValueError: it is none, or has no group.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"--pattern {pattern!r} is no regular expression: {error}.") from error
+    if compiled.groups < 1:
+        raise ValueError(f"--pattern {pattern!r} has no group (...) for the target's name.")
+    return lambda stem: [_without_ending(m[1])] if (m := compiled.fullmatch(stem)) else []
+
+
+def _without_ending(name: str) -> str:
+    path = Path(name)
+    return path.stem if path.suffix.lower() in ENDINGS else name
+
+
+def _check_shape(picture: np.ndarray, truth: np.ndarray) -> None:
+    """Refuses what shows more than the result.
+
+    Raises:
+        ValueError: of that.
+    """
+    height, width, _ = picture.shape
+    if width / height > _STRIP * truth.shape[1] / truth.shape[0]:
+        raise ValueError(f"{height}x{width}: several pictures side by side; cut the result out")
 
 
 def evaluate_folders(
@@ -139,6 +203,7 @@ def evaluate_folders(
     lpips: LPIPS | None = None,
     inception: InceptionV3 | None = None,
     features: Path | None = None,
+    pattern: str | None = None,
     progress: bool = False,
 ) -> Report:
     """Every column of a protocol; those of a network that is None stay empty.
@@ -148,12 +213,13 @@ def evaluate_folders(
         size: height x width at which the paper measured.
         train: pictures of the training split, which the published FID compares with.
         features: folder where its features stay; None: the one that `train` lies in.
+        pattern: of the names of `generated`, see `pair_up`.
 
     Raises:
         FileNotFoundError, ValueError: a folder without pictures, or no picture with a truth.
         ImportError: scikit-image is missing.
     """
-    pairs, problems = pair_up(generated, truths)
+    pairs, problems = pair_up(generated, truths, pattern)
     first = read_pixels(pairs[0][0]).shape
     reader = _Reader(protocol, size, (first[0], first[1]), problems, progress)
     sizes: dict[str, set[tuple[int, int]]] = {"pictures": set(), "truths": set()}
@@ -162,6 +228,7 @@ def evaluate_folders(
     for path, truth in reader.bar(pairs, "pairs"):
         try:
             pixels = {"pictures": read_pixels(path), "truths": read_pixels(truth)}
+            _check_shape(pixels["pictures"], pixels["truths"])
             rows.append(reconstruction(pixels["pictures"], pixels["truths"], protocol, size))
             for kind, picture in pixels.items():
                 sizes[kind].add((picture.shape[0], picture.shape[1]))

@@ -1,9 +1,11 @@
 """Pose files: what detectors, editors and data sets write; OpenPose JSON and POSE_KEYPOINT out.
 
-A new format is one entry. JSON: its keys, in the tables that begin `documents.py`. Other text: a
-reader in `text.py`, and its line in `frames_of_text` there. A skeleton that counts joints
-differently: a row of `SKELETONS` in `joint_maps.py`. All of them end in `assemble.py`, where
-coordinates become fractions of the picture; `read.py` is the way in, `write.py` the way out.
+A new format is one entry in the table of what is new about it: the keys of a person in `people.py`,
+of pictures in `documents.py`; a document that has to be rearranged is a row of `PRODUCERS` in
+`producers.py`; other text is for `tables.py`, another container for `sources.py`; a skeleton that
+counts joints differently is a row of `SKELETONS` in `joint_maps.py`. All of them end in
+`assemble.py`, where coordinates become fractions of the picture; `read.py` is the way in,
+`write.py` the way out. docs/pose-formats.md lists them.
 """
 
 from .frame import Frame, Report, Units

@@ -2,31 +2,33 @@
 
 OpenPose (`people`, `pose_keypoints_2d`), and what others made of it: ComfyUI's POSE_KEYPOINT,
 AlphaPose (`bodies`, `joints`), pose editors (`keypoints` with `width` and `height`), mmpose
-(`keypoints` beside `keypoint_scores`) and COCO's annotations (`keypoints`, `lefthand_kpts`).
+(`keypoints` beside `keypoint_scores`) and COCO's annotations. What is a person's is in `people`,
+what a single program's is in `producers`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ...ranges import SIDE
-from ..keypoints import HAND_POINTS, HAND_SIDES
 from .assemble import RawFrame, RawPerson, fault_frame
 from .frame import Context
 from .joint_maps import BODY_COUNTS
 from .limits import LARGEST_NUMBER, MOST_PEOPLE, PoseError, brief
-from .points import (
-    NO_POINTS,
-    Points,
-    is_list,
-    is_number,
-    is_point,
-    plain,
-    points_of,
-    with_confidences,
+from .people import (
+    are_points,
+    is_body,
+    is_flat,
+    is_person,
+    joint_names,
+    people_in_one_list,
+    person_of,
 )
+from .points import NO_POINTS, is_list, is_number, number_of, plain
+from .producers import in_known_shape
 
 # Of a picture: where its people are, and the format that this tells.
 _PEOPLE_KEYS = {
@@ -34,25 +36,19 @@ _PEOPLE_KEYS = {
     "bodies": "AlphaPose JSON",
     "instances": "mmpose results",
 }
-_FRAMES_KEYS = ("predictions", "frames")
-_SIZE_KEYS = (("canvas_height", "canvas_width"), ("height", "width"))
-
-# Of a person.
-_BODY_KEYS = ("pose_keypoints_2d", "pose_keypoints", "keypoints", "joints")
-_SCORE_KEYS = ("keypoint_scores", "scores")
-_HAND_KEYS = tuple(
-    (f"hand_{side}_keypoints_2d", f"hand_{side}_keypoints", f"{side}hand_kpts")
-    for side in HAND_SIDES
-)
-
-# Of a document or a person: what its points are called; two of them say it one level down.
-_NAME_KEYS = ("keypoint_names", "keypoints_names", "joint_names", "joints_names", "categories",
-              "meta_info")  # fmt: skip
-_NAME_KEYS_WITHIN = ("keypoints", "keypoint_id2name", "keypoint_names")
-_MOST_NAMES = 400
+_FRAMES_KEYS = ("predictions", "frames", "pose_metas", "pose_metas_original")
+_LOOSE_KEYS = ("poses", "persons", "detections", "results", "skeletons", "data")  # asked last
+_SIZE_KEYS = (("canvas_height", "canvas_width"), ("height", "width"),
+              ("image_height", "image_width"), ("imageHeight", "imageWidth"))  # fmt: skip
+_SIZES_WITHIN = ("image", "canvas", "image_size", "resolution")
+_BOX_KEYS = ("x", "left", "xmin")  # `width` and `height` beside one of them are a box's
+_PICTURE_KEYS = ("image_id", "image_name", "file_name", "filename", "frame_id", "frame",
+                 "frame_index")  # fmt: skip
+# Names of pictures and not of people.
+_PICTURE_NAME = re.compile(r"\.(jpe?g|png|webp|bmp|tiff?)$|frame|image|img", re.IGNORECASE)
+_PAIR_KEYS = {"source_image", "target_image"}
 
 _DEEPEST = 6  # levels of lists round a pose; more is damage
-_FLAT_COUNTS = {count * step for count in BODY_COUNTS for step in (2, 3)}
 
 
 def frames_of(document: Any, context: Context, depth: int = 0) -> list[RawFrame]:
@@ -71,61 +67,110 @@ def frames_of(document: Any, context: Context, depth: int = 0) -> list[RawFrame]
         raise context.error(f"no pose within {_DEEPEST} levels of lists; export it again")
     if document is None:
         raise context.error("nothing is in it (null); the detector found no person")
+    document = in_known_shape(document, context)
     if isinstance(document, Mapping):
-        names = _joint_names(document)
+        names = joint_names(document)
         context = replace(context, joint_names=names) if names else context
-        return _frames_of_mapping(document, context, depth)
+        frames = _frames_of_mapping(document, context, depth)
+        size = _size_of(document, context)
+        return [replace(one, size=one.size or size) for one in frames] if size else frames
     if is_list(document):
         return _frames_of_list(document, context, depth)
     raise context.error(f"no pose ({brief(document)}); give OpenPose JSON or a POSE_KEYPOINT")
 
 
 def _frames_of_mapping(document: Mapping[str, Any], context: Context, depth: int) -> list[RawFrame]:
-    fact = context.findings.fact
+    say_format = context.findings.format
     if document.get("animals") and not document.get("people"):
         raise context.error("key points of animals; this needs a person's")
     if "annotations" in document:
-        fact("Format: COCO annotations.")
+        say_format("COCO annotations")
         return _coco_frames(document, context)
     if is_list(document.get("instance_info")):
-        fact("Format: mmpose results.")
+        say_format("mmpose results")
         return frames_of(document["instance_info"], context, depth + 1)
     for key, name in _PEOPLE_KEYS.items():
         if key in document:
             in_comfyui = key == "people" and "canvas_height" in document
-            fact(f"Format: {'POSE_KEYPOINT' if in_comfyui else name}.")
+            say_format("POSE_KEYPOINT" if in_comfyui else name)
             return [_frame_of_people(document[key], document, context)]
     for key in _FRAMES_KEYS:
         if key in document:
             return frames_of(document[key], context, depth + 1)
-    if _is_person(document):
-        several = _people_in_one_list(document)
-        fact("Format: several people's points." if several else "Format: one person's points.")
+    if is_person(document):
+        several = people_in_one_list(document)
+        say_format("several people's points" if several else "one person's points")
         return [_frame_of_people(several or [document], document, context)]
+    for key in _LOOSE_KEYS:
+        if isinstance(plain(document.get(key)), (list, tuple, Mapping)):
+            return frames_of(document[key], context, depth + 1)
+    parts = {str(name): part for name, part in document.items() if _holds_people(part)}
+    if len(parts) * 2 > len(document):
+        return _frames_by_name(parts, context, depth)
     raise context.error(
         f'no OpenPose document, it has no "people" ({brief(document)}); '
         "give OpenPose JSON, a POSE_KEYPOINT, or 18 lines of x y"
     )
 
 
+def _holds_people(value: Any) -> bool:
+    """Whether a part of a mapping is somebody's points, a list of people or a picture of them."""
+    value = plain(value)
+    if isinstance(value, Mapping):
+        inner = next(iter(value.values()), None)
+        has_key = any(key in value for key in (*_PEOPLE_KEYS, *_FRAMES_KEYS))
+        return has_key or is_person(value) or is_person(inner) or is_body(inner)
+    if not is_list(value):
+        return False
+    return is_body(value) or (len(value) > 0 and (is_person(value[0]) or is_body(value[0])))
+
+
+def _frames_by_name(parts: Mapping[str, Any], context: Context, depth: int) -> list[RawFrame]:
+    """A mapping from pictures to their people (AlphaPose, PoseFlow), or from people's numbers."""
+    one_each = [plain(part) for part in parts.values()]
+    if not any(map(_PICTURE_NAME.search, parts)):
+        if all(is_person(part) or is_body(part) for part in one_each):
+            context.findings.format("people by their numbers")
+            return [_frame_of_people(one_each, {}, context)]
+        tracks = [person for part in one_each if is_list(part) for person in part]
+        of_pictures = [isinstance(one, Mapping) and _picture_of(one) is not None for one in tracks]
+        if tracks and all(of_pictures):
+            context.findings.format("people by their numbers")
+            return _frames_by_picture(tracks, context)
+    context.findings.format("people by picture")
+    frames: list[RawFrame] = []
+    for name, part in zip(parts, one_each, strict=True):
+        place = context.at(f"picture {brief(name)}")
+        if is_list(part) and not is_body(part):
+            frames += _picture_or_fault(part, {}, place, name)
+        else:
+            inner = _frames_or_fault(
+                lambda p=part, c=place: frames_of(p, c, depth + 1), place, name
+            )
+            frames += [replace(one, name=one.name or name) for one in inner]
+    return frames
+
+
 def _frames_of_list(document: Sequence[Any], context: Context, depth: int) -> list[RawFrame]:
     if not document:
         raise context.error("an empty list; the detector found no person in any frame")
+    if isinstance(document[0], Mapping) and document[0].keys() >= _PAIR_KEYS:
+        raise context.error("a list of pairs of pictures; give the poses of these pictures")
     numbers = all(is_number(element) for element in document)
-    if numbers and len(document) not in _FLAT_COUNTS:
+    if numbers and not is_flat(document):
         raise context.error(
             f"{len(document)} numbers are no pose; expected x, y or x, y, confidence "
             f"of {' or '.join(str(count) for count in sorted(BODY_COUNTS))} points"
         )
-    if numbers or _are_points(document):
-        context.findings.fact("Format: a list of points.")
-        return [RawFrame([_person_of(document, context)], None, context)]
-    if len(document) == 1 and not _is_person(document[0]):
+    if numbers or are_points(document):
+        context.findings.format("a list of points")
+        return [RawFrame([person_of(document, context)], None, context)]
+    if len(document) == 1 and not is_person(document[0]):
         return frames_of(document[0], context, depth + 1)
-    if all(element is None or _is_person(element) for element in document):
+    if all(element is None or is_person(element) for element in document):
         return _frames_by_picture(document, context)
-    if all(element is None or _is_body(element) for element in document):
-        context.findings.fact("Format: lists of points.")
+    if all(element is None or is_body(element) for element in document):
+        context.findings.format("lists of points")
         context.findings.guess(f"the {len(document)} lists are people of one picture.")
         return [_frame_of_people(document, {}, context)]
     frames: list[RawFrame] = []
@@ -149,18 +194,23 @@ def _frames_or_fault(
 
 
 def _by_picture(people: Sequence[Any]) -> dict[Any, list[Any]]:
-    """People by the `image_id` that they say, or None."""
+    """People by the picture that they say, or None."""
     groups: dict[Any, list[Any]] = {}
     for person in people:
-        picture = None if person is None else person.get("image_id")
-        groups.setdefault(picture if isinstance(picture, (int, str)) else None, []).append(person)
+        groups.setdefault(None if person is None else _picture_of(person), []).append(person)
     return groups
+
+
+def _picture_of(person: Mapping[str, Any]) -> int | str | None:
+    """Name or number of the picture that a person says to be in."""
+    says = (person.get(key) for key in _PICTURE_KEYS)
+    return next((picture for picture in says if isinstance(picture, (int, str))), None)
 
 
 def _frames_by_picture(people: Sequence[Any], context: Context) -> list[RawFrame]:
     """A list of people: AlphaPose and COCO results say whose picture each is in."""
     groups = _by_picture(people)
-    context.findings.fact("Format: a list of people.")
+    context.findings.format("a list of people")
     if len(groups) == 1 and None in groups and len(people) > 1:
         context.findings.guess(f"the {len(people)} people belong to one picture.")
     frames: list[RawFrame] = []
@@ -183,7 +233,7 @@ def _coco_frames(document: Mapping[str, Any], context: Context) -> list[RawFrame
     annotations, images = plain(document["annotations"]), plain(document.get("images"))
     if isinstance(annotations, Mapping):
         annotations = [annotations]
-    people = [item for item in annotations if _is_person(item)] if is_list(annotations) else []
+    people = [item for item in annotations if is_person(item)] if is_list(annotations) else []
     if not people:
         raise context.error("no annotation has key points; give COCO's person_keypoints file")
     pictures: dict[Any, Mapping[str, Any]] = {
@@ -214,7 +264,8 @@ def _frame_of_people(
     """
     people = plain(people)
     if isinstance(people, Mapping):
-        people = [people]
+        by_number = not is_person(people) and all(map(is_person, people.values()))
+        people = list(people.values()) if by_number else [people]
     if people is not None and not is_list(people):
         raise context.error(f'"people" is no list ({brief(people)})')
     if not people:
@@ -246,16 +297,20 @@ def _size_of(document: Mapping[str, Any], context: Context) -> tuple[int, int] |
     Raises:
         PoseError: it says something that is no size.
     """
+    if any(key in document for key in _BOX_KEYS):
+        return None
+    inner = next((document[k] for k in _SIZES_WITHIN if isinstance(document.get(k), Mapping)), {})
     for keys in _SIZE_KEYS:
-        size = [plain(document.get(key)) for key in keys]
-        if size == [None, None]:
+        said = [plain(document.get(key, inner.get(key))) for key in keys]
+        if said == [None, None]:
             continue
-        if all(side in (0, None) and side is not False for side in size):
+        if all(side in (0, None) and side is not False for side in said):
             context.findings.guess("a canvas of 0 says no size.")
             continue
+        size: list[Any] = [number_of(side) if isinstance(side, str) else side for side in said]
         if not all(_is_side(side) for side in size):
             raise context.error(
-                f"the canvas is {brief(size[0])} high and {brief(size[1])} wide; "
+                f"the canvas is {brief(said[0])} high and {brief(said[1])} wide; "
                 f"{keys[0]} and {keys[1]} must both be {SIDE}"
             )
         return int(size[0]), int(size[1])
@@ -267,106 +322,8 @@ def _is_side(side: Any) -> bool:
     return number and 1 <= side <= LARGEST_NUMBER and int(side) in SIDE
 
 
-# --- one person ----------------------------------------------------------------------------------
-
-
-def _is_person(value: Any) -> bool:
-    """Whether a mapping holds one person's points."""
-    return isinstance(value, Mapping) and any(key in value for key in _BODY_KEYS)
-
-
-def _are_points(document: Sequence[Any]) -> bool:
-    """Whether a list holds one person's points and not documents or people."""
-    points = sum(is_point(element) for element in document)
-    return len(document) in BODY_COUNTS and points * 2 > len(document)
-
-
-def _is_body(element: Any) -> bool:
-    element = plain(element)
-    if not is_list(element):
-        return False
-    flat = len(element) in _FLAT_COUNTS and all(is_number(number) for number in element)
-    return flat or _are_points(element)
-
-
-def _people_in_one_list(document: Mapping[str, Any]) -> Sequence[Any] | None:
-    """Editors keep all people's points in one `keypoints`: a list of lists of points."""
-    points = plain(document.get("keypoints"))
-    several = is_list(points) and points and all(_is_body(element) for element in points)
-    return points if several else None
-
-
-def _joint_names(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """The points' names where a document says them: by number, in a list or a mapping."""
-    for key in _NAME_KEYS:
-        names: Any = plain(document.get(key))
-        if key in ("categories", "meta_info"):
-            part = names[0] if is_list(names) and names else names
-            names = _first_of(_NAME_KEYS_WITHIN, part) if isinstance(part, Mapping) else None
-        if isinstance(names, Mapping):
-            numbers = [str(number) for number in range(len(names))]
-            by_number = {str(number): name for number, name in names.items()}
-            names = [by_number.get(number) for number in numbers]
-        if names and is_list(names) and len(names) <= _MOST_NAMES:
-            words = tuple(name for name in names if isinstance(name, str))
-            return words if len(words) == len(names) else ()
-    return ()
-
-
 def _person_or_fault(person: Any, context: Context) -> RawPerson:
     try:
-        return _person_of(person, context)
+        return person_of(person, context)
     except PoseError as error:
         return RawPerson(NO_POINTS, fault=error)
-
-
-def _person_of(person: Any, context: Context) -> RawPerson:
-    """One person: a mapping, a bare list of points, or None for one without any.
-
-    Raises:
-        PoseError: something else.
-    """
-    person = plain(person)
-    names = _joint_names(person) if isinstance(person, Mapping) else ()
-    names = names or context.joint_names
-    counts = (len(names),) if names else BODY_COUNTS
-    if person is None or is_list(person):
-        body = points_of(person, counts, context, "the body")
-        return RawPerson(body, joint_names=names)
-    if not isinstance(person, Mapping):
-        raise context.error(f"expected an object, found {brief(person)}")
-    key = next((key for key in _BODY_KEYS if key in person), None)
-    if key is None:
-        raise context.error(
-            f'no list of joints among {brief(sorted(map(str, person)))}; expected "{_BODY_KEYS[0]}"'
-        )
-    body = points_of(person[key], counts, context, key)
-    scores = _first_of(_SCORE_KEYS, person)
-    body = with_confidences(body, scores, context)
-    left_hand, right_hand = (
-        _hand_of(_first_of(keys, person), side, context)
-        for keys, side in zip(_HAND_KEYS, HAND_SIDES, strict=True)
-    )
-    # ComfyUI's SDPose scores every point, and calls the left hand right: it takes COCO-WholeBody's
-    # first hand for the right one.
-    from_sdpose = "foot_keypoints_2d" in person
-    if from_sdpose:
-        context.findings.fact("Producer: ComfyUI's SDPose, by its feet.")
-    scored = from_sdpose or key in ("keypoints", "joints") or scores is not None
-    return RawPerson(body, (left_hand, right_hand), scored, not from_sdpose, names)
-
-
-def _hand_of(value: Any, side: str, context: Context) -> Points:
-    """The points of a hand; none, and a note, where they are not the 21 of one."""
-    try:
-        return points_of(value, (HAND_POINTS,), context, f"the {side} hand")
-    except PoseError:
-        context.findings.guess(
-            f"a {side} hand is left out: it is no list of {HAND_POINTS} points, or damaged."
-        )
-        return NO_POINTS
-
-
-def _first_of(keys: Sequence[str], person: Mapping[str, Any]) -> Any:
-    """What the first of these keys that a person has says; None without any."""
-    return next((person[key] for key in keys if key in person), None)

@@ -50,6 +50,11 @@ class Findings:
         if fact not in self.guessed:
             self.guessed.append(fact)
 
+    def format(self, name: str) -> None:
+        """Whose file it is; what is recognised first says it."""
+        if not any(line.startswith("Format: ") for line in self.recognised):
+            self.fact(f"Format: {name}.")
+
     def report(self) -> Report:
         """What was collected so far."""
         return Report(tuple(self.recognised), tuple(self.guessed))

@@ -1,9 +1,10 @@
 """Skeletons of other programs as the 18 joints of OpenPose's COCO model: one table, by count.
 
-Sources: OpenPose `doc/02_output.md` (BODY_25, COCO) and `poseParameters.cpp` (BODY_25B), COCO's
-person key points, COCO-WholeBody, Human3.6M as SemGCN and mmpose have it, MPI-INF-3DHP as mmpose
-has it, NVIDIA trt_pose `human_pose.json`, Kinect for Windows v2 `JointType`, easy_ViTPose's
-`coco_25`.
+Sources: OpenPose `doc/02_output.md` (BODY_25, COCO) and `poseParameters.cpp` (BODY_25B, BODY_19),
+COCO's person key points, Halpe-FullBody's README (26 and 136), MediaPipe's pose landmarks, CMU
+Panoptic's toolbox, Wan-Animate's metas (20), SAM 3D Body's `mhr70.py`, COCO-WholeBody, Human3.6M as
+SemGCN and mmpose have it, MPI-INF-3DHP as mmpose has it, NVIDIA trt_pose `human_pose.json`, Kinect
+for Windows v2 `JointType`, easy_ViTPose's `coco_25`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ from .points import NO_POINTS, Points
 _SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
 # Other names of the neck, which lies between the shoulders. The first that a skeleton has counts.
 _NECKS = ("spine shoulder", "thorax", "shoulder center", "mid shoulder", "neck", "head bottom")
+_OTHER_ENDS = {"ankle": "foot", "wrist": "hand"}  # of limbs, where the usual ones have no name
+# Within `leftShoulder`, `LShoulder` and `lshoulder`.
+_WORD_ENDS = re.compile(
+    r"(?<=[a-z])(?=[A-Z])|(?<=^[LR])(?=[A-Z][a-z])"
+    r"|(?<=^[lr])(?=(?:shoulder|elbow|wrist|hip|knee|ankle|eye|ear)$)"
+)
 _LEAST_NAMES = 8  # of 18 joints; fewer are somebody else's words
 
 
@@ -46,6 +53,10 @@ def skeleton_of(name: str, points: Sequence[str]) -> Skeleton | None:
     """The skeleton whose points have these names; None where they are no body's."""
     words = [_words(point) for point in points]
     place = {word: words.index(word) for word in words if word}
+    for end, other in _OTHER_ENDS.items():
+        for side in ("left", "right"):
+            if f"{side} {other}" in place:
+                place.setdefault(f"{side} {end}", place[f"{side} {other}"])
     joints: list[tuple[int, ...]] = [
         (place[joint.words],) if joint.words in place else () for joint in Joint
     ]
@@ -61,7 +72,7 @@ def skeleton_of(name: str, points: Sequence[str]) -> Skeleton | None:
 
 def _words(name: str) -> str:
     """A joint's name as `Joint.words` has it: `LShoulder`, `left_shoulder`, `Shoulder Left`."""
-    parts = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=^[LR])(?=[A-Z])", " ", name).lower()
+    parts = _WORD_ENDS.sub(" ", name).lower()
     words = [_SIDES.get(word, word) for word in re.split(r"[^a-z]+", parts) if word]
     sides = [word for word in words if word in ("left", "right")]
     return " ".join([*sides, *(word for word in words if word not in ("left", "right"))])
@@ -107,6 +118,25 @@ _COCO_25 = (
     "right-ankle"
 )
 
+_MEDIAPIPE_33 = (
+    "nose left-eye-inner left-eye left-eye-outer right-eye-inner right-eye right-eye-outer "
+    "left-ear right-ear mouth-left mouth-right left-shoulder right-shoulder left-elbow right-elbow "
+    "left-wrist right-wrist left-pinky right-pinky left-index right-index left-thumb right-thumb "
+    "left-hip right-hip left-knee right-knee left-ankle right-ankle"
+)
+_HALPE_26 = _COCO_17 + "head neck"
+_PANOPTIC_19 = (
+    "neck nose pelvis left-shoulder left-elbow left-wrist left-hip left-knee left-ankle "
+    "right-shoulder right-elbow right-wrist right-hip right-knee right-ankle left-eye left-ear "
+    "right-eye right-ear"
+)
+_MHR_70 = (
+    "nose left-eye right-eye left-ear right-ear left-shoulder right-shoulder left-elbow "
+    "right-elbow left-hip right-hip left-knee right-knee left-ankle right-ankle "
+    + "toe " * 6 + "finger " * 20 + "right-wrist " + "finger " * 20 + "left-wrist "
+    + "other " * 6 + "neck"
+)  # fmt: skip
+
 # The skeletons of so many points; the first is what such a file nearly always has.
 SKELETONS = {
     18: (
@@ -115,7 +145,7 @@ SKELETONS = {
     ),
     25: (
         _skeleton("OpenPose BODY_25", _BODY_25),
-        _skeleton("OpenPose BODY_25B", _COCO_17 + "neck head-top"),
+        _skeleton("OpenPose BODY_25B", _COCO_17 + "upper-neck head-top"),
         _skeleton("Kinect's 25 joints", _KINECT_25),
         _skeleton("easy_ViTPose's coco_25", _COCO_25),
     ),
@@ -129,12 +159,25 @@ SKELETONS = {
         _skeleton("COCO-WholeBody with neck (134 points)", _BODY_18),
         _skeleton("COCO-WholeBody with the neck after the 17 (134 points)", _COCO_17 + "neck"),
     ),
+    19: (
+        _skeleton("OpenPose BODY_18 and the background", _BODY_18),
+        _skeleton("OpenPose BODY_19", _BODY_25),
+        _skeleton("Panoptic's 19 joints", _PANOPTIC_19),
+    ),
+    20: (_skeleton("OpenPose BODY_18 and two toes", _BODY_18),),
+    26: (_skeleton("Halpe-26", _HALPE_26),),
+    33: (_skeleton("MediaPipe's 33 landmarks", _MEDIAPIPE_33),),
+    70: (_skeleton("SAM 3D Body's 70 points", _MHR_70),),
+    136: (_skeleton("Halpe-136", _HALPE_26),),
+    308: (_skeleton("Sapiens' 308 points", _MHR_70),),
 }
 BODY_COUNTS = tuple(SKELETONS)
-SCORED_COUNTS = (17, 133, 134)  # their detectors score every point, seen or not
+# Their detectors score every point, seen or not.
+SCORED_COUNTS = (17, 26, 33, 133, 134, 136)
 
-# COCO-WholeBody with a neck: 18 body, 6 feet, 68 face, then the left and the right hand.
-_WHOLE_BODY_HANDS = {133: 91, 134: 92}
+# Where the left hand begins, which the right one follows. COCO-WholeBody has 17 (or 18) points of
+# the body, 6 of the feet and 68 of the face before them, Halpe 26 and 68.
+_WHOLE_BODY_HANDS = {133: 91, 134: 92, 136: 94}
 
 
 def to_body_18(points: Points, skeleton: Skeleton) -> Points:

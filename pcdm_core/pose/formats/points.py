@@ -18,8 +18,12 @@ Points = NDArray[np.float64]
 
 NO_POINTS: Points = np.zeros((0, 3))
 
-_CONFIDENCES = ("confidence", "score", "visibility", "c", "v")
+_CONFIDENCES = ("confidence", "score", "visibility", "visible", "c", "v")
+_PLACES = ("position", "point", "location", "coordinates")  # x and y one level down
 _NULLS = (None, None, None)
+_LANDMARKS = 33  # MediaPipe's, whose points have a depth
+_LONGEST_NUMBER = 40  # characters
+_OTHERS = {21: " (a hand's)", 468: " (a face's)", 478: " (a face's)"}  # landmarks of a part
 
 
 def points_of(value: Any, counts: tuple[int, ...], context: Context, name: str) -> Points:
@@ -27,8 +31,10 @@ def points_of(value: Any, counts: tuple[int, ...], context: Context, name: str) 
 
     Args:
         value: `[x, y, c, x, y, c, ...]`, `[x, y, x, y, ...]`, `[[x, y, c], ...]`, `[[x, y], ...]`
-            or `[{"x": .., "y": .., "score": ..}, ...]`. None, an empty list and a list of nulls
-            hold no point. A point without confidence has 1.
+            `[{"x": .., "y": .., "score": ..}, ...]` or `{"x": [..], "y": [..]}`, numbers perhaps as
+            texts. None, an empty list and a list of nulls hold no point. A point without
+            confidence has 1. Four numbers are MediaPipe's x, y, z, visibility or Dress Code's x, y,
+            score, index.
         counts: how many points there may be.
         context: how to read.
         name: of the list in them.
@@ -42,7 +48,7 @@ def points_of(value: Any, counts: tuple[int, ...], context: Context, name: str) 
     """
     value = plain(value)
     if isinstance(value, Mapping):
-        value = _indexed(value)
+        value = _listed(value)
     if value is None:
         return NO_POINTS
     if not is_list(value):
@@ -52,16 +58,19 @@ def points_of(value: Any, counts: tuple[int, ...], context: Context, name: str) 
     if len(value) == 1 and is_list(value[0]):
         return points_of(value[0], counts, context, name)
     either = " or ".join(map(str, counts))
+    if len(value) == 4 * _LANDMARKS and _LANDMARKS in counts and all(map(is_number, value)):
+        value = [value[start : start + 4] for start in range(0, len(value), 4)]
     if any(is_list(element) or isinstance(element, Mapping) for element in value):
         points = _array(_rows(value, context), context, name)
         if len(points) not in counts:
-            raise context.error(f"{name} has {len(points)} points; expected {either}")
-        return points
+            whose = _OTHERS.get(len(points), "")
+            raise context.error(f"{name} has {len(points)} points{whose}; expected {either}")
+        return _without_depths(points)
     for step in (3, 2):
         if len(value) % step == 0 and len(value) // step in counts:
             starts = range(0, len(value), step)
             rows = ((*value[start : start + step], 1.0)[:3] for start in starts)
-            return _array(rows, context, name)
+            return _without_depths(_array(rows, context, name))
     raise context.error(
         f"{name} has {len(value)} numbers, which are not x, y, confidence (or x, y) of "
         f"{either} points. Export or detect the pose again."
@@ -83,6 +92,12 @@ def with_confidences(points: Points, scores: Any, context: Context) -> Points:
     if not is_list(scores) or len(scores) != len(points):
         raise context.error(
             f"{len(points)} points, but their confidences are {brief(scores)}; give one for each"
+        )
+    third = points[:, 2]
+    if ((third < 0) | (third > 1.05)).any() and third.tolist() != scores:
+        raise context.error(
+            f"{len(points)} points of three numbers, and confidences beside them: these are 3D, "
+            "x, y, z. Export the 2D key points"
         )
     pairs = zip(points.tolist(), scores, strict=True)
     rows = (_NULLS if x != x else (x, y, score) for (x, y, _), score in pairs)
@@ -128,27 +143,45 @@ def is_list(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """A number, or the null that stands for one."""
+    """A number, its text, or the null that stands for one."""
     if type(value) is float or type(value) is int:
         return True
+    if isinstance(value, str):
+        return number_of(value) is not None
     return value is None or (isinstance(value, Real) and value is not True and value is not False)
+
+
+def number_of(text: str) -> float | None:
+    """The number that a text is."""
+    try:
+        return float(text) if len(text) <= _LONGEST_NUMBER else None
+    except ValueError:
+        return None
 
 
 def is_point(value: Any) -> bool:
     """x and y, perhaps with a confidence, as a list or by name."""
     if isinstance(value, Mapping):
-        return "x" in value and "y" in value
-    return is_list(value) and len(value) in (2, 3) and all(is_number(number) for number in value)
+        value = _flattened(value)
+        return all(axis in value and is_number(value[axis]) for axis in "xy")
+    return is_list(value) and len(value) in (2, 3, 4) and all(is_number(number) for number in value)
+
+
+def is_label(number: Any, place: int) -> bool:
+    """Whether a number is the label of Dress Code's point there; some files leave one out."""
+    return number in (place, place + 1, -1)
 
 
 def _rows(value: Sequence[Any], context: Context) -> Iterator[tuple[Any, ...]]:
     """x, y and confidence of each point in a list of points, not yet checked."""
+    confidence = _place_of_confidence(value, context)
     for number, element in enumerate(value):
         if element is None or (is_list(element) and not element):
             yield _NULLS
-        elif isinstance(element, Mapping) and is_point(element):
-            confidence = next((element[key] for key in _CONFIDENCES if key in element), 1.0)
-            yield element["x"], element["y"], confidence
+        elif isinstance(element, Mapping) and {"x", "y"} <= (point := _flattened(element)).keys():
+            yield point["x"], point["y"], next((point[k] for k in _CONFIDENCES if k in point), 1.0)
+        elif is_list(element) and len(element) == 4:
+            yield element[0], element[1], element[confidence]
         elif is_list(element) and len(element) in (2, 3):
             yield (*element, 1.0)[:3]
         else:
@@ -163,6 +196,8 @@ def _array(rows: Iterable[tuple[Any, ...]], context: Context, name: str) -> Poin
     endless: list[int] = []
     for number, row in enumerate(rows):
         missing = False
+        if any(isinstance(value, str) for value in row):
+            row = tuple(_unquoted(value) for value in row)
         for value in row:
             if not is_number(value):
                 raise context.point_error(
@@ -183,7 +218,52 @@ def _array(rows: Iterable[tuple[Any, ...]], context: Context, name: str) -> Poin
     return np.array(points).reshape(-1, 3)
 
 
-def _indexed(value: Mapping[Any, Any]) -> Any:
-    """Points under the keys "0", "1", ... as a list; any other mapping as it is."""
+def _place_of_confidence(value: Sequence[Any], context: Context) -> int:
+    """Where the confidence stands in points of four numbers.
+
+    Raises:
+        PoseError: nowhere: they are 3D.
+    """
+    fours = [
+        (place, point[3]) for place, point in enumerate(value) if is_list(point) and len(point) == 4
+    ]
+    if not fours or len(value) == _LANDMARKS:
+        return 3
+    if sum(is_label(last, place) for place, last in fours) * 2 > len(fours):
+        return 2
+    raise context.error(
+        f"{len(value)} points of four numbers are 3D: x, y, z, confidence. Export the 2D key points"
+    )
+
+
+def _without_depths(points: Points) -> Points:
+    """The same where a landmark's third number is its depth and no confidence."""
+    if len(points) == _LANDMARKS and (points[:, 2] < 0).any():
+        points[~np.isnan(points[:, 2]), 2] = 1.0
+    return points
+
+
+def _listed(value: Mapping[Any, Any]) -> Any:
+    """Points under the keys "0", "1", ..., in columns or one level down as a list."""
+    if "landmark" in value:
+        return plain(value["landmark"])
+    columns = [plain(value.get(axis)) for axis in "xy"]
+    if all(is_list(column) for column in columns) and len(columns[0]) == len(columns[1]):
+        scores = plain(next((value[key] for key in _CONFIDENCES if key in value), None))
+        if is_list(scores) and len(scores) == len(columns[0]):
+            columns.append(scores)
+        return [list(point) for point in zip(*columns, strict=True)]
     keys = [str(number) for number in range(len(value))]
     return [value[key] for key in keys] if all(key in value for key in keys) else value
+
+
+def _flattened(point: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A point whose x and y may stand one level down."""
+    inner = next((point[key] for key in _PLACES if isinstance(point.get(key), Mapping)), None)
+    return point if inner is None else {**point, **inner}
+
+
+def _unquoted(value: Any) -> Any:
+    """The number that a text is; anything else as it is."""
+    number = number_of(value) if isinstance(value, str) else None
+    return value if number is None else number

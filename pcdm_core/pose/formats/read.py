@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from pathlib import Path
-from typing import Any, Literal, TypeGuard, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -16,13 +14,9 @@ from ...ranges import SHARE, SIDE
 from ..interpolate import between
 from ..keypoints import HAND_SIDES, Joint, Keypoints
 from .assemble import assemble
-from .documents import frames_of
 from .frame import Context, Findings, Frame, Report, Units
-from .limits import LARGEST_FILE, PoseError, brief, check_length, parse_json
-from .text import frames_of_text, looks_like_table
-
-Document = Mapping[str, Any] | Sequence[Any]
-Source = str | os.PathLike[str] | Document
+from .limits import PoseError, brief
+from .sources import Source, frames_of_source, name_of
 
 Person = int | Literal["largest"]
 Order = Literal["file", "left to right", "largest first"]
@@ -31,8 +25,6 @@ Order = Literal["file", "left to right", "largest first"]
 Gaps = Literal["hold", "interpolate", "refuse"]
 """What stands for frames of a clip in which the person is not: the pose before, one between, or an
 error."""
-
-_LONGEST_LINE = 4096  # no path is longer
 
 
 @dataclass(frozen=True)
@@ -56,12 +48,11 @@ class Reading:
 def read_pose(source: Source, **options: Any) -> Keypoints:
     """One person's key points, one row per frame of the file.
 
-    Reads OpenPose JSON (18 or 25 joints), every producer's POSE_KEYPOINT, COCO's 17 and
-    COCO-WholeBody's 133 or 134 points, results of mmpose and AlphaPose, both families of
-    DeepFashion's annotations, and PCDMs' 18 lines of `x y`. Joints may be missing, but not all.
+    Reads the formats of docs/pose-formats.md. Joints may be missing, but not all.
 
     Args:
-        source: a file, its text, or what its JSON holds (lists, mappings, arrays).
+        source: a file, a folder of them with one a frame, a file's text, or what its JSON holds
+            (lists, mappings, arrays).
         options: those of `read_pose_with_report`, for what the file leaves open.
             size: (height, width) of the picture the pose belongs to, for pixel coordinates in
                 files that do not say it.
@@ -101,7 +92,7 @@ def read_pose_with_report(
     gaps: Gaps = "hold",
 ) -> Reading:
     """`read_pose`, and in plain sentences how it was done."""
-    context = Context(_name(source), size, assumed, units, threshold, frame)
+    context = Context(name_of(source), size, assumed, units, threshold, frame)
     if gaps not in get_args(Gaps):
         raise context.error(f"gaps is one of {', '.join(get_args(Gaps))}; got {brief(gaps)}")
     return choose_people(_frames(source, context), person, order, context, gaps)
@@ -152,7 +143,7 @@ def read_frames(
     See `read_pose` for arguments and errors. At least one frame with people; of several, one that
     cannot be used has nobody in it and says why.
     """
-    return _frames(source, Context(_name(source), size, None, units, threshold))
+    return _frames(source, Context(name_of(source), size, None, units, threshold))
 
 
 def _filled(
@@ -237,19 +228,8 @@ def _frames(source: Source, context: Context) -> list[Frame]:
         raise context.error(
             f"units is one of {', '.join(get_args(Units))}; got {brief(context.units)}"
         )
-    document = source
-    if isinstance(source, (str, os.PathLike)):
-        text = source if _is_content(source) else _text_of_file(Path(source), context)
-        if text is source:
-            check_length(text, context.origin)
-        if looks_like_table(text) or not text.lstrip().startswith(("{", "[", "null")):
-            return assemble(frames_of_text(text, context), context)
-        try:
-            document = parse_json(text)
-        except ValueError as error:
-            raise context.error(f"damaged JSON ({error}); export the pose again") from error
     try:
-        return assemble(context.select(frames_of(document, context)), context)
+        return assemble(frames_of_source(source, context), context)
     except RecursionError as error:
         raise context.error("its lists are nested too deep; export the pose again") from error
 
@@ -299,36 +279,3 @@ def _areas(people: Keypoints) -> torch.Tensor:
     # A line of joints spans no area, and a single joint not even a length; both beat nobody.
     area = ((high - low).clamp(min=0.0) + 1e-3).prod(dim=-1)
     return torch.where(people.visible.any(dim=1), area, -1.0)
-
-
-def _is_content(source: object) -> TypeGuard[str]:
-    """Whether a text is a pose itself and not the path of a file."""
-    if not isinstance(source, str):
-        return False
-    begins = source.lstrip().startswith(("{", "[")) or source.strip() in ("", "null")
-    return begins or "\n" in source or len(source) > _LONGEST_LINE or looks_like_table(source)
-
-
-def _name(source: object) -> str:
-    if isinstance(source, (str, os.PathLike)) and not _is_content(source):
-        return os.fspath(source)
-    return "the pose"
-
-
-def _text_of_file(path: Path, context: Context) -> str:
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"{context.origin}: {what}; give the path of a pose file")
-    if (size := path.stat().st_size) > LARGEST_FILE:
-        raise context.error(
-            f"{size} bytes, and at most {LARGEST_FILE} are read; give a smaller part of it"
-        )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise context.error(
-            "no text file; a pose is OpenPose JSON or 18 lines of x y, not a picture"
-        ) from error
-    if not text.strip():
-        raise context.error("the file is empty; export the pose again")
-    return text

@@ -22,9 +22,11 @@ from typing import Any
 import numpy as np
 
 from .assemble import RawFrame, RawPerson, fault_frame
+from .documents import frames_of
 from .frame import Context
 from .limits import PoseError, brief, parse_json
 from .points import Points, is_list, is_missing, points_of
+from .tables import document_of_csv, document_of_labels
 
 FASHION_SIZE, MARKET_SIZE = (256, 176), (128, 64)
 _GFLA_MARGIN = 40
@@ -41,7 +43,16 @@ def frames_of_text(text: str, context: Context) -> list[RawFrame]:
     """
     if looks_like_table(text):
         return _frames_of_table(text, context)
+    if (document := _document_of(text, context)) is not None:
+        return context.select(frames_of(document, context))
     return context.select([_frame_of_lines(text, context)])
+
+
+def _document_of(text: str, context: Context) -> Any:
+    """What `tables` reads of it, if anything."""
+    lines = [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]
+    document = document_of_labels(lines, context) if lines else None
+    return document_of_csv(text, context) if document is None else document
 
 
 def _frame_of_lines(text: str, context: Context) -> RawFrame:

@@ -28,6 +28,7 @@ from .marks import LARGEST_RADIUS, NOTHING, Disc, Marks, disc_radii, find_discs,
 _MOST_PEOPLE = 8
 _SUPPORT = 0.5  # of a limb's middle line in its colour
 _COVERED_SUPPORT = 0.8
+_WHOLE = 0.5  # what whole discs are worth, in shares of a limb's middle line
 _ALONE = 0.5  # of a disc must show where no limb speaks for it
 _LEAST_JOINTS = 3
 _STRANGE = 0.35  # more than this in other colours is another convention
@@ -196,11 +197,23 @@ def _limbs(
         }
         tested += bool(supports)
         joined: set[Disc] = set()
-        for (start, end), support in sorted(supports.items(), key=lambda item: -item[1]):
+        worth = {ends: support + _wholeness(marks, *ends) for ends, support in supports.items()}
+        for (start, end), support in sorted(supports.items(), key=lambda item: -worth[item[0]]):
             if support >= _SUPPORT and start not in joined and end not in joined:
                 joined |= {start, end}
                 limbs.append((limb, start, end))
     return limbs, tested
+
+
+def _wholeness(marks: Marks, start: Disc, end: Disc) -> float:
+    """From 0 to `_WHOLE`, how much of a limb's discs shows, where limbs have their colours too.
+
+    A part of such a limb looks like a disc that is partly covered.
+    """
+    if marks.dimming < 1:
+        return 0.0
+    shares = [min(disc.score / (3.2 * max(disc.radius, 1) ** 2), 1.0) for disc in (start, end)]
+    return _WHOLE * sum(shares) / 2
 
 
 def _support(marks: Marks, limb: int, start: Disc, end: Disc, radius: int) -> float | None:
