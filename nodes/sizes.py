@@ -17,6 +17,11 @@ from ..pcdm_core.ranges import PICTURES
 from .cancel import cancellable, draw_each
 from .newer import ADVANCED
 
+_SMALL = "mini"  # the preset whose weights ship
+_FOR_PHOTOGRAPHS = (
+    "Photographs need the published weights: see Weights for photographs in the README."
+)
+
 
 def pictures_input() -> io.Input:
     """The widget that the three stages share."""
@@ -68,6 +73,29 @@ def check_size(width: int, height: int, *, restore_size: bool) -> None:
             f"The result cannot be {height}x{width} (height x width). Give both as multiples of 8, "
             f"or 0 and 0 for the preset's own size."
         )
+
+
+def note_small_weights(
+    preset: Preset, how: Fit, *, width: int = 0, height: int = 0, restore_size: bool = False
+) -> str:
+    """What to tell of a picture that the shipped weights draw; empty for all others.
+
+    Args:
+        how: the source came to the preset's size.
+    """
+    if preset.name != _SMALL:
+        return ""
+    scale, frame = 1.0, (preset.height, preset.width)
+    if restore_size:
+        scale, frame = how.source_height / how.box_height, how.source
+    elif width and height:
+        frame = (height, width)
+        scale = min(height / preset.height, width / preset.width)
+    larger = f", enlarged {scale:.3g} times to {frame[0]}x{frame[1]}," if scale > 1 else ""
+    return (
+        f"Drawn at {preset.height}x{preset.width}{larger} by the {preset.name} weights, which know "
+        f"rendered people only. {_FOR_PHOTOGRAPHS}"
+    )
 
 
 def sized(
