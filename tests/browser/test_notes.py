@@ -7,9 +7,12 @@ from tests.browser.editor import Editor
 from tests.browser.test_pose_editor import connect
 
 SHOWN = """
-[...document.querySelectorAll('*')].filter((element) => !element.children.length
-  && element.getClientRects().length && !element.closest('.pcdm-editor')
-  && /Missing: right wrist/.test(element.value ?? element.textContent)).length
+(() => {
+  const says = (element) => /Missing: right wrist/.test(element.value ?? element.textContent)
+  return [...document.body.querySelectorAll('*')].filter((element) => says(element)
+    && ![...element.children].some(says) && element.getClientRects().length
+    && !element.closest('.pcdm-editor')).length
+})()
 """
 
 
