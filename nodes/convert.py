@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import comfy.model_management
+import torch
 from torch import Tensor
 
 from ..pcdm_core.conditioning import Conditioning
@@ -26,13 +27,15 @@ def picture_of(image: Tensor) -> Tensor:
     if image.shape[-1] == 4:
         alpha = pixels[..., 3:]
         pixels = pixels[..., :3] * alpha + (1 - alpha)
-    return pixels.expand(*pixels.shape[:3], 3).movedim(-1, 1) * 2 - 1
+    # In place where it can be: of a large picture every copy counts.
+    return (pixels.expand(*pixels.shape[:3], 3).movedim(-1, 1) * 2).sub_(1)
 
 
 def image_of(picture: Tensor) -> Tensor:
     """Pictures [B, 3, H, W] in [-1, 1] as IMAGE [B, H, W, 3] in [0, 1]."""
-    pixels = ((picture.float() + 1) / 2).clamp(0, 1).movedim(1, -1)
-    return pixels.contiguous().to(comfy.model_management.intermediate_device())
+    pixels = picture.movedim(1, -1).clone(memory_format=torch.contiguous_format).float()
+    pixels = pixels.add_(1).div_(2).clamp_(0, 1)
+    return pixels.to(comfy.model_management.intermediate_device())
 
 
 def mask_of(mask: Tensor) -> Tensor:

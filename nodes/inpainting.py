@@ -21,7 +21,14 @@ from .newer import search_aliases
 from .notes import note_example, tell
 from .samplers import run_sampler
 from .settings import sampling_inputs, stage_settings
-from .sizes import check_size, every, pictures_input, size_inputs, sized
+from .sizes import (
+    check_size,
+    every,
+    note_small_weights,
+    pictures_input,
+    size_inputs,
+    sized,
+)
 from .source import source_of
 from .stage_model import stage_model
 from .types import (
@@ -165,7 +172,8 @@ class PCDMInpaintingConditioning(io.ComfyNode):
         inputs = prepare(
             model, encoders, source, source_pose, target_pose, target_embedding, pictures
         )
-        ui = tell(cls, *inputs.notes, *note_example(cls))
+        fact = note_small_weights(model.model.preset, inputs.fit)
+        ui = tell(cls, *inputs.notes, *note_example(cls), fact=fact)
         return io.NodeOutput(inputs.positive, inputs.negative, inputs.latent, ui=ui)
 
 
@@ -237,13 +245,15 @@ class PCDMInpaintingSampler(io.ComfyNode):
         start: dict[str, Any] | None = None,
         **sampling: Any,
     ) -> io.NodeOutput:
-        check_size(width, height, restore_size=restore_size)
+        size = {"width": width, "height": height, "restore_size": restore_size}
+        check_size(**size)
         inputs = prepare(
             model, encoders, source, source_pose, target_pose, target_embedding, pictures
         )
         settings = stage_settings(model.model, sampling)
         notes = (*inputs.notes, *note_example(cls), settings.warning)
-        ui = tell(cls, *notes, fact=settings.fact)
+        facts = (settings.fact, note_small_weights(model.model.preset, inputs.fit, **size))
+        ui = tell(cls, *notes, fact=" ".join(filter(None, facts)))
         latent = dict(inputs.latent)
         if start is not None or settings.values["denoise"] < 1.0:
             latent["samples"] = _start(encoders, inputs, start)
@@ -255,9 +265,7 @@ class PCDMInpaintingSampler(io.ComfyNode):
             inputs.target_pose if restore_size else inputs.fitted_pose,
             inputs.fit,
             model.model.preset,
-            width=width,
-            height=height,
-            restore_size=restore_size,
+            **size,
         )
         latent = {**inputs.latent, "samples": samples}
         return io.NodeOutput(image_of(picture), latent, canvas, mask_of(area), ui=ui)

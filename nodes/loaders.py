@@ -31,12 +31,12 @@ CATEGORY = "PCDM/loaders"
 
 def _weights_input(component: Component, tooltip: str) -> io.Combo.Input:
     advice, offered = "", weights.choices(component)
-    if weights.SHIPPED_STUDENT in offered:
+    if weights.student_choice() in offered:
         advice = " The one for 4 steps is faster; set steps to 4 in the sampler."
     return io.Combo.Input(
         "weights",
         options=offered,
-        default=weights.SHIPPED,
+        default=weights.shipped_choice(),
         tooltip=f"{tooltip} The shipped set needs no download and draws small rendered people; for "
         f"photographs put the published weights into models/pcdm.{advice}",
     )

@@ -41,7 +41,8 @@ class Resident:
         return self.patcher.load_device
 
     def load(self) -> Any:
-        """The module on its device."""
+        """The module on its device; between two of them ComfyUI's Cancel is obeyed."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
         comfy.model_management.load_models_gpu([self.patcher], force_full_load=True)
         return self.patcher.model
 

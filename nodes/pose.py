@@ -17,6 +17,7 @@ from ..pcdm_core.pose.formats import Gaps, Order, PoseError, Units, read_pose, r
 from ..pcdm_core.pose.formats.sources import ENDINGS
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.render import render_pose
+from .cancel import draw_each
 from .convert import image_of, mask_of
 from .newer import ADVANCED, search_aliases
 from .notes import REPORT_TOOLTIP, show
@@ -272,8 +273,9 @@ class PCDMRenderPose(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, pose: Keypoints, height: int, width: int, draw_hands: bool) -> io.NodeOutput:
-        skeleton = image_of(render_pose(pose, height, width, draw_hands))
-        return io.NodeOutput(skeleton, mask_of(body_mask(pose, height, width)))
+        skeleton = draw_each(lambda row: render_pose(row, height, width, draw_hands), pose)
+        mask = draw_each(lambda row: body_mask(row, height, width), pose)
+        return io.NodeOutput(image_of(skeleton), mask_of(mask))
 
 
 class PCDMExamplePerson(io.ComfyNode):

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..pcdm_core.images import resize, save_picture
 from ..pcdm_core.pose.canvas import in_frame, says_no_canvas
-from ..pcdm_core.pose.editor import inside, read_edited, to_edited
-from ..pcdm_core.pose.formats import PoseError
+from ..pcdm_core.pose.editor import inside, read_edited
+from ..pcdm_core.pose.formats import PoseError, to_openpose
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.render import render_pose
 from .convert import image_of, picture_of
@@ -78,7 +78,7 @@ class PCDMPoseEditor(io.ComfyNode):
                     "start_pose",
                     optional=True,
                     tooltip="A pose to start from. It is passed on unchanged until you move the "
-                    "figure; of several poses the editor shows the first.",
+                    "figure; several poses are stepped through above it.",
                 ),
                 io.Image.Input(
                     "underlay",
@@ -119,9 +119,9 @@ class PCDMPoseEditor(io.ComfyNode):
             pose = read_edited(pose_json, height, width)
         note = tell(cls, NO_CANVAS.format(*frame) if says_no_canvas(pose) else "")
         pose = pose.with_canvas(frame)
-        ui: dict[str, Any] = {"pose": [to_edited(pose, height, width)], "text": [pose_json]}
+        ui: dict[str, Any] = {"pose": to_openpose(pose, height, width), "text": [pose_json]}
         if start is not None:
-            ui["start_pose"] = [to_edited(start, height, width)]
+            ui["start_pose"] = to_openpose(start, height, width)
         if underlay is not None:
             ui["underlay"] = [save_underlay(underlay)]
         skeleton = image_of(render_pose(pose, height, width))

@@ -11,6 +11,7 @@ from ..pcdm_core.pose.canvas import in_frame
 from ..pcdm_core.pose.formats import to_openpose, to_pose_keypoint
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.read_any import read_skeletons
+from .cancel import cancellable
 from .convert import picture_of
 from .newer import search_aliases
 from .notes import REPORT_TOOLTIP, show
@@ -109,7 +110,9 @@ class PCDMPoseFromSkeleton(io.ComfyNode):
     @checked
     def execute(cls, image: Tensor, person: int) -> io.NodeOutput:
         reading = read_skeletons(
-            picture_of(image), person="largest" if person < 0 else person, order="left to right"
+            cancellable(picture_of(image)),
+            person="largest" if person < 0 else person,
+            order="left to right",
         )
         report = str(reading.report)
         return io.NodeOutput(reading.keypoints, report, ui=show(cls, report))

@@ -13,9 +13,10 @@ from ..pcdm_core.pose.canvas import canvas_notes, in_frame
 from ..pcdm_core.pose.detect import DetectionError, describe_people, detect_people
 from ..pcdm_core.pose.interpolate import interpolate_poses
 from ..pcdm_core.pose.keypoints import Keypoints
-from ..pcdm_core.pose.overlay import LONGER_SIDE, overlay, overlays
+from ..pcdm_core.pose.overlay import LONGER_SIDE, overlay
 from ..pcdm_core.pose.retarget import Framing, retarget
 from ..pcdm_core.ranges import POSES
+from .cancel import cancellable, draw_each
 from .convert import image_of, picture_of
 from .newer import search_aliases
 from .notes import REPORT_TOOLTIP, show
@@ -91,7 +92,7 @@ class PCDMPoseFromImage(io.ComfyNode):
         cls, image: Tensor, detector: str, person: int, fit_to: Tensor | None = None
     ) -> io.NodeOutput:
         poses, previews, reports = [], [], []
-        for number, picture in enumerate(picture_of(image).split(1)):
+        for number, picture in enumerate(cancellable(picture_of(image).split(1))):
             prefix = f"picture {number + 1}: " if len(image) > 1 else ""
             pose, report = _find(picture, DETECTORS[detector], person, prefix)
             previews.append(overlay(picture, [pose]))
@@ -206,8 +207,8 @@ class PCDMRetargetPose(io.ComfyNode):
             )
             pose, report = result.pose, "\n".join([result.report, *notes])
         ghost = in_frame(source_pose.select(0), size)
-        preview = image_of(overlays(picture, in_frame(pose, size), ghost))
-        return io.NodeOutput(pose, preview, report, ui=show(cls, report))
+        preview = draw_each(lambda row: overlay(picture, [row], ghost), in_frame(pose, size))
+        return io.NodeOutput(pose, image_of(preview), report, ui=show(cls, report))
 
 
 class PCDMInterpolatePoses(io.ComfyNode):
@@ -271,7 +272,8 @@ class PCDMInterpolatePoses(io.ComfyNode):
         if source is not None:
             picture = picture_of(source[:1])
         moving = interpolate_poses(keys, count, tuple(picture.shape[-2:]), loop=loop)
-        return io.NodeOutput(moving, image_of(overlays(picture, moving)))
+        preview = draw_each(lambda row: overlay(picture, [row]), moving)
+        return io.NodeOutput(moving, image_of(preview))
 
 
 def frame_of(pose: Keypoints) -> tuple[int, int]:

@@ -11,11 +11,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..pcdm_core.inputs import fit_rows
+from ..pcdm_core.pose.canvas import canvas_notes
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.ranges import GUIDANCE_SCALE, SEED
 from ..pcdm_core.stages import predict_embedding
 from .checks import check_encoders
 from .newer import ADVANCED, search_aliases
+from .notes import note_example, tell
 from .settings import own_or_set, steps_input
 from .sizes import every, pictures_input
 from .source import source_of
@@ -76,6 +78,7 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
                 ),
                 pictures_input(),
             ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             outputs=[
                 EmbeddingSocket.Output(
                     "target_embedding",
@@ -103,6 +106,8 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
         check_encoders(prior.preset, encoders, latents=False)
         steps = max(int(own_or_set("steps", steps, prior.preset.steps)), 2)
         person = source_of(encoders, source, prior.preset)
+        notes = canvas_notes(person.fit.source, source_pose, target_pose)
+        ui = tell(cls, *notes, *note_example(cls))
         source_pose, target_pose, rows, noises = fit_rows(
             source_pose, target_pose, person.fit, sources=len(source), pictures=pictures
         )
@@ -120,7 +125,7 @@ class PCDMPredictTargetEmbedding(io.ComfyNode):
             callback=_progress(steps),
         )
         result = predicted.float().to(comfy.model_management.intermediate_device())
-        return io.NodeOutput(TargetEmbedding(prior.preset, result, pictures))
+        return io.NodeOutput(TargetEmbedding(prior.preset, result, pictures), ui=ui)
 
 
 def _progress(steps: int) -> Any:

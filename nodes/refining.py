@@ -20,7 +20,14 @@ from .newer import search_aliases
 from .notes import note_pictures, tell
 from .samplers import run_sampler
 from .settings import sampling_inputs, stage_settings
-from .sizes import check_size, every, pictures_input, size_inputs, sized
+from .sizes import (
+    check_size,
+    every,
+    note_small_weights,
+    pictures_input,
+    size_inputs,
+    sized,
+)
 from .source import latents_of, source_of
 from .stage_model import stage_model
 from .types import EncodersSocket, LoadedEncoders, PoseSocket
@@ -117,7 +124,8 @@ class PCDMRefiningConditioning(io.ComfyNode):
     ) -> io.NodeOutput:
         inputs, draft = prepare(model, encoders, source, coarse, pictures)
         latent = {**inputs.latent, "samples": draft}
-        ui = tell(cls, note_pictures(cls, pictures, len(coarse)))
+        fact = note_small_weights(model.model.preset, inputs.fit)
+        ui = tell(cls, note_pictures(cls, pictures, len(coarse)), fact=fact)
         return io.NodeOutput(inputs.positive, inputs.negative, latent, ui=ui)
 
 
@@ -176,11 +184,13 @@ class PCDMRefiningSampler(io.ComfyNode):
         target_pose: Keypoints | None = None,
         **sampling: Any,
     ) -> io.NodeOutput:
-        check_size(width, height, restore_size=restore_size)
+        size = {"width": width, "height": height, "restore_size": restore_size}
+        check_size(**size)
         inputs, draft = prepare(model, encoders, source, coarse, pictures)
         settings = stage_settings(model.model, sampling)
         note = note_pictures(cls, pictures, len(coarse))
-        ui = tell(cls, note, settings.warning, fact=settings.fact)
+        facts = (settings.fact, note_small_weights(model.model.preset, inputs.fit, **size))
+        ui = tell(cls, note, settings.warning, fact=" ".join(filter(None, facts)))
         if target_pose is not None:
             target_pose = _for_pictures(target_pose, len(coarse), pictures)
         latent = dict(inputs.latent)
@@ -192,9 +202,7 @@ class PCDMRefiningSampler(io.ComfyNode):
             target_pose,
             inputs.fit,
             model.model.preset,
-            width=width,
-            height=height,
-            restore_size=restore_size,
+            **size,
         )
         latent = {**inputs.latent, "samples": samples}
         return io.NodeOutput(image_of(picture), latent, mask_of(area), ui=ui)

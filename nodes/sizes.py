@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from comfy_api.latest import io
@@ -14,7 +14,13 @@ from ..pcdm_core.inputs import fitted_pose
 from ..pcdm_core.pose.body_mask import body_mask
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.ranges import PICTURES
+from .cancel import cancellable, draw_each
 from .newer import ADVANCED
+
+_SMALL = "mini"  # the preset whose weights ship
+_FOR_PHOTOGRAPHS = (
+    "Photographs need the published weights: see Weights for photographs in the README."
+)
 
 
 def pictures_input() -> io.Input:
@@ -69,6 +75,29 @@ def check_size(width: int, height: int, *, restore_size: bool) -> None:
         )
 
 
+def note_small_weights(
+    preset: Preset, how: Fit, *, width: int = 0, height: int = 0, restore_size: bool = False
+) -> str:
+    """What to tell of a picture that the shipped weights draw; empty for all others.
+
+    Args:
+        how: the source came to the preset's size.
+    """
+    if preset.name != _SMALL:
+        return ""
+    scale, frame = 1.0, (preset.height, preset.width)
+    if restore_size:
+        scale, frame = how.source_height / how.box_height, how.source
+    elif width and height:
+        frame = (height, width)
+        scale = min(height / preset.height, width / preset.width)
+    larger = f", enlarged {scale:.3g} times to {frame[0]}x{frame[1]}," if scale > 1 else ""
+    return (
+        f"Drawn at {preset.height}x{preset.width}{larger} by the {preset.name} weights, which know "
+        f"rendered people only. {_FOR_PHOTOGRAPHS}"
+    )
+
+
 def sized(
     picture: Tensor,
     pose: Keypoints | None,
@@ -86,13 +115,24 @@ def sized(
         how: the source came to the preset's size.
     """
     if restore_size:
-        picture = how.undo(picture)
+        picture = _each(how.undo, picture, how.source)
     elif pose is not None:
         pose = fitted_pose(pose, how)
     if width and height and not restore_size:
         # The preset's own way between sizes: published squashes, mini pads.
-        picture, again = fit(picture, height, width, preset.fit)
+        again = Fit.of(*picture.shape[-2:], height, width, preset.fit)
+        picture = _each(
+            lambda row: fit(row, height, width, preset.fit)[0], picture, (height, width)
+        )
         pose = None if pose is None else pose.moved(again.points)
     if pose is None:
         return picture, torch.ones(len(picture), 1, *picture.shape[-2:])
-    return picture, body_mask(pose, *picture.shape[-2:])
+    return picture, draw_each(lambda row: body_mask(row, *picture.shape[-2:]), pose)
+
+
+def _each(resize: Callable[[Tensor], Tensor], picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures [B, 3, *size], one at a time: large ones take their time."""
+    resized = picture.new_empty(*picture.shape[:2], *size)
+    for row, one in enumerate(cancellable(picture.split(1))):
+        resized[row] = resize(one)
+    return resized

@@ -45,7 +45,7 @@ class HostGlobalEncoder:
 
     def __call__(self, picture: Tensor) -> Tensor:
         """[S, 3, H, W] in [-1, 1] -> [S, E], projected, not of unit length."""
-        comfy.model_management.load_model_gpu(self.clip.patcher)
+        _load(self.clip)
         pixels = square_pixels(picture, self.config.picture_size).to(self.clip.load_device)
         return self.clip.model(pixel_values=pixels, intermediate_output=-2)[2]
 
@@ -62,7 +62,7 @@ class HostPatchEncoder:
 
     def __call__(self, picture: Tensor) -> Tensor:
         """[S, 3, H, W] in [-1, 1] -> [S, L, P] after the last layer norm, CLS first."""
-        comfy.model_management.load_model_gpu(self.clip.patcher)
+        _load(self.clip)
         device, model = self.clip.load_device, self.clip.model
         cast = comfy.model_management.cast_to_device
         pixels = square_pixels(picture, self.config.picture_size).to(device)
@@ -85,6 +85,12 @@ def host_global_encoder(clip: Any) -> HostGlobalEncoder:
     return HostGlobalEncoder(
         clip, _config_of(clip, "global_encoder", "clip_vision", "CLIP ViT-H (OpenCLIP ViT-H-14)")
     )
+
+
+def _load(clip: Any) -> None:
+    """A CLIP_VISION onto its device; before it ComfyUI's Cancel is obeyed."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+    comfy.model_management.load_model_gpu(clip.patcher)
 
 
 def _config_of(clip: Any, component: Component, socket: str, expected: str) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +14,22 @@ import folder_paths
 
 from ..pcdm_core.checkpoints import CheckpointError, Component, shipped_weights
 from ..pcdm_core.checkpoints.components import find_student
-from ..pcdm_core.checkpoints.files import PART_NAME
+from ..pcdm_core.checkpoints.files import PART_NAME, read_metadata
 from ..pcdm_core.checkpoints.lora import SUFFIX, apply_lora
 from ..pcdm_core.config import Preset
+from ..pcdm_core.presets import PRESETS
 from ..pcdm_core.quoting import one_line, short
 from ..pcdm_core.speed import FAST_PRESETS, STUDENT
 from .requirements import unmet
 
 FOLDER = "pcdm"
-SHIPPED = "mini (shipped)"
-SHIPPED_STUDENT = "mini, for 4 steps (shipped)"
+# Texts of the shipped weights. Saved workflows hold older ones, without the size, or with another.
+_SHIPPED = re.compile(
+    r"mini(?:, \d{1,4}x\d{1,4}, rendered people)?(?P<student>, for 4 steps)? \(shipped\)"
+)
 SAME_SET = "of the same set"
 INPUTS: Mapping[Component, str] = {"global_encoder": "global_encoder"}  # elsewhere `weights`
-_BESIDE_FILES: Mapping[Component, tuple[str, ...]] = {
-    "inpainting": (SHIPPED, SHIPPED_STUDENT),
-    "refining": (SHIPPED, SHIPPED_STUDENT),
-    "global_encoder": (SAME_SET,),
-}
+_WITH_STUDENT: tuple[Component, ...] = ("inpainting", "refining")
 
 
 def register_folder() -> None:
@@ -39,12 +40,46 @@ def register_folder() -> None:
     folders[FOLDER] = (paths, set(extensions) | folder_paths.supported_pt_extensions)
 
 
+@lru_cache(maxsize=1)
+def _about_shipped() -> str:
+    """Name, size and subject of the shipped weights, as their file says."""
+    try:
+        metadata = read_metadata(shipped_weights() / "inpainting.safetensors")
+    except CheckpointError:
+        return "mini"  # a clone without them
+    preset = PRESETS[metadata["preset"]]
+    height, width = (metadata.get(name, getattr(preset, name)) for name in ("height", "width"))
+    return f"{preset.name}, {height}x{width}, rendered people"
+
+
+def shipped_choice() -> str:
+    """The choice of the weights that come with the pack."""
+    return f"{_about_shipped()} (shipped)"
+
+
+def student_choice() -> str:
+    """The choice of their few-step student."""
+    return f"{_about_shipped()}, for 4 steps (shipped)"
+
+
+def _is_shipped(choice: Any) -> bool:
+    return isinstance(choice, str) and _SHIPPED.fullmatch(choice) is not None
+
+
+def is_student(choice: Any) -> bool:
+    """Whether a choice is the shipped few-step student, in any version's words."""
+    match = _SHIPPED.fullmatch(choice) if isinstance(choice, str) else None
+    return match is not None and match["student"] is not None
+
+
 def choices(component: Component) -> list[str]:
     """What a loader's drop-down offers; the parts of a split file count as one."""
     register_folder()
     names = {name: PART_NAME.fullmatch(name) for name in folder_paths.get_filename_list(FOLDER)}
     files = {f"{match['stem']}.safetensors" if match else name for name, match in names.items()}
-    return [*_BESIDE_FILES.get(component, (SHIPPED,)), *sorted(files)]
+    own = [SAME_SET] if component == "global_encoder" else [shipped_choice()]
+    own += [student_choice()] if component in _WITH_STUDENT else []
+    return [*own, *sorted(files)]
 
 
 def path_of(choice: str, component: Component) -> Path:
@@ -59,7 +94,8 @@ def path_of(choice: str, component: Component) -> Path:
     if (lack := unmet()) is not None:
         raise CheckpointError(lack)
     offered = choices(component)
-    if choice in (SHIPPED, SHIPPED_STUDENT) and choice in offered:
+    fits = component in _WITH_STUDENT if is_student(choice) else component != "global_encoder"
+    if _is_shipped(choice) and fits:
         return shipped_weights() / f"{component}.safetensors"
     folders = folder_paths.get_folder_paths(FOLDER)
     for folder in folders if choice in offered else ():
@@ -79,7 +115,7 @@ def as_chosen(model: Any, choice: str, component: Component) -> Any:
     Raises:
         CheckpointError: the student is not there.
     """
-    if choice != SHIPPED_STUDENT:
+    if not is_student(choice):
         return model
     folder = find_student()
     return model if folder is None else apply_lora(model, folder / f"{component}{SUFFIX}")
@@ -87,7 +123,7 @@ def as_chosen(model: Any, choice: str, component: Component) -> Any:
 
 def settings_as_chosen(preset: Preset, choice: str) -> Preset:
     """The preset with the steps and the guidance of the student, where that is the choice."""
-    if choice != SHIPPED_STUDENT:
+    if not is_student(choice):
         return preset
     settings = FAST_PRESETS[STUDENT].loop(preset)
     return replace(preset, **{name: settings[name] for name in ("steps", "guidance_scale")})

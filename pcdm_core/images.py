@@ -91,8 +91,8 @@ def from_planes(planes: Tensor) -> Tensor:
 
 def to_uint8(picture: Tensor) -> np.ndarray:
     """A picture `[B, 3, H, W]` in [-1, 1] as uint8 `[B, H, W, 3]`; values beyond are cut off."""
-    scaled = (picture.detach().to(torch.float32) + 1.0) * 127.5
-    pixels = scaled.round().clamp(0, 255).to(torch.uint8)
+    scaled = (picture.detach().to(torch.float32) + 1.0).mul_(127.5)
+    pixels = scaled.round_().clamp_(0, 255).to(torch.uint8)
     return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
 
 

@@ -153,12 +153,12 @@ function addEditor(node) {
   }
   const timer = setInterval(look, LOOK)
   const learn = (message) => {
-    const text = (document) => (document ? JSON.stringify(document) : null)
+    const text = (frames) => (frames?.length ? JSON.stringify(frames) : null)
     const pose = message?.pcdm_pose?.[0]
-    told.pose = text(pose)
+    told.pose = text(message?.pcdm_pose)
     told.text = message?.pcdm_text?.[0] ?? null
     told.frame = pose ? { height: pose.canvas_height, width: pose.canvas_width } : null
-    told.start = text(message?.pcdm_start_pose?.[0])
+    told.start = text(message?.pcdm_start_pose)
     const picture = message?.pcdm_underlay?.[0]
     told.underlay = picture ? viewUrl(picture) : null
   }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..ranges import check_settings
 from .bones import Bools, trunk_length
@@ -39,9 +42,15 @@ _JOINT_RADIUS = 0.16
 _SOFTNESS = 0.12  # the width of the soft edge
 _FALLBACK_TRUNK = 0.2  # of the picture's height, where not a single bone is visible
 
+_CELLS = 5  # computed along the width of the soft edge; what lies between is interpolated
+_MOST_CELLS = 256  # along a side of the body's box
+
 
 def body_mask(keypoints: Keypoints, height: int, width: int) -> Tensor:
     """The area of a posed body, for laying a generated person over another picture.
+
+    Distances are computed as coarsely as the soft edge allows and enlarged, so that large masks
+    cost little more than their pixels.
 
     Args:
         keypoints: B people; missing joints leave out their limbs. Other canvases are shown
@@ -58,44 +67,69 @@ def body_mask(keypoints: Keypoints, height: int, width: int) -> Tensor:
     """
     check_settings(height=height, width=width)
     keypoints = in_frame(keypoints, (height, width))
-    device = keypoints.xy.device
-    rows = torch.arange(height, device=device, dtype=torch.float32) + 0.5
-    columns = torch.arange(width, device=device, dtype=torch.float32) + 0.5
-    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)  # [H, W, 2]: x, y
     bodies = keypoints.to_pixels(height, width).to(torch.float32)
-    masks = [
-        _mask_of_one(grid, xy, visible.cpu().numpy())
-        for xy, visible in zip(bodies, keypoints.visible, strict=True)
-    ]
-    return torch.stack(masks)[:, None] if masks else grid.new_zeros(0, 1, height, width)
+    masks = bodies.new_zeros(len(bodies), 1, height, width)
+    for mask, xy, visible in zip(masks, bodies, keypoints.visible, strict=True):
+        if bool(visible.any()):
+            _draw(mask[0], xy, visible.cpu().numpy())
+    return masks
 
 
-def _mask_of_one(grid: Tensor, xy: Tensor, visible: Bools) -> Tensor:
+def _draw(mask: Tensor, xy: Tensor, visible: Bools) -> None:
+    """Draw a body into an empty mask [H, W]."""
     trunk = trunk_length(xy.cpu().numpy(), visible, _SCALE_KINDS, spine=(Joint.NECK,))
-    trunk = trunk or _FALLBACK_TRUNK * grid.shape[0]
-    mask = grid.new_zeros(grid.shape[:2])
+    trunk = trunk or _FALLBACK_TRUNK * mask.shape[0]
+    starts, ends, radii = _capsules(xy, visible, trunk)
+    softness = _SOFTNESS * trunk
+    beyond = (radii + softness / 2)[:, None]
+    limits = xy.new_tensor(mask.shape[::-1])
+    low = (torch.minimum(starts, ends) - beyond).amin(0).floor().clamp(min=0)
+    high = (torch.maximum(starts, ends) + beyond).amax(0).ceil().minimum(limits)
+    (left, top), (right, bottom) = low.int().tolist(), high.int().tolist()
+    if left >= right or top >= bottom:
+        return
+    columns, rows = (
+        torch.linspace(low + 0.5, high - 0.5, _cells(high - low, softness / _CELLS)).to(xy)
+        for low, high in ((left, right), (top, bottom))
+    )
+    depth = _depth(columns, rows, starts, ends, radii) / softness + 0.5
+    box = mask[top:bottom, left:right]
+    enlarged = functional.interpolate(
+        depth[None, None], box.shape, mode="bilinear", align_corners=True
+    )
+    torch.clamp(enlarged[0, 0], 0.0, 1.0, out=box)
 
-    def add(start: Tensor, end: Tensor, radius: float) -> None:
-        torch.maximum(mask, _capsule(grid, start, end, radius * trunk, trunk), out=mask)
 
+def _capsules(xy: Tensor, visible: Bools, trunk: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The ends [K, 2] and [K, 2] of a body's capsules and their radii [K], in pixels."""
+    capsules: list[tuple[Tensor, Tensor, float]] = []
     for a, b, radius, reach in _CAPSULES:
         if visible[a] and visible[b]:
             bone = xy[b] - xy[a]
             onward = bone / bone.norm().clamp(min=1e-6) * reach * trunk
-            add(xy[a], xy[b] + onward, radius)
+            capsules.append((xy[a], xy[b] + onward, radius))
     for joint in Joint:
         if visible[joint] and joint not in FACE:
-            add(xy[joint], xy[joint], _JOINT_RADIUS)
+            capsules.append((xy[joint], xy[joint], _JOINT_RADIUS))
     face = [joint for joint in FACE if visible[joint]]
     if face:
         centre = xy[face].mean(dim=0)
-        add(centre, centre, _HEAD_RADIUS)
-    return mask
+        capsules.append((centre, centre, _HEAD_RADIUS))
+    starts, ends, radii = zip(*capsules, strict=True)
+    return torch.stack(starts), torch.stack(ends), xy.new_tensor(radii) * trunk
 
 
-def _capsule(grid: Tensor, start: Tensor, end: Tensor, radius: float, trunk: float) -> Tensor:
-    """1 nearer to the line from start to end than `radius`, falling to 0 over the soft edge."""
-    bone = end - start
-    along = ((grid - start) @ bone / bone.dot(bone).clamp(min=1e-6)).clamp(0.0, 1.0)
-    distance = (grid - start - along[..., None] * bone).norm(dim=-1)
-    return ((radius - distance) / (_SOFTNESS * trunk) + 0.5).clamp(0.0, 1.0)
+def _cells(pixels: int, size: float) -> int:
+    """How many cells of at least this size, in pixels, lie along a side."""
+    return min(pixels, math.ceil(pixels / size), _MOST_CELLS)
+
+
+def _depth(columns: Tensor, rows: Tensor, starts: Tensor, ends: Tensor, radii: Tensor) -> Tensor:
+    """How deep in the body the points of a grid lie, in pixels [h, w]; negative outside."""
+    across, down = (ends - starts).T[..., None, None]
+    x = columns - starts[:, :1, None]  # [K, 1, w]
+    y = rows[:, None] - starts[:, 1:, None]  # [K, h, 1]
+    length = (across * across + down * down).clamp(min=1e-6)
+    along = (x * (across / length) + y * (down / length)).clamp_(0.0, 1.0)
+    aside = (x - along * across).square_().add_((y - along * down).square_()).sqrt_()
+    return (radii[:, None, None] - aside).amax(0)

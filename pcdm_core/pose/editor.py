@@ -1,8 +1,9 @@
 """Poses as the pose editor keeps them, and the library of poses that it starts from.
 
-The editor's state is one OpenPose document: a canvas and one person in its pixels. A hidden joint
-keeps its place and has confidence 0, so that it comes back where it was; every other reader takes
-it as missing. So a pose travels from the editor to other tools and back as text.
+The editor's state is one OpenPose document, or a list of them, one a frame: a canvas and people in
+its pixels. A hidden joint keeps its place and has confidence 0, so that it comes back where it was;
+every other reader takes it as missing. Which of several people the pose is, the first document says
+under `PERSON`. So a pose travels from the editor to other tools and back as text.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from .bones import LIMBS
 from .canvas import in_frame
 from .formats import PoseError, read_pose, read_pose_with_report, to_openpose
 from .formats.limits import LONGEST_TEXT, check_length, parse_json
+from .formats.read import Person
 from .keypoints import BODY_JOINTS, FARTHEST, MIRROR, Keypoints
 from .render import COLOURS, HAND_BONES, HAND_COLOURS, JOINT_RADIUS, LIMB_HALF_WIDTH
 
+PERSON = "pcdm_person"  # of a document: the number of a person in it, from 0
 LIBRARY_FILE = Path(__file__).with_name("library.json")
 
 
@@ -73,11 +76,12 @@ def read_edited(text: str, height: int, width: int) -> Keypoints:
     as missing, as they are for a detector that sees the picture.
 
     Returns:
-        One row. An empty text is the library's first pose.
+        A row for each frame of the text: the person that it names, or else the largest. An empty
+        text is the library's first pose.
 
     Raises:
-        PoseError: too long, no JSON, no pose, pixels that cannot be the frame's, or nothing of it
-            is inside the frame.
+        PoseError: too long, no JSON, no pose, pixels that cannot be the frame's, or nothing of a
+            row is inside the frame.
     """
     check_length(text, "The pose editor's text")
     if not text.strip():
@@ -89,14 +93,23 @@ def read_edited(text: str, height: int, width: int) -> Keypoints:
             f"The pose editor's text is no JSON ({error}). Empty it to start afresh, or paste an "
             "OpenPose document."
         ) from error
-    reading = read_pose_with_report(document, assumed=(height, width), frame=0)
+    person = _person_of(document)
+    reading = read_pose_with_report(document, assumed=(height, width), person=person)
     pose = inside(in_frame(reading.keypoints, (height, width)))
-    if not bool(pose.visible.any()):
+    empty = (~pose.visible.any(1)).nonzero().flatten().tolist()
+    if empty:
+        which = f" number {empty[0] + 1} of {len(pose)}" if len(pose) > 1 else ""
         raise PoseError(
-            f"No joint of the pose is inside the frame of {height}x{width}. Move the figure into "
-            "it, or empty the editor's text to start afresh."
+            f"No joint of the pose{which} is inside the frame of {height}x{width}. Move the figure "
+            "into it, or empty the editor's text to start afresh."
         )
     return pose
+
+
+def _person_of(document: Any) -> Person:
+    first = document[0] if isinstance(document, list) and document else document
+    person = first.get(PERSON) if isinstance(first, dict) else None
+    return person if isinstance(person, int) and person >= 0 else "largest"
 
 
 def inside(pose: Keypoints) -> Keypoints:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..images import from_uint8, resize, to_uint8
@@ -38,9 +37,3 @@ def overlay(picture: Tensor, people: Sequence[Keypoints], ghost: Keypoints | Non
     skeletons = draw_people([row for person in people for row in people_of(person)], height, width)
     pixels = np.where(skeletons.any(axis=-1, keepdims=True), skeletons, pixels)
     return from_uint8(pixels.round().clip(0, 255).astype(np.uint8))
-
-
-def overlays(picture: Tensor, poses: Keypoints, ghost: Keypoints | None = None) -> Tensor:
-    """`overlay` of each pose on its own copy of one picture: `[B, 3, h, w]`."""
-    rows = [overlay(picture, [poses.select(row)], ghost) for row in range(len(poses))]
-    return torch.cat(rows)

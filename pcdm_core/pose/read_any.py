@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,9 @@ def read_pose_of_picture(
 
 
 def read_skeletons(
-    pictures: Tensor, *, person: Person = "largest", order: Order = "file"
+    pictures: Iterable[Tensor], *, person: Person = "largest", order: Order = "file"
 ) -> Reading:
-    """The poses in skeleton pictures `[B, 3, H, W]` in [-1, 1], a row each.
+    """The poses in skeleton pictures, `[3, H, W]` in [-1, 1] each, a row each.
 
     Raises:
         SkeletonError: one of them is no skeleton that can be read.

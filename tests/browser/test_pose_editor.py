@@ -1,6 +1,7 @@
 """The pose editor in the real front end: what a person does with mouse and keys."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def points_of_output(output: dict[str, Any]) -> np.ndarray:
     return np.array(output["pcdm_pose"][0]["people"][0]["pose_keypoints_2d"]).reshape(18, 3)
 
 
-def assert_near(point: list[float], expected: tuple[float, float], pixels: float = 3) -> None:
+def assert_near(point: Sequence[float], expected: tuple[float, float], pixels: float = 3) -> None:
     assert np.abs(np.array(point[:2]) - expected).max() <= pixels, (point, expected)
 
 

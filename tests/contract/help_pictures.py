@@ -25,7 +25,7 @@ from pcdm_core.pose.detect import detect_people
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.interpolate import interpolate_poses
 from pcdm_core.pose.keypoints import Keypoints
-from pcdm_core.pose.overlay import overlay, overlays
+from pcdm_core.pose.overlay import overlay
 from pcdm_core.pose.render import render_pose
 from pcdm_core.pose.retarget import retarget
 
@@ -89,7 +89,7 @@ def pictures(pipeline: PCDMsPipeline) -> dict[str, list[list[Tensor]]]:
         "skeleton": [[overlay(truth, [target_pose]), skeletons[1], mask]],
         "detect": [[truth, found]],
         "retarget": [
-            [overlay(other, [other_pose]), source, overlays(source, fitted, source_pose)],
+            [overlay(other, [other_pose]), source, overlay(source, [fitted], source_pose)],
         ],
         "movement": [
             [render_pose(movement.select(row), *SKELETON) for row in range(len(movement))],

@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pcdm_core.images import (
     Fit,
@@ -318,6 +319,37 @@ def test_a_single_joint_still_has_a_mask_and_nobody_has_none() -> None:
     assert body_mask(Keypoints(xy, visible), 40, 30).eq(0).all()
     visible[0, 1] = True
     assert body_mask(Keypoints(xy, visible), 40, 30)[0, 0, 20, 15] == 1
+
+
+class Elements(TorchDispatchMode):
+    """Counts the elements that operations give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.count += result.numel() if isinstance(result, torch.Tensor) else 0
+        return result
+
+
+def test_a_large_body_mask_is_computed_small_and_is_the_same() -> None:
+    with Elements() as elements:
+        large = body_mask(standing(), 3200, 1600)
+    assert elements.count < 10 * large.numel()
+    small = body_mask(standing(), 200, 100)
+    assert (torch.nn.functional.avg_pool2d(large, 16) - small).abs().max() < 0.1
+    assert (torch.nn.functional.avg_pool2d(large, 16) - small).abs().mean() < 1e-3
+
+
+def test_a_body_that_lies_far_away_has_an_empty_mask_and_one_at_the_border_is_cut() -> None:
+    keypoints = standing()
+    away = Keypoints(keypoints.xy + 3, keypoints.visible)
+    assert body_mask(away, 200, 100).eq(0).all()
+    half = Keypoints(keypoints.xy - keypoints.xy.new_tensor([0.5, 0]), keypoints.visible)
+    shifted = body_mask(half, 200, 100)[..., :50]
+    assert (shifted - body_mask(keypoints, 200, 100)[..., 50:]).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("mode", ["squash", "pad"])

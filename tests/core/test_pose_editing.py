@@ -88,6 +88,32 @@ def test_a_pasted_pose_of_fractions_is_read() -> None:
     torch.testing.assert_close(again.xy, library()[0].keypoints.xy)
 
 
+def test_every_frame_of_a_text_is_a_row_and_one_that_lacks_the_person_holds_the_last() -> None:
+    frames = [to_edited(pose.keypoints, HEIGHT, WIDTH) for pose in library()[:3]]
+    again = read_edited(json.dumps(frames), HEIGHT, WIDTH)
+    expected = Keypoints.cat([pose.keypoints for pose in library()[:3]])
+    assert torch.equal(again.visible, expected.visible)
+    torch.testing.assert_close(again.xy[expected.visible], expected.xy[expected.visible])
+    frames[1]["people"] = []
+    again = read_edited(json.dumps(frames), HEIGHT, WIDTH)
+    torch.testing.assert_close(again.xy[1], again.xy[0])
+    frames[1] = to_edited(library()[0].keypoints, HEIGHT, WIDTH)
+    frames[1]["people"][0]["pose_keypoints_2d"][1::3] = [-5.0] * 18
+    with pytest.raises(PoseError, match="pose number 2 of 3 is inside the frame"):
+        read_edited(json.dumps(frames), HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(("person", "number"), [(0, 0), (1, 1), (None, 0), ("1", 0)])
+def test_a_text_names_its_person_or_means_the_largest(person: Any, number: int) -> None:
+    large, small = (to_edited(library()[n].keypoints, HEIGHT, WIDTH)["people"][0] for n in (0, 5))
+    small["pose_keypoints_2d"] = [value / 2 for value in small["pose_keypoints_2d"]]
+    small["pose_keypoints_2d"][2::3] = [1] * 18
+    document = edited(people=[large, small], pcdm_person=person)
+    again = read_edited(json.dumps(document), HEIGHT, WIDTH)
+    expected = [large, small][number]["pose_keypoints_2d"]
+    assert to_edited(again, HEIGHT, WIDTH)["people"][0]["pose_keypoints_2d"] == expected
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -19,8 +19,29 @@ def graph(host: Host) -> Graph:
 
 def test_weights_of_the_models_folder_and_the_shipped_set_are_offered(graph: Graph) -> None:
     offered = graph.host.pack("nodes.weights").choices("inpainting")
-    assert offered[0] == "mini (shipped)"
+    mini = graph.host.pack("pcdm_core.presets").PRESETS["mini"]
+    assert offered[0] == f"mini, {mini.height}x{mini.width}, rendered people (shipped)"
+    assert offered[1] == f"mini, {mini.height}x{mini.width}, rendered people, for 4 steps (shipped)"
     assert "test/inpainting.safetensors" in offered
+
+
+@pytest.mark.parametrize("words", ["", ", 96x64, rendered people", ", 128x88, rendered people"])
+def test_saved_workflows_with_older_words_for_the_shipped_weights_load(
+    graph: Graph, words: str
+) -> None:
+    node = graph.node("PCDMLoadInpainting")
+    (today,) = graph.run("PCDMLoadInpainting")
+    for name, steps in ((f"mini{words} (shipped)", 20), (f"mini{words}, for 4 steps (shipped)", 4)):
+        assert node.validate_inputs(name) is True
+        (model,) = graph.run("PCDMLoadInpainting", weights=name)
+        assert model.model.preset.steps == steps
+        if steps == 20:
+            (own, other) = (m.model.diffusion_model.out[2].weight for m in (today, model))
+            assert torch.equal(own, other)
+    assert "is not in" in graph.node("PCDMLoadPrior").validate_inputs(
+        f"mini{words}, for 4 steps (shipped)"
+    )
+    assert "is not in" in node.validate_inputs(f"maxi{words} (shipped)")
 
 
 def test_a_wrong_or_missing_weights_file_gives_a_sentence(graph: Graph) -> None:

@@ -54,6 +54,19 @@ def test_a_connected_pose_passes_through_until_there_is_a_text(graph: Graph) -> 
     assert not torch.allclose(pose.xy, start.xy[:1].to(pose.xy))
 
 
+def test_a_batch_goes_through_the_text_frame_by_frame(graph: Graph) -> None:
+    start = graph.pose(3)
+    output = edit(graph, start_pose=start)
+    frames = output.ui["pcdm_start_pose"]
+    assert frames == output.ui["pcdm_pose"]
+    assert len(frames) == 3
+    frames[1] = json.loads(library_text(graph, 2))
+    pose, skeletons = edit(graph, json.dumps(frames), start_pose=start).result
+    assert len(pose) == len(skeletons) == 3
+    torch.testing.assert_close(pose.xy[0::2], start.xy[0::2], atol=1e-3, rtol=0)
+    assert not torch.allclose(pose.xy[1], start.xy[1].to(pose.xy), atol=1e-2)
+
+
 def test_a_connected_pose_is_one_of_the_underlay(graph: Graph) -> None:
     start = graph.pose()
     wide = image(height=96, width=384)

@@ -10,7 +10,7 @@ from pcdm_core.checkpoints import save_model
 from pcdm_core.models import InpaintingModel, RefiningModel
 from tests.core.tiny_pipeline import TEST, randomise
 from tests.nodes.conftest import Host
-from tests.nodes.graph import SETTINGS, Graph, inpainting_inputs, make_graph
+from tests.nodes.graph import SETTINGS, Graph, image, inpainting_inputs, make_graph
 
 OWN = {"steps": 0, "guidance_scale": -1.0, "denoise": -1.0}
 
@@ -83,11 +83,61 @@ def test_sigmas_of_the_presets_own_steps_and_denoise(graph: Graph) -> None:
 
 
 def test_the_student_brings_its_own_steps(graph: Graph) -> None:
-    if "mini, for 4 steps (shipped)" not in graph.host.pack("nodes.weights").choices("inpainting"):
+    if graph.host.pack("pcdm_core.checkpoints.components").find_student() is None:
         pytest.skip("needs the weights that ship")
-    (model,) = graph.run("PCDMLoadInpainting", weights="mini, for 4 steps (shipped)")
+    name = graph.host.pack("nodes.weights").student_choice()
+    (model,) = graph.run("PCDMLoadInpainting", weights=name)
     settings = graph.host.pack("nodes.settings").stage_settings(model.model, OWN)
     assert settings.values == {"steps": 4, "guidance_scale": 1.0, "denoise": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "Drawn at 96x64 by the mini weights"),
+        ({"width": 128, "height": 192}, "Drawn at 96x64, enlarged 2 times to 192x128, by the mini"),
+        ({"width": 32, "height": 48}, "Drawn at 96x64 by the mini weights"),
+        ({"restore_size": True}, "Drawn at 96x64, enlarged 6.25 times to 600x200, by the mini"),
+    ],
+)
+def test_what_small_weights_drew_and_photographs_need_is_said_until_others_are_there(
+    graph: Graph, settings: dict[str, Any], words: str
+) -> None:
+    presets, sizes = graph.host.pack("pcdm_core.presets").PRESETS, graph.host.pack("nodes.sizes")
+    images = graph.host.pack("pcdm_core.images")
+    for preset in presets.values():
+        how = images.Fit.of(600, 200, preset.height, preset.width, preset.fit)
+        note = sizes.note_small_weights(preset, how, **settings)
+        if preset.name == "mini":
+            assert note.startswith(words)
+            assert "Photographs need the published weights" in note
+        else:
+            assert note == ""
+
+
+def test_every_node_that_draws_with_the_shipped_weights_says_so(graph: Graph) -> None:
+    if not graph.host.pack("pcdm_core.checkpoints").WEIGHTS_FOLDER.joinpath("mini").is_dir():
+        pytest.skip("needs the weights that ship")
+    sockets: dict[str, Any] = {"encoders": graph.run("PCDMLoadEncoders")[0]}
+    sockets |= {"source": image(1, 96, 64), "source_pose": graph.pose().with_canvas((64, 96))}
+    poses = {"target_pose": graph.pose(1, first=5)}
+    (prior,) = graph.run("PCDMLoadPrior")
+    predicted = graph.output("PCDMPredictTargetEmbedding", prior=prior, **sockets, **poses)
+    assert "source pose was drawn for a picture of 64x96" in predicted.ui["text"][0]
+    stage = {**sockets, **poses, "target_embedding": predicted.result[0]}
+    (model,) = graph.run("PCDMLoadInpainting")
+    for name in ("PCDMInpaintingConditioning", "PCDMInpaintingSampler"):
+        settings = {"steps": 2} if "Sampler" in name else {}
+        assert (
+            "Drawn at 96x64 by"
+            in graph.output(name, model=model, **stage, **settings).ui["text"][0]
+        )
+    (model,) = graph.run("PCDMLoadRefining")
+    del sockets["source_pose"]
+    for name in ("PCDMRefiningConditioning", "PCDMRefiningSampler"):
+        settings = {"steps": 2, "width": 128, "height": 192} if "Sampler" in name else {}
+        ui = graph.output(name, model=model, coarse=image(2, 96, 64), **sockets, **settings).ui
+        assert ("enlarged 2 times to 192x128" in ui["text"][0]) == ("Sampler" in name)
 
 
 @pytest.mark.parametrize(("name", "value"), [("guidance_scale", -0.5), ("denoise", -0.1)])

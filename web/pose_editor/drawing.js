@@ -25,6 +25,7 @@ export function drawScene(context, view, scene) {
   drawLimbs(context, place, view.scale, scene)
   drawHands(context, place, scene)
   drawJoints(context, place, scene)
+  drawBeyond(context, place, scene)
   const named = scene.hovered ?? scene.selected
   if (named !== null && !scene.still) drawName(context, place, scene, named)
 }
@@ -61,12 +62,13 @@ function drawFrame(context, view, { frame, picture, opacity }) {
   )
 }
 
-function drawLimbs(context, place, scale, { figure, tables }, thinnest = 2.4) {
+function drawLimbs(context, place, scale, { figure, frame, tables }, thinnest = 2.4) {
+  const counts = (point) => point.shown && (!frame || isInside(point, frame)) // others are left out
   const half = Math.min(Math.max(tables.limb_half_width * scale, thinnest), 7)
   tables.limbs.forEach(([a, b], limb) => {
     const [start, end] = [figure.points[a], figure.points[b]]
     const [[x0, y0], [x1, y1]] = [place(start), place(end)]
-    const drawn = start.shown && end.shown
+    const drawn = counts(start) && counts(end)
     context.beginPath()
     if (drawn) {
       const length = Math.hypot(x1 - x0, y1 - y0)
@@ -134,6 +136,31 @@ function drawJoints(context, place, { figure, frame, tables, hovered, selected }
       context.stroke()
     }
   }
+}
+
+/** An arrow at the border for every joint that lies beyond what is seen. */
+function drawBeyond(context, place, { figure, tables, size }) {
+  const inset = 9
+  figure.points.forEach((point, joint) => {
+    const [x, y] = place(point)
+    if (!point.shown || (x >= 0 && y >= 0 && x <= size.width && y <= size.height)) return
+    const clamp = (value, side) => Math.min(Math.max(value, inset), side - inset)
+    const at = [clamp(x, size.width), clamp(y, size.height)]
+    context.save()
+    context.translate(...at)
+    context.rotate(Math.atan2(y - at[1], x - at[0]))
+    context.beginPath()
+    context.moveTo(8, 0)
+    context.lineTo(-6, -6)
+    context.lineTo(-6, 6)
+    context.closePath()
+    context.fillStyle = colour(tables.colours[joint])
+    context.fill()
+    context.lineWidth = 1
+    context.strokeStyle = RIM
+    context.stroke()
+    context.restore()
+  })
 }
 
 function drawName(context, place, { figure, frame, tables, size }, joint) {

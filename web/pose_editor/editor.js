@@ -8,11 +8,13 @@
 
 import { drawScene } from './drawing.js'
 import * as figures from './figure.js'
+import * as frames from './frames.js'
 import { Gestures } from './gestures.js'
 import { listenToKeys, takeKeys } from './keyboard.js'
 import { makePicker } from './library.js'
+import { makeSteps } from './steps.js'
 import { makeKeyList, makeTextPanel, makeToolbar } from './toolbar.js'
-import { seeAll, zoomed } from './view.js'
+import { seeAll, seeAround, zoomed } from './view.js'
 
 const HINT = 'Drag joints · double-click hides one · ? for more'
 const LONGEST_HISTORY = 200
@@ -36,6 +38,8 @@ export class PoseEditor {
     this.future = []
     this.hovered = this.selected = this.picture = null
     this.opacity = 0.6
+    this.documents = [] // frames of the text, or of the pose that is shown in its place
+    this.at = 0 // number of the frame on the screen
     this.zoom = { factor: 1, x: 0, y: 0 } // x and y in CSS pixels
     this.build(style)
     this.reset()
@@ -74,18 +78,21 @@ export class PoseEditor {
     this.frame = host.frame()
     const start = host.start()
     let [notice, isWrong] = ['', false]
+    let scene = null
     if (host.linked()) {
-      this.figure = this.read(host.served(this.text))
+      scene = this.read(host.served(this.text))
       notice = 'The text is connected: the pose comes from there.'
     } else if (this.text.trim()) {
-      this.figure = this.figureOf(this.text)
+      scene = this.sceneOf(this.text)
       notice = this.judge(this.text)
       isWrong = notice !== ''
     } else if (start.connected) {
-      this.figure = this.read(start.text)
-      if (!this.figure) notice = 'Run once to see the connected pose.'
-    } else this.figure = null
-    this.figure ??= this.standing
+      scene = this.read(start.text)
+      if (!scene) notice = 'Run once to see the connected pose.'
+    }
+    this.documents = scene?.documents ?? []
+    this.at = Math.max(Math.min(this.at, this.documents.length - 1), 0)
+    this.figure = scene?.figure ?? this.standing
     this.notice.textContent = notice
     this.notice.hidden = !notice
     this.notice.classList.toggle('pcdm-wrong', isWrong)
@@ -97,19 +104,22 @@ export class PoseEditor {
     return figures.refit(this.library[0].figure, this.canvasOfLibrary, this.frame)
   }
 
+  /** The frames of a text, and the figure in the one on the screen; or null. */
   read(text) {
-    return text ? figures.parse(text, this.frame, this.standing, this.tables) : null
+    const documents = text ? frames.framesOf(text, this.tables) : []
+    const figure = frames.figureAt(documents, this.at, this.frame, this.standing, this.tables)
+    return figure && { documents, figure }
   }
 
-  /** The figure of the node's text, which a run may have read where this script cannot; or null. */
-  figureOf(text) {
+  /** `read` of the node's text, which a run may have read where this script cannot. */
+  sceneOf(text) {
     return this.read(text) ?? this.read(this.host.served(text))
   }
 
   /** What is wrong with a text as the node's own, or nothing. */
   judge(text) {
-    const isFine = !text.trim() || this.locked || this.figureOf(text)
-    return isFine ? '' : figures.complaint(text, this.tables)
+    const isFine = !text.trim() || this.locked || this.sceneOf(text)
+    return isFine ? '' : frames.complaint(text, this.tables)
   }
 
   loadPicture(url) {
@@ -129,7 +139,7 @@ export class PoseEditor {
   /** Ends a gesture: the figure becomes the node's text. */
   commit(figure) {
     this.figure = figure
-    const text = figures.write(figure, this.frame)
+    const text = frames.write(figure, this.frame, this.documents, this.at, this.tables)
     if (text !== this.text) this.setText(text)
     else this.update()
   }
@@ -194,7 +204,6 @@ export class PoseEditor {
       keys: () => this.toggleKeys(),
       focus: () => this.canvas.focus({ preventScroll: true })
     })
-    this.buttons = buttons
     this.picker = makePicker(
       this.library,
       this.canvasOfLibrary,
@@ -225,7 +234,16 @@ export class PoseEditor {
     this.hint = document.createElement('div')
     this.hint.className = 'pcdm-hint'
     this.hint.setAttribute('role', 'status')
-    this.element.append(sheet, bar, stage, this.hint, this.picker, this.keys, panel)
+    const { row, steps } = makeSteps({
+      previous: () => this.step(-1),
+      next: () => this.step(1),
+      person: () => this.nextPerson(),
+      back: () => this.change(figures.bringBack(this.figure, this.frame)),
+      focus: () => this.canvas.focus({ preventScroll: true })
+    })
+    this.steps = steps
+    this.buttons = { ...buttons, ...steps.buttons }
+    this.element.append(sheet, bar, row, stage, this.hint, this.picker, this.keys, panel)
     this.listen()
   }
 
@@ -277,6 +295,15 @@ export class PoseEditor {
     const shape = picture ? picture.naturalWidth / picture.naturalHeight : 0
     const other = Math.abs(shape / (this.frame.width / this.frame.height) - 1) > 0.01
     buttons.crop.hidden = !picture || !other || !this.host.canSetFrame()
+    const people = frames.peopleOf(this.documents[this.at])
+    this.steps.show({
+      frame: this.at + 1,
+      frames: this.documents.length,
+      person: people.indexOf(frames.personOf(this.documents, this.at)) + 1,
+      people: people.length,
+      outside: figures.jointsOutside(this.figure, this.frame).length,
+      locked: this.locked
+    })
     const isLong = this.text.length > this.tables.longest_text
     if (document.activeElement !== this.textArea) this.textArea.value = isLong ? '' : this.text
     this.textArea.readOnly = this.locked
@@ -327,9 +354,28 @@ export class PoseEditor {
     this.change(figures.mirrored(this.figure, this.frame, this.tables.mirror))
   }
 
+  /** The whole frame, and what of the figure lies round it. */
   seeAll() {
-    this.zoom = { factor: 1, x: 0, y: 0 }
+    const size = { width: this.canvas.clientWidth, height: this.canvas.clientHeight }
+    const outside = figures.jointsOutside(this.figure, this.frame)
+    this.zoom = seeAround(size, this.frame, outside.map((joint) => this.figure.points[joint]))
     this.draw()
+  }
+
+  /** Another frame of the text: nothing of the pose changes. */
+  step(way) {
+    const count = this.documents.length
+    if (count < 2) return
+    this.at = (this.at + way + count) % count
+    this.load()
+  }
+
+  /** The next one of several people becomes the pose. */
+  nextPerson() {
+    const people = frames.peopleOf(this.documents[this.at])
+    if (this.locked || people.length < 2) return
+    const place = people.indexOf(frames.personOf(this.documents, this.at)) + 1
+    this.setText(frames.withPerson(this.documents, people[place % people.length]))
   }
 
   /** Hides or shows a joint. */

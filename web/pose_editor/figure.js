@@ -17,67 +17,40 @@ const LARGEST_NUMBER = 1e9 // as the pack's reader decides, and the next
 const LARGEST_FRACTION = 2 // coordinates above it are pixels
 
 /**
- * The figure of a text on a frame, or null where this script cannot read it (the node reads more
- * dialects than this does).
+ * The figure of a document's person on a frame, or null where this script cannot read it (the node
+ * reads more dialects than this does).
  *
- * @param limits `{ longest_text, farthest }`, beyond which the node refuses a text: characters,
- *   and pictures that a joint may lie away.
+ * @param number of the person in the document.
+ * @param farthest pictures that a joint may lie away, beyond which the node refuses a text.
  */
-export function parse(text, frame, standing, limits) {
-  if (text.length > limits.longest_text) return null
-  let document
-  try {
-    document = JSON.parse(text)
-  } catch {
-    return null
-  }
-  if (Array.isArray(document)) document = document[0]
-  if (!Array.isArray(document?.people)) return null
-  const bodies = document.people.map((person) => triples(person?.pose_keypoints_2d))
-  const chosen = largest(bodies)
-  if (chosen < 0) return null
-  const person = document.people[chosen]
+export function parse(document, number, frame, standing, farthest) {
+  const person = document?.people?.[number]
+  const points = bodyOf(person)
+  if (!points) return null
   const hands = HAND_KEYS.map((key) => {
     const points = triples(person[key])
     return points?.length === 21 && points.some((point) => point.shown) ? points : null
   })
   const canvas = canvasOf(document, frame)
   if (!canvas) return null
-  const figure = { points: bodies[chosen], hands }
+  const figure = { points, hands }
   const seen = figure.points.filter((point) => point.shown)
   const fractions = seen.every(({ x, y }) => Math.max(x, y) <= LARGEST_FRACTION)
   const scale = fractions ? canvas : { height: 1, width: 1 }
   const pixels = map(figure, ({ x, y }) => ({ x: x * scale.width, y: y * scale.height }))
   const away = ({ x, y }) => Math.max(Math.abs(x) / canvas.width, Math.abs(y) / canvas.height)
-  if (pixels.points.some((point) => point.shown && away(point) > limits.farthest)) return null
+  if (pixels.points.some((point) => point.shown && away(point) > farthest)) return null
   return refit(placeMissing(pixels, standing), canvas, frame)
 }
 
-/** What to tell the user of a text that `parse` cannot read. */
-export function complaint(text, limits) {
-  if (text.length > limits.longest_text) {
-    return `This text is too long for a pose: ${text.length} characters. Paste a shorter one.`
-  }
-  try {
-    JSON.parse(text)
-  } catch {
-    return 'This text is no pose: it is no JSON, and a run will refuse it. Paste another, or undo.'
-  }
-  return 'This text is no pose that can be shown before a run.'
-}
-
-/** What the node stores: OpenPose JSON, hidden joints in their place with confidence 0. */
-export function write(figure, frame) {
+/** A document's person: hidden joints keep their place, with confidence 0. */
+export function writePerson(figure) {
   const flat = (points) => points.flatMap(({ x, y, shown }) => [round(x), round(y), shown ? 1 : 0])
   const person = { pose_keypoints_2d: flat(figure.points) }
   figure.hands.forEach((hand, side) => {
     if (hand) person[HAND_KEYS[side]] = flat(hand)
   })
-  return JSON.stringify({
-    people: [person],
-    canvas_height: frame.height,
-    canvas_width: frame.width
-  })
+  return person
 }
 
 /** The figure on another frame: whole, centred, not squashed. */
@@ -150,6 +123,27 @@ export function toggled(figure, joint) {
     !shown && WRIST_OF_HAND[side] === joint ? null : hand
   )
   return { points, hands }
+}
+
+/** The joints that lie outside the frame, which the node takes as missing. */
+export function jointsOutside(figure, frame) {
+  const isOutside = (point) => point.shown && !isInside(point, frame)
+  return figure.points.flatMap((point, joint) => (isOutside(point) ? [joint] : []))
+}
+
+/** All joints inside the frame: a figure that is nowhere in it as a whole, others joint by joint. */
+export function bringBack(figure, frame) {
+  let back = figure
+  if (jointsOutside(figure, frame).length === figure.points.filter(({ shown }) => shown).length) {
+    const { x, y, width, height } = bounds(figure)
+    const way = (from, length, side) =>
+      length > side ? (side - length) / 2 - from : Math.min(Math.max(from, 0), side - length) - from
+    back = shifted(figure, way(x, width, frame.width), way(y, height, frame.height))
+  }
+  for (const joint of jointsOutside(back, frame)) {
+    back = moved(back, joint, back.points[joint], frame)
+  }
+  return back
 }
 
 /** The box round the joints in view. */
@@ -244,11 +238,17 @@ function triples(values) {
   return points.length === 25 ? BODY_25_TO_18.map((joint) => points[joint]) : points
 }
 
-/** Index of the person whose joints span the largest box; -1 where nobody is readable. */
-function largest(bodies) {
+/** The 18 points of a document's person, or null where this script cannot read them. */
+export function bodyOf(person) {
+  const points = triples(person?.pose_keypoints_2d)
+  return points?.length === 18 && points.some((point) => point.shown) ? points : null
+}
+
+/** Number of the person whose joints span the largest box; -1 where nobody is readable. */
+export function largest(people) {
   let [best, area] = [-1, -1]
-  bodies.forEach((points, index) => {
-    if (points?.length !== 18 || !points.some((point) => point.shown)) return
+  people.map(bodyOf).forEach((points, index) => {
+    if (!points) return
     const { width, height } = bounds({ points })
     const size = (width + 1e-3) * (height + 1e-3)
     if (size > area) [best, area] = [index, size]

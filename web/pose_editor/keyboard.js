@@ -14,6 +14,8 @@ const ACTIONS = {
   m: (editor) => editor.mirror(),
   f: (editor) => editor.seeAll(),
   p: (editor) => editor.togglePoses(),
+  pageup: (editor) => editor.step(-1),
+  pagedown: (editor) => editor.step(1),
   '?': (editor) => editor.toggleKeys(),
   '+': (editor) => editor.change(figures.scaled(editor.figure, GROWTH)),
   '=': (editor) => editor.change(figures.scaled(editor.figure, GROWTH)),

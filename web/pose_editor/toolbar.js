@@ -26,6 +26,7 @@ export const KEYS = [
   ['H', 'hides or shows the joint'],
   ['M', 'mirrors: left and right change sides'],
   ['+ and −', 'larger or smaller figure'],
+  ['Page up, Page down', 'the frame before, the next one'],
   ['Ctrl + Z, Ctrl + Y', 'undo and redo'],
   ['P, F, Esc', 'library, see all, let go']
 ]

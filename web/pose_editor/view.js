@@ -14,6 +14,23 @@ export function seeAll(size, frame) {
   }
 }
 
+/** The zoom at which a frame and points round it are seen, those up to half a frame away. */
+export function seeAround(size, frame, points) {
+  const span = (axis, side) => {
+    const places = points.map((point) => Math.min(Math.max(point[axis], -side / 2), side * 1.5))
+    return [Math.min(0, ...places), Math.max(side, ...places)]
+  }
+  const [[left, right], [top, bottom]] = [span('x', frame.width), span('y', frame.height)]
+  const near = seeAll(size, frame)
+  const far = seeAll(size, { width: right - left, height: bottom - top })
+  const factor = far.scale / near.scale
+  return {
+    factor,
+    x: far.left - left * far.scale - near.left * factor,
+    y: far.top - top * far.scale - near.top * factor
+  }
+}
+
 /** A view enlarged by `factor` about the canvas's corner and moved by x and y. */
 export function zoomed({ left, top, scale }, { factor, x, y }) {
   return { left: left * factor + x, top: top * factor + y, scale: scale * factor }
