@@ -50,6 +50,7 @@ USERS = {
     "web/docs/*": "help pages",
     "workflows/*.json": "ComfyUI's templates",
     "workflows/*.jpg": "ComfyUI's templates",
+    "subgraphs/*.json": "ComfyUI's blueprints",
 }
 
 
