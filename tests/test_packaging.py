@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.workflows.templates import workflows
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:

@@ -272,7 +272,8 @@ def _passes(first: tuple[int, str]) -> list[Node]:
 KEEP_BACKGROUND = Blueprint(
     "Person into the scene",
     "Puts the newly drawn person into the scene of the old picture. Where only the old person "
-    "stood, the scene around is drawn together, softly. ComfyUI's own nodes alone.",
+    "stood, the scene's left edge is drawn across and blended with what lies around. ComfyUI's own "
+    "nodes alone.",
     ["background", "composite", "inpaint", "keep background", "背景", "合成"],
     _CATEGORY,
     {
@@ -296,7 +297,37 @@ KEEP_BACKGROUND = Blueprint(
             Node(421, "GrowMask", "With hair and clothes", {"mask": (420, "MASK"), "expand": 4}),
             Node(425, "InvertMask", "What stays", {"mask": (421, "MASK")}),
         ],
-        "The hole is filled": _passes((402, "IMAGE")),
+        "The hole is filled": [
+            Node(426, "GetImageSize", "Size of the small scene", {"image": (402, "IMAGE")}),
+            Node(
+                427,
+                "ImageCrop",
+                "The scene at its left edge",
+                {"image": (402, "IMAGE"), "width": 4, "height": (426, "height"), "x": 0, "y": 0},
+            ),
+            Node(
+                428,
+                "ImageScale",
+                "Drawn across",
+                {
+                    "image": (427, "IMAGE"),
+                    "upscale_method": "area",
+                    "width": (426, "width"),
+                    "height": (426, "height"),
+                },
+            ),
+            Node(
+                429,
+                "ImageCompositeMasked",
+                "In the hole",
+                {
+                    "destination": (428, "IMAGE"),
+                    "source": (402, "IMAGE"),
+                    "mask": (425, "MASK"),
+                },
+            ),
+            *_passes((429, "IMAGE")),
+        ],
         "The scene without anybody": [
             _of_full_size(450, "Filling", (429 + 2 * _PASSES, "IMAGE")),
             Node(451, "MaskToImage", "", {"mask": (421, "MASK")}),

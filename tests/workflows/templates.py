@@ -238,15 +238,15 @@ def _kept_background() -> Workflow:
         "Keep the background",
         "pcdm_keep_background",
         {
-            "1. A person, and a pose": _person("000003"),
+            "1. A person, and a pose": _person("000005", "2"),
             "2. Run": [new, KEEP_BACKGROUND.node(4, scene=person, **parts)],
             "3. What comes out": [_saved(5, (4, "picture"), "keep_background")],
         },
         _note(
             "## The new person in the old scene",
-            "Where only the old person stood, the scene around is drawn together, softly, by "
-            "ComfyUI's own nodes. For a detailed background connect `empty_scene` to an "
-            "inpainting workflow of your own. " + _OWN,
+            "Where only the old person stood, ComfyUI's own nodes draw the scene's edge across, "
+            "softly: right for studios and skies. For a detailed background connect `empty_scene` "
+            "to an inpainting workflow. " + _OWN,
             _WEIGHTS,
         ),
     )
