@@ -170,9 +170,7 @@ class Workflow:
         top = height + HEAD + GAP if inside else 0
         entries = [_entry(note, [], 0, (0, 0 if inside else -height - HEAD - GAP))]
         placed, groups = _placed(self.columns, top)
-        entries += [
-            _entry(node, links, order + 1, at) for order, (node, at) in enumerate(placed)
-        ]
+        entries += [_entry(node, links, order + 1, at) for order, (node, at) in enumerate(placed)]
         definitions = [definition(blueprint) for blueprint in blueprints.values()]
         return {
             "id": str(uuid5(NAMESPACE_URL, f"pcdm/workflows/{self.stem}")),

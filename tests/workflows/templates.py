@@ -34,7 +34,7 @@ _STUDENT = {"inpainting": Choice(1), "refining": Choice(1), "steps": 4}
 _PAPER = "[PCDMs](https://arxiv.org/abs/2310.06313)"
 _WEIGHTS = (
     "The weights that ship draw *rendered people*, small: of a photograph they keep the pose and "
-    "rough colours. For photographs open the template **Photographs: the published weights**, "
+    "rough colours. For photographs open the template **Photographs - the published weights**, "
     "which lists the files and where to get them."
 )
 _OWN = (
@@ -125,9 +125,7 @@ def _dragged() -> Workflow:
         "pcdm_pose_editor",
         {
             "1. A person": _person("000000"),
-            "2. Drag the pose": [
-                _editor(3, "The pose", _pose("Both arms up"), underlay=person)
-            ],
+            "2. Drag the pose": [_editor(3, "The pose", _pose("Both arms up"), underlay=person)],
             "3. Run": [
                 NEW_POSE.node(4, person=person, pose=(3, "pose")),
                 _compared(6, person, image),

@@ -10,7 +10,6 @@ from PIL import Image
 
 from pcdm_core.pose.formats import write_openpose
 from tests.core.tiny_pipeline import poses
-from tests.nodes.conftest import ROOT
 from tests.workflows.conftest import Server
 from tests.workflows.test_workflows import SAVED, only, prompt
 
