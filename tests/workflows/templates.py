@@ -124,7 +124,7 @@ def _dragged() -> Workflow:
         "Drag a pose",
         "pcdm_pose_editor",
         {
-            "1. A person": _person("000000"),
+            "1. A person": _person("000007"),
             "2. Drag the pose": [_editor(3, "The pose", _pose("Both arms up"), underlay=person)],
             "3. Run": [
                 NEW_POSE.node(4, person=person, pose=(3, "pose")),
