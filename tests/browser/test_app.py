@@ -56,7 +56,7 @@ def test_the_app_draws_the_person_in_the_pose_that_is_dragged_in_its_panel(
     folder = Path(os.environ.get("PCDM_SCREENSHOTS", tmp_path))
     page.errors.clear()
     page.run(DROP % (json.dumps(f"{app.title}.json"), json.dumps(json.dumps(app.front_end()))))
-    page.wait("app.graph.nodes.length === 6", 60)
+    page.wait("app.graph.nodes.length === 7", 60)
     page.wait("document.querySelector('.pcdm-editor') !== null", 60)
     skip_tour(page)
     page.screenshot(folder / f"app_{style}_1_opened.png")

@@ -92,13 +92,15 @@ def _app() -> Workflow:
     editor = _editor(2, "Drag the pose", _pose("Both arms up"), underlay=picture)
     new = NEW_POSE.node(3, person=picture, pose=(2, "pose"), **_STUDENT)
     image = (3, "picture")
+    both = {"image1": picture, "image2": image}
+    shown = Node(6, "PreviewImage", "Before and after", {"images": (5, "IMAGE")}, (340, 320))
     return Workflow(
         "Drag a pose - app",
         "pcdm_app",
         {
             "1. Load a person": [person],
             "2. Drag the pose": [editor],
-            "3. Run": [new, _compared(5, picture, image)],
+            "3. Run": [new, Node(5, "ImageStitch", "Side by side", both, (340, 0)), shown],
             "4. What comes out": [_saved(4, image, "app")],
         },
         _note(
@@ -111,7 +113,7 @@ def _app() -> Workflow:
             "linearMode": True,
             "linearData": {
                 "inputs": [["1", "image"], ["2", "pose_editor"], ["3", "seed"]],
-                "outputs": ["4", "5"],
+                "outputs": ["6"],
             },
         },
     )
