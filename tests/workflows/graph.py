@@ -15,14 +15,13 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from tests.hosts import ROOT
+from tests.workflows.layout import GAP, HEAD, placed_in
 
 OBJECT_INFO = ROOT / "tests" / "golden" / "object_info.json"
 OUTSIDE = 0  # stands for the number of a node in links from a blueprint's own inputs
 NOTE = "MarkdownNote"
-COLOUR = "#8fb8d8"
 PACK, CORE = "pcdm", "comfy-core"  # the registry's names
 BYPASSED = 4
-HEAD, MARGIN, GAP = 80, 15, 20  # of groups: room for the title, around nodes, between groups
 
 Link = tuple[int, str | int]
 """The number of a node, and the name or the place of its output."""
@@ -169,7 +168,7 @@ class Workflow:
         inside = width <= max(node.size[0] for node in next(iter(self.columns.values())))
         top = height + HEAD + GAP if inside else 0
         entries = [_entry(note, [], 0, (0, 0 if inside else -height - HEAD - GAP))]
-        placed, groups = _placed(self.columns, top)
+        placed, groups = placed_in(self.columns, _height, top)
         entries += [_entry(node, links, order + 1, at) for order, (node, at) in enumerate(placed)]
         definitions = [definition(blueprint) for blueprint in blueprints.values()]
         return {
@@ -280,7 +279,7 @@ def definition(blueprint: Blueprint) -> dict[str, Any]:
     for slot, link in enumerate(blueprint.outputs.values()):
         origin = (link[0], _slot(link, nodes))
         links.append([len(links) + 1, *origin, _OUTPUT_NODE, slot, _kind(link, nodes)])
-    placed, groups = _placed(blueprint.columns)
+    placed, groups = placed_in(blueprint.columns, _height)
     right = max(at[0] for _, at in placed) + 500
     entries = [_entry(node, links, order, at) for order, (node, at) in enumerate(placed)]
     fields = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
@@ -401,26 +400,6 @@ def _height(node: Node) -> int:
         return node.size[1]
     preview = 150 if node.blueprint else 0  # of the picture in the making
     return 50 + 26 * max(len(its.sockets), len(its.outputs)) + 28 * len(its.widgets) + preview
-
-
-def _placed(
-    columns: Mapping[str, list[Node]], top: int = 0
-) -> tuple[list[tuple[Node, tuple[int, int]]], list[dict[str, Any]]]:
-    """Where the nodes stand, and the groups around them; `top` is where the first begins."""
-    placed: list[tuple[Node, tuple[int, int]]] = []
-    groups: list[dict[str, Any]] = []
-    x = 0
-    for title, column in columns.items():
-        start = y = 0 if groups else top
-        width = max(node.size[0] for node in column)
-        for node in column:
-            placed.append((node, (x, y)))
-            y += _height(node) + 45
-        box = [x - MARGIN, start - HEAD, width + 2 * MARGIN, y - start + HEAD - 45 + MARGIN]
-        group = {"id": len(groups) + 1, "title": title, "bounding": box, "color": COLOUR}
-        groups.append({**group, "font_size": 24, "flags": {}})
-        x += width + 2 * MARGIN + GAP
-    return placed, groups
 
 
 def _entry(node: Node, links: list[list[Any]], order: int, at: tuple[int, int]) -> dict[str, Any]:
