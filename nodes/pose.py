@@ -9,16 +9,18 @@ from typing import Any, get_args
 import folder_paths
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..pcdm_core.checkpoints import WEIGHTS_FOLDER
 from ..pcdm_core.images import load_picture
 from ..pcdm_core.pose.body_mask import body_mask
+from ..pcdm_core.pose.detect import detect_people
 from ..pcdm_core.pose.formats import Gaps, Order, PoseError, Units, read_pose, read_pose_with_report
 from ..pcdm_core.pose.formats.sources import ENDINGS
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.render import render_pose
 from .cancel import draw_each
-from .convert import image_of, mask_of
+from .convert import image_of, mask_of, picture_of
 from .newer import ADVANCED, search_aliases
 from .notes import REPORT_TOOLTIP, show
 from .types import KeypointSocket, PoseSocket
@@ -302,6 +304,12 @@ class PCDMExamplePerson(io.ComfyNode):
                     default="1",
                     tooltip="The view to draw. 'all others' gives every other view, as one batch.",
                 ),
+                io.Image.Input(
+                    "picture",
+                    optional=True,
+                    tooltip="A person of your own takes the example's place: the pose is found in "
+                    "this picture, and the target poses stay those of the example.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -321,22 +329,23 @@ class PCDMExamplePerson(io.ComfyNode):
                     "truth",
                     display_name="truth",
                     tooltip="What the person really looks like in the target views, to compare "
-                    "with.",
+                    "with. Of a person of your own, who has none, it is grey.",
                 ),
             ],
         )
 
     @classmethod
     @checked
-    def execute(cls, person: str, source_view: str, target_view: str) -> io.NodeOutput:
+    def execute(
+        cls, person: str, source_view: str, target_view: str, picture: Tensor | None = None
+    ) -> io.NodeOutput:
         others = [view for view in views() if view != source_view]
         targets = others if target_view == ALL_OTHERS else [target_view]
         files = [EXAMPLES / person / f"{int(view):02d}.png" for view in (source_view, *targets)]
         pictures = [load_picture(file) for file in files]
         poses = [read_pose(file.with_suffix(".json")) for file in files]
-        return io.NodeOutput(
-            image_of(pictures[0]),
-            poses[0],
-            Keypoints.cat(poses[1:]),
-            image_of(torch.cat(pictures[1:])),
-        )
+        target_poses, truth = Keypoints.cat(poses[1:]), image_of(torch.cat(pictures[1:]))
+        if picture is not None:
+            source = detect_people(picture_of(picture[:1]))[0].with_canvas(picture.shape[1:3])
+            return io.NodeOutput(picture[:1], source, target_poses, torch.full_like(truth, 0.5))
+        return io.NodeOutput(image_of(pictures[0]), poses[0], target_poses, truth)

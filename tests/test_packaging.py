@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.workflows.templates import workflows
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -234,12 +236,11 @@ def test_the_links_of_the_documents_lead_to_files() -> None:
 
 
 def test_every_workflow_has_a_thumbnail_and_a_form_for_the_api() -> None:
-    workflows = sorted((ROOT / "workflows").glob("*.json"))
-    names = {path.stem for path in workflows}
-    assert {"pcdm_pose_from_picture", "pcdm_pose_editor", "pcdm_sequence"} <= names
-    for path in workflows:
-        assert path.with_suffix(".jpg").read_bytes()[:2] == b"\xff\xd8", path.name
-        assert (path.parent / "api" / path.name).is_file(), path.name
+    folder = ROOT / "workflows"
+    for workflow in workflows():
+        picture = folder / f"{workflow.title}.jpg"
+        assert picture.read_bytes()[:2] == b"\xff\xd8", picture.name
+        assert (folder / "api" / f"{workflow.stem}.json").is_file(), workflow.stem
 
 
 def test_the_document_of_the_nodes_lists_every_node_and_socket() -> None:

@@ -15,10 +15,16 @@ from tests.browser.chromium import Page
 from tests.browser.editor import Editor
 from tests.hosts import ROOT
 from tests.workflows.conftest import Server
+from tests.workflows.graph import Workflow
+from tests.workflows.templates import workflows
 from tests.workflows.test_workflows import PUBLISHED, has_shipped
 
-# All but those that need files which do not ship.
-NAMES = sorted({path.stem for path in (ROOT / "workflows").glob("*.json")} - set(PUBLISHED))
+# All but those that need files which do not ship, and the app, which has a test of its own.
+TEMPLATES = [w for w in workflows() if w.stem not in (*PUBLISHED, "pcdm_app")]
+NAMES = [workflow.title for workflow in TEMPLATES]
+
+#: What the front end would send.
+SENT = "app.graphToPrompt().then(({ output }) => JSON.stringify(output))"
 
 DROP = """
 ((name, text) => {
@@ -45,10 +51,11 @@ app.graph.nodes
 
 
 @pytest.mark.skipif(not has_shipped(), reason="the shipped weights are not in this checkout")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("workflow", TEMPLATES, ids=lambda workflow: workflow.stem)
 def test_a_dropped_workflow_runs_and_shows_its_pictures(
-    page: Page, server: Server, style: str, name: str, tmp_path: Path
+    page: Page, server: Server, style: str, workflow: Workflow, tmp_path: Path
 ) -> None:
+    name = workflow.title
     text = (ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8")
     count = len(json.loads(text)["nodes"])
     front = Editor(page, server)
@@ -56,9 +63,19 @@ def test_a_dropped_workflow_runs_and_shows_its_pictures(
     front.need(style)
     page.run(DROP % (json.dumps(f"{name}.json"), json.dumps(text)))
     page.wait(f"app.graph.nodes.length === {count}", 60)
+    sent, expected = json.loads(page.run(SENT)), workflow.api()
+    assert sent.keys() == expected.keys()
+    for key, node in sent.items():
+        if node["class_type"] == expected[key]["class_type"]:  # else it stands for a slider
+            inputs = expected[key]["inputs"]
+            # Older hosts know fewer inputs of their own nodes.
+            assert node["inputs"] == {
+                name: inputs[name] for name in inputs if name in node["inputs"]
+            }
+            assert node["class_type"].startswith("PCDM") <= (node["inputs"] == inputs)
     front.run()
     page.wait(f"({DARK.strip()}).length === 0", 60)
     page.run("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
     page.run("new Promise((done) => setTimeout(done, 1500))")
     folder = Path(os.environ.get("PCDM_SCREENSHOTS", tmp_path))
-    page.screenshot(folder / f"{name}_{style}.png")
+    page.screenshot(folder / f"{workflow.stem}_{style}.png")

@@ -47,9 +47,11 @@ USERS = {
     "web/*.js": "ComfyUI's front end, which loads every script",
     "web/*.css": "the scripts",
     "web/pose_editor.json": "the scripts",
+    "web/pcdm_person.png": "the scripts",
     "web/docs/*": "help pages",
     "workflows/*.json": "ComfyUI's templates",
     "workflows/*.jpg": "ComfyUI's templates",
+    "subgraphs/*.json": "ComfyUI's blueprints",
 }
 
 

@@ -18,6 +18,7 @@ from tests.registry.object_info import FILE
 # Weight files that do not ship: the workflow that names them says where they are to be had.
 ABSENT = {file.comfyui.partition("/")[2] for file in model_files()}  # below its folder
 ABSENT.add("example.png")  # a picture that every ComfyUI has, in place of the user's own
+ABSENT.add("pcdm_person.png")  # web/example_picture.js puts it there
 # comfy-test reads no style sheet that is a file of its own: a test below reads it. Nothing else is
 # let through.
 UNREAD = {("pose_editor/editor.js", "unscoped-css-injection")}

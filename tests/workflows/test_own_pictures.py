@@ -10,9 +10,8 @@ from PIL import Image
 
 from pcdm_core.pose.formats import write_openpose
 from tests.core.tiny_pipeline import poses
-from tests.nodes.conftest import ROOT
 from tests.workflows.conftest import Server
-from tests.workflows.test_workflows import only, prompt
+from tests.workflows.test_workflows import SAVED, only, prompt
 
 STANDING = [v for x in range(18) for v in (20 + x, 30 + 2 * x, 1)]
 
@@ -29,7 +28,7 @@ def graph_of(server: Server, mode: str, size: tuple[int, int], targets: str) -> 
     folder = server.base / "input"
     picture.save(folder / f"own_{mode}.png")
     write_openpose(poses(1), folder / "own.json", *size)
-    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", steps=2, scale_by=1.0)
+    graph = prompt(SAVED / "pcdm_three_stage.json", steps=2, scale_by=1.0)
     example, _ = only(graph, "PCDMExamplePerson")
     blank = {"text": "", "file": "none", "person": -1, "picture_height": 0, "picture_width": 0}
     kind = "PCDMPoseFromKeypoints"

@@ -20,7 +20,7 @@ from tests.nodes.conftest import ROOT
 from tests.workflows.conftest import Server
 from tests.workflows.test_workflows import has_shipped, prompt
 
-API = ROOT / "workflows" / "api"
+API = ROOT / "tests" / "golden" / "workflows" / "api"
 SIZE = (96, 64)
 
 needs_runtime = pytest.mark.skipif(

@@ -1,4 +1,4 @@
-"""The shipped workflows: whole in themselves, and run by a real host over HTTP."""
+"""The workflows of version 0.1, as people have saved them, in a real host over HTTP."""
 
 import asyncio
 import importlib
@@ -26,7 +26,8 @@ from tests.core.weights_files import SINGLE_STAGE
 from tests.nodes.conftest import ROOT
 from tests.workflows.conftest import Server
 
-API = sorted((ROOT / "workflows" / "api").glob("*.json"))
+SAVED = ROOT / "tests" / "golden" / "workflows" / "api"
+API = sorted(SAVED.glob("*.json"))
 PUBLISHED = ("pcdm_published", "pcdm_simplified")
 OTHERS = (*PUBLISHED, "pcdm_pose_from_picture", "pcdm_sequence")  # have tests of their own
 THREE_STAGE = [path for path in API if path.stem not in OTHERS]
@@ -65,7 +66,7 @@ def only(graph: dict[str, Any], kind: str) -> tuple[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("path", API, ids=[path.stem for path in API])
 def test_a_workflow_and_its_api_form_say_the_same(path: Path) -> None:
-    workflow = json.loads((ROOT / "workflows" / path.name).read_text(encoding="utf-8"))
+    workflow = json.loads((SAVED.parent / path.name).read_text(encoding="utf-8"))
     graph = json.loads(path.read_text(encoding="utf-8"))
     links = {link[0]: link for link in workflow["links"]}
     nodes = [node for node in workflow["nodes"] if node["type"] not in ("Note", "MarkdownNote")]
@@ -111,7 +112,7 @@ def test_a_workflow_runs_in_the_host(server: Server, path: Path) -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_workflow_of_a_published_set_runs_on_small_models(server: Server, name: str) -> None:
     """Their files are not here: the same graph on the test preset's sizes and an example person."""
-    graph = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    graph = json.loads((SAVED / f"{name}.json").read_text(encoding="utf-8"))
     weights = server.base / "models" / "pcdm" / "test"
     core = randomise(InpaintingModel(SINGLE_STAGE), 3)
     save_model(
@@ -153,7 +154,7 @@ def test_the_workflow_of_a_published_set_runs_on_small_models(server: Server, na
 def test_the_workflow_of_a_published_set_says_which_files_it_needs(
     server: Server, name: str
 ) -> None:
-    graph = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    graph = json.loads((SAVED / f"{name}.json").read_text(encoding="utf-8"))
     sentence = server.failure(graph)
     folder = server.base / "models" / "pcdm"
     file = f"{name.removeprefix('pcdm_')}/inpainting.safetensors"
@@ -168,7 +169,7 @@ def test_a_second_copy_of_the_pack_stays_unused_and_says_so(server: Server) -> N
 
 
 def test_the_refined_pictures_are_those_of_the_python_pipeline(server: Server) -> None:
-    path = ROOT / "workflows" / "api" / "pcdm_many_poses.json"
+    path = SAVED / "pcdm_many_poses.json"
     graph = prompt(path, steps=STEPS, scale_by=1.0)
     outputs = server.run(graph)
     key, _ = only(graph, "SaveImage")
@@ -196,7 +197,7 @@ def test_the_refined_pictures_are_those_of_the_python_pipeline(server: Server) -
 def test_a_cancelled_run_stops_within_a_second_and_the_next_one_works(
     server: Server, record_property: Callable[[str, object], None]
 ) -> None:
-    path = ROOT / "workflows" / "api" / "pcdm_three_stage.json"
+    path = SAVED / "pcdm_three_stage.json"
     long = prompt(path, steps=999, seed=5)
     inpainting, _ = only(long, "PCDMInpaintingSampler")
     run = asyncio.run(cancel(server, long, inpainting))
@@ -252,7 +253,7 @@ async def cancel(server: Server, graph: dict[str, Any], node: str) -> CancelledR
 def test_dropped_hands_are_shown_on_the_node_until_there_are_none(server: Server) -> None:
     """As text on the node (a frame that front ends show there) and in the run's history."""
     settings = {"steps": 2, "seed": 9, "guidance_scale": 1.0, "denoise": 0.05}
-    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", **settings)
+    graph = prompt(SAVED / "pcdm_three_stage.json", **settings)
     key, _ = only(graph, "PCDMInpaintingSampler")
     pose = {"pose_keypoints_2d": [v for x in range(18) for v in (20 + x, 30 + 2 * x, 1)]}
     hands = {"hand_left_keypoints_2d": [v for x in range(21) for v in (20 + x, 40, 1)]}
@@ -294,7 +295,7 @@ async def run_and_read_texts(
 
 
 def test_what_cannot_run_is_said_before_or_in_one_sentence(server: Server) -> None:
-    path = ROOT / "workflows" / "api" / "pcdm_three_stage.json"
+    path = SAVED / "pcdm_three_stage.json"
     gone = prompt(path)
     only(gone, "PCDMLoadInpainting")[1]["weights"] = "gone.safetensors"
     assert "gone.safetensors" in server.failure(gone)
@@ -315,7 +316,7 @@ def test_other_pictures_than_in_the_inpainting_stage_are_shown_on_the_refining_n
     server: Server,
 ) -> None:
     settings = {"steps": 2, "seed": 10, "guidance_scale": 1.0, "denoise": 0.05}
-    graph = prompt(ROOT / "workflows" / "api" / "pcdm_three_stage.json", **settings)
+    graph = prompt(SAVED / "pcdm_three_stage.json", **settings)
     key, refining = only(graph, "PCDMRefiningSampler")
     for node in graph.values():
         if "pictures" in node["inputs"]:

@@ -1,104 +1,93 @@
-"""Thumbnails of the shipped workflows: what each of them shows once it has run.
+"""Thumbnails of the templates: the person before, and what a run has made of them.
 
-    python -m tests.workflows.thumbnails 127.0.0.1:8188 [--only pcdm_sequence] [--out workflows]
+    python -m tests.workflows.thumbnails 127.0.0.1:8188 [--only pcdm_sequence]
 
 The address is that of a ComfyUI with the pack installed. Workflows that need the published weights
-show what goes in, and say that nothing has run.
+show what goes in: a person, and the pose of another.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import json
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pcdm_core.checkpoints import WEIGHTS_FOLDER
 from pcdm_core.images import to_uint8
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.render import render_pose
-from pcdm_core.sheet import contact_sheet
 from tests.hosts import ROOT
 from tests.workflows.conftest import Server
+from tests.workflows.graph import Workflow
+from tests.workflows.templates import workflows
+from tests.workflows.test_workflows import PUBLISHED
 
-WIDTH = 1080
+SIDE = 720
 QUALITY = 82
-NEED_PUBLISHED = ("pcdm_published", "pcdm_simplified")
+EXAMPLES = WEIGHTS_FOLDER / "examples"
 
 
-def pictures_of(server: Server, path: Path) -> dict[str, list[Image.Image]]:
-    """The pictures of every titled node, in the order in which the nodes stand."""
-    graph = json.loads(path.read_text(encoding="utf-8"))
+def run(server: Server, workflow: Workflow) -> tuple[Image.Image, list[Image.Image]]:
+    """The picture of the person that a workflow begins with, and those that it saves."""
+    graph = workflow.api()
+    size = graph.get("2", {})
+    before = "2" if size.get("class_type") == "ImageScale" else "1"
+    graph["before"] = {"class_type": "PreviewImage", "inputs": {"images": [before, 0]}}
     outputs = server.run(graph)
-    pictures: dict[str, list[Image.Image]] = {}
-    for key, node in sorted(graph.items(), key=lambda item: int(item[0])):
-        images = outputs.get(key, {}).get("images", [])
-        if images:
-            opened = [Image.open(io.BytesIO(server.picture(image))) for image in images]
-            pictures[node["_meta"]["title"]] = [picture.convert("RGB") for picture in opened]
-    return pictures
+    (end,) = (key for key, node in graph.items() if node["class_type"] == "SaveImage")
+    return pictures(server, outputs["before"])[0], pictures(server, outputs[end])
 
 
-def thumbnail(pictures: dict[str, list[Image.Image]], title: str) -> Image.Image:
-    """One row of all that is single; where there are batches, a row a batch beside what is single.
-
-    Raises:
-        ValueError: two batches differ in length.
-    """
-    single = {name: images[0] for name, images in pictures.items() if len(images) == 1}
-    batches = {name: images for name, images in pictures.items() if len(images) > 1}
-    if not batches:
-        sheet = contact_sheet([], list(single), [list(single.values())], title=title)
-    else:
-        (count,) = {len(images) for images in batches.values()}
-        rows = f"{', '.join(batches)} (from top to bottom)"
-        columns = [str(number + 1) for number in range(count)]
-        sheet = contact_sheet(
-            list(single.items()), columns, list(batches.values()), title=title, note=rows
-        )
-    return sheet.resize(
-        (WIDTH, round(sheet.height * WIDTH / sheet.width)), Image.Resampling.LANCZOS
-    )
+def pictures(server: Server, output: dict[str, Any]) -> list[Image.Image]:
+    """The pictures of a node."""
+    opened = [Image.open(io.BytesIO(server.picture(image))) for image in output["images"]]
+    return [picture.convert("RGB") for picture in opened]
 
 
-def unrun() -> Image.Image:
-    """What goes into a workflow whose weights are not here, and an empty place for what comes out.
+def unrun() -> tuple[Image.Image, list[Image.Image]]:
+    """A rendered person, and the pose of another: nothing has run."""
+    views = [EXAMPLES / view for view in ("000007/00", "000008/06")]
+    person = Image.open(views[0].with_suffix(".png")).convert("RGB")
+    pose = render_pose(read_pose(views[1].with_suffix(".json")), 768, 512)
+    return person, [Image.fromarray(to_uint8(pose)[0])]
 
-    People and poses are the pack's rendered examples.
-    """
-    views = [WEIGHTS_FOLDER / "examples" / view for view in ("000007/00", "000008/06")]
-    person, other = (Image.open(view.with_suffix(".png")).convert("RGB") for view in views)
-    pose = render_pose(read_pose(views[1].with_suffix(".json")), *person.size[::-1])
-    skeleton = Image.fromarray(to_uint8(pose)[0])
-    empty = Image.new("RGB", person.size, (200, 200, 200))
-    columns = ["the person", "somebody in the pose", "the pose", "the result: yours"]
-    note = "not run: needs the published weights, and is for photographs; the people are rendered"
-    title = "PCDM: published weights"
-    sheet = contact_sheet([], columns, [[person, other, skeleton, empty]], title=title, note=note)
-    size = (WIDTH, round(sheet.height * WIDTH / sheet.width))
-    return sheet.resize(size, Image.Resampling.LANCZOS)
+
+def thumbnail(before: Image.Image, after: list[Image.Image]) -> Image.Image:
+    """A square: the left half before, the right half after, four of a batch."""
+    sheet = Image.new("RGB", (SIDE, SIDE))
+    half = SIDE // 2
+    sheet.paste(fitted(before, (half, SIDE)), (0, 0))
+    if len(after) == 1:
+        sheet.paste(fitted(after[0], (half, SIDE)), (half, 0))
+        return sheet
+    for place in range(4):
+        picture = after[round(place * (len(after) - 1) / 3)]
+        tile = fitted(picture, (half // 2, half))
+        sheet.paste(tile, (half + place % 2 * half // 2, place // 2 * half))
+    return sheet
+
+
+def fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The middle of a picture at a size."""
+    return ImageOps.fit(picture, size, Image.Resampling.BICUBIC)
 
 
 def main() -> None:
-    """Write `NAME.jpg` beside every workflow."""
+    """Write a picture beside every workflow."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("address", help="host:port of a running ComfyUI")
-    parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
-    parser.add_argument("--out", type=Path, default=ROOT / "workflows")
+    parser.add_argument("--only", nargs="*", default=[], metavar="STEM")
     options = parser.parse_args()
     server = Server(options.address, Path(), Path())
-    for path in sorted((ROOT / "workflows" / "api").glob("*.json")):
-        if options.only and path.stem not in options.only:
+    for workflow in workflows():
+        if options.only and workflow.stem not in options.only:
             continue
-        title = path.stem.replace("_", " ").replace("pcdm", "PCDM:")
-        file = options.out / f"{path.stem}.jpg"
-        if path.stem in NEED_PUBLISHED:
-            image = unrun()
-        else:
-            image = thumbnail(pictures_of(server, path), title)
-        image.save(file, quality=QUALITY)
+        parts = unrun() if workflow.stem in PUBLISHED else run(server, workflow)
+        file = ROOT / "workflows" / f"{workflow.title}.jpg"
+        thumbnail(*parts).save(file, quality=QUALITY)
         print(file)
 
 
