@@ -199,6 +199,7 @@ class TrainConfig:
     skeleton_reduction: Whole | None = None  # the preset's; see `InpaintingConfig`
     autoencoder: Mapping[str, Any] = field(default_factory=dict)  # over the preset's fields
     global_encoder: Mapping[str, Any] = field(default_factory=dict)  # likewise
+    unet: Mapping[str, Any] = field(default_factory=dict)  # likewise, of stage 2's UNet
     patch_picture_size: Count | None = None  # of the patch encoder's input; the preset's
     seed: Annotated[Whole, Field(ge=SEED.low, le=SEED.high)] = 0
     mixed_precision: Precision = "no"

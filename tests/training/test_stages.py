@@ -14,7 +14,7 @@ from pcdm_core.config import Preset
 from pcdm_core.encoders import LinearImageEncoder, PatchImageEncoder, build_global_encoder
 from pcdm_core.images import from_planes, right_half
 from pcdm_core.vae import ConvAutoencoder, PatchAutoencoder, build_autoencoder
-from training.config import StageRun
+from training.config import StageRun, TrainConfig
 from training.data.in_memory import CoarsePictures, People
 from training.data.pairs import ordered_pairs
 from training.loop.trainer import PairSource, Trainer
@@ -29,7 +29,12 @@ from training.stages import (
     sharpened,
 )
 from training.stages.closed_form import fit_code, fit_encoder
-from training.stages.initialise import build_denoiser, warm_start, with_autoencoder
+from training.stages.initialise import (
+    build_denoiser,
+    sized_preset,
+    warm_start,
+    with_autoencoder,
+)
 from training.stages.perception import texture_energy
 
 RUN = StageRun(batch_size=6, learning_rate=2e-3, warmup_steps=1, ema_decay=0.9)
@@ -218,6 +223,22 @@ def test_stage_3_starts_from_the_tensors_that_it_shares_with_stage_2(preset: Pre
     assert torch.equal(state[conv][:, :channels], before[conv][:, :channels])
     assert torch.equal(state[conv][:, channels:], fresh[conv][:, channels:])
     assert torch.equal(state["unet.conv_out.weight"], before["unet.conv_out.weight"])
+
+
+@torch.no_grad()
+def test_attention_that_a_start_lacks_begins_as_nothing(preset: Preset) -> None:
+    wider = sized_preset(preset, TrainConfig(unet={"attention_levels": [True, True]}))
+    start, model = (build_denoiser(p, "inpainting").eval() for p in (preset, wider))
+    fresh = warm_start(model, start.state_dict())
+    assert fresh
+    assert all(".attentions." in name for name in fresh)
+    width, channels = preset.inpainting.embedding_dim, preset.inpainting.latent_channels
+    latents = torch.randn(2, channels, 16, 24)
+    skeletons = torch.randn(2, 3, 64, 96)
+    tokens = torch.randn(2, 5, preset.patch_encoder.hidden_size)
+    cond = tokens, torch.randn(2, width or 0), latents, skeletons
+    answers = [m(latents, torch.tensor([500, 20]), m.condition(*cond)) for m in (start, model)]
+    assert torch.allclose(*answers, atol=1e-5)
 
 
 def test_a_stage_3_that_starts_from_the_coarse_picture_never_sees_the_truth(

@@ -7,6 +7,7 @@ tensors fit but those that belong to its text tokens and its larger embeddings.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +24,7 @@ from pcdm_core.config import (
     AutoencoderConfig,
     GlobalEncoderConfig,
     Preset,
+    UNetConfig,
     config_from_dict,
     config_to_dict,
 )
@@ -35,6 +37,8 @@ BASE_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp
 # are no part of the base models at all.
 FRESH_PARTS = ("pose_encoder.", "image_projection.", "source_pose", "target_pose")
 FRESH_UNET = ("unet.conv_in.", "unet.class_embedding.")
+# The last layer of a UNet's attention block, which is added to the block's input.
+ATTENTION_OUTPUT = re.compile(r"^unet\..*\.attentions\.\d+\.proj_out\.")
 FRESH_PRIOR = tuple(
     f"transformer.{name}"
     for name in ("positional_embedding", "proj_in.", "embedding_proj.", "proj_to_clip_embeddings.")
@@ -46,7 +50,8 @@ def warm_start(model: nn.Module, state: dict[str, Tensor], shared_channels: int 
     """Copy every tensor whose name and shape match; returns the names that were left alone.
 
     `conv_in` differs between stages in its input channels; its first `shared_channels` (the noisy
-    latents) are copied, the rest keeps its fresh initialisation.
+    latents) are copied, the rest keeps its fresh initialisation. Attention that the start does not
+    have begins as nothing, so that the model answers as the start did.
     """
     fresh: list[str] = []
     for name, tensor in model.state_dict().items():
@@ -57,6 +62,8 @@ def warm_start(model: nn.Module, state: dict[str, Tensor], shared_channels: int 
             tensor[:, :shared_channels] = start[:, :shared_channels]
         else:
             fresh.append(name)
+            if start is None and ATTENTION_OUTPUT.search(name):
+                tensor.zero_()
     return fresh
 
 
@@ -201,9 +208,13 @@ def sized_preset(preset: Preset, config: TrainConfig) -> Preset:
     if fit not in ("squash", "pad"):
         raise ValueError(f"fit is squash or pad, got {config.fit!r}.")
     preset = replace(preset, height=height, width=width, fit=fit)
+    inpainting = preset.inpainting
+    if config.unet:
+        stated = {**config_to_dict(inpainting.unet), **config.unet}
+        inpainting = replace(inpainting, unet=config_from_dict(UNetConfig, stated))
     if config.skeleton_reduction is not None:
-        inpainting = replace(preset.inpainting, skeleton_reduction=config.skeleton_reduction)
-        preset = replace(preset, inpainting=inpainting)
+        inpainting = replace(inpainting, skeleton_reduction=config.skeleton_reduction)
+    preset = replace(preset, inpainting=inpainting)
     changed = {
         name: replace(part, schedule=replace(part.schedule, prediction_type=kind))
         for name in ("prior", "inpainting", "refining")
