@@ -115,9 +115,11 @@ def test_coarse_pictures_of_a_given_time_are_whole_batches(
     stages = {**still, "autoencoder": StageRun(steps=0, fit_pictures=20)}
     config = TrainConfig(preset="test", identities=5, views=4, render_workers=1, stages=stages)
     run = MiniRun(config, people_folder, tmp_path)
+    run.shard_bytes = 100_000
     run.fit_encoders()
     run.train_inpainting()
     run.train_prior()
+    assert (run.weights / "inpainting.safetensors.index.json").is_file()
     parts = load_components(run.weights, "cpu")
     coarse = CoarseRun(pairs=6, batch_size=2, steps=1, guidance_scale=1.0)
     renderer = CoarseRenderer(preset, parts, coarse, 0)

@@ -73,7 +73,8 @@ def time_limit(seconds: float) -> Generator[None]:
         raise TimeoutError("The time is over.")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+    # Again every few seconds: what the error leaves may wait for worker processes.
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 3.0)
     try:
         yield
     finally:
