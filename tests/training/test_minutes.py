@@ -211,7 +211,7 @@ def test_a_tiny_run_falls_back_ends_in_time_and_leaves_files_that_load(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start, out, files = time.monotonic(), tmp_path / "run", tmp_path / "files"
-    words = ["--minutes", "4", "--preset", "tiny", "--pairs", "2", "--least-rate", "1e9"]
+    words = ["--minutes", "4", "--preset", "tiny", "--pairs", "2", "--set", "least_rate=1e9"]
     words += ["--data", str(tmp_path / "people"), "--out", str(out), "--files", str(files)]
     assert main(words) == 0
     assert time.monotonic() - start < 240

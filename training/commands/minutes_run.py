@@ -13,7 +13,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -281,35 +281,34 @@ def check_files(folder: Path) -> str:
 
 
 def run_minutes(
-    path: Path,
-    choice: str | None,
+    load: Callable[[str], TrainConfig],
+    config: TrainConfig,
     folders: tuple[Path, Path, Path],
-    *,
     plan: Plan,
     pairs: int,
-    least_rate: float | None = None,
     start_from: Path | None = None,
 ) -> None:
-    """The whole run: `folders` are those of people, of the run and of what is to be taken away.
+    """The whole run.
+
+    Args:
+        load: a choice's configuration.
+        folders: of people, of the run, and of what is to be taken away.
 
     Raises:
         TimeoutError: the end came before all was done; what is finished lies there.
     """
+    cores = os.cpu_count() or 1
 
-    def load(choice: str | None) -> MinutesRun:
-        config = replace(load_config(path, choice), render_workers=os.cpu_count() or 1)
-        if least_rate is not None:
-            config = replace(config, least_rate=least_rate)
+    def of(config: TrainConfig) -> MinutesRun:
+        config = replace(config, render_workers=cores)
         return MinutesRun(config, *folders, plan, pairs, start_from)
 
-    run = load(choice)
-    plan.reserve = run.config.plan.end_seconds
-    missing = ""
+    run, missing = of(config), ""
+    folders[2].mkdir(parents=True, exist_ok=True)
     with run.rendering(run.config.plan.people):
         with time_limit(plan.remaining()):
-            if not run.rehearse():
-                run = load(run.config.smaller)
-                run.config = replace(run.config, smaller=None)
+            if not run.rehearse() and config.smaller is not None:
+                run = of(replace(load(config.smaller), smaller=None))
                 run.rehearse()
         try:
             with time_limit(plan.remaining()):

@@ -74,7 +74,8 @@ def train(options: argparse.Namespace, arguments: list[str] | None) -> None:
             from .minutes_run import Plan, run_minutes
 
             folders = options.data, options.out, options.files or options.out / "files"
-            plan = Plan(options.minutes * 60, config.plan)
+            seconds, reserve = options.minutes * 60, config.plan.end_seconds
+            plan = Plan(seconds, config.plan.shares, reserve)
             run_minutes(load, config, folders, plan, options.pairs, options.warm_start)
             return
         follow, start = options.follow is not None, options.warm_start
