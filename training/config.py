@@ -194,7 +194,8 @@ class PlanRun:
     parts after it. A part's share is of what is left when it begins, so that a slow start shortens
     what follows and nothing is taken from the end. It begins with `people`, while others are
     rendered. `rate_seconds` of stage 2's steps, thrown away, give the machine's speed. Parts that
-    get less than `compile_seconds` are not compiled. `end_seconds` are for files and sheets.
+    get less than `compile_seconds` are not compiled. `end_seconds` are for files, sheets, and what
+    the student needs after its training.
     """
 
     shares: Mapping[StageName | Literal["coarse", "student"], Weight] = field(default_factory=dict)

@@ -102,11 +102,14 @@ class MinutesRun(MiniRun):
         self.files, self.plan, self.report_pairs = files, plan, pairs
         self.plan.shares = dict(config.plan.shares)
 
-    def under_plan(self, name: str, run: StageRun) -> tuple[StageRun, bool]:
-        """A part's training until its time is over, and whether it is worth compiling."""
+    def under_plan(self, name: str, run: StageRun, spare: float = 0.0) -> tuple[StageRun, bool]:
+        """A part's training until its time is over, and whether it is worth compiling.
+
+        `spare` are seconds of its time that it needs after its training.
+        """
         if name not in self.plan.shares:
             return run, self.config.compile
-        seconds = max(self.plan.seconds(name), 1.0)
+        seconds = max(self.plan.seconds(name) - spare, 1.0)
         print(f"{name}: {seconds:.0f} s of {self.plan.remaining():.0f} s for training", flush=True)
         compiles = self.config.compile and seconds >= self.config.plan.compile_seconds
         return replace(run, minutes=seconds / 60), compiles
@@ -191,7 +194,7 @@ class MinutesRun(MiniRun):
         """Stage 2's few-step student, on the people that its teacher saw."""
         run = load_config(CONFIGS / "student.yaml").stage("inpainting")
         run = replace(run, batch_size=self.config.stage("inpainting").batch_size, log_steps=5)
-        run, compiles = self.under_plan("student", run)
+        run, compiles = self.under_plan("student", run, spare=self.config.plan.end_seconds)
         config = replace(
             self.config,
             compile=compiles,
