@@ -46,10 +46,9 @@ BATCH = 64  # pairs that the evaluation draws at once
 class Plan:
     """The seconds of a run, shared out among the parts that are still to come."""
 
-    def __init__(self, seconds: float, shares: Mapping[str, float], reserve: float = 0.0) -> None:
-        """`reserve`: of the seconds, for what comes after the parts."""
-        self.end = time.monotonic() + seconds
-        self.shares, self.reserve = dict(shares), reserve
+    def __init__(self, end: float, shares: Mapping[str, float], reserve: float = 0.0) -> None:
+        """`end` by `time.monotonic`; `reserve` seconds of it are for what comes after the parts."""
+        self.end, self.shares, self.reserve = end, dict(shares), reserve
 
     def remaining(self) -> float:
         """Seconds until the reserve begins."""

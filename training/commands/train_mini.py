@@ -8,6 +8,7 @@ last checkpoint, so that the same command finishes what an earlier one began.
 from __future__ import annotations
 
 import argparse
+import time
 from functools import partial
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(options: argparse.Namespace, arguments: list[str] | None) -> None:
     """Run the recipe, and ship what it made where that is asked for."""
+    start = time.monotonic()  # before the libraries, which take seconds
     from ..config import load_config
     from ..loop.run_log import open_run
     from .mini_run import MiniRun
@@ -74,12 +76,12 @@ def train(options: argparse.Namespace, arguments: list[str] | None) -> None:
             from .minutes_run import Plan, run_minutes
 
             folders = options.data, options.out, options.files or options.out / "files"
-            seconds, reserve = options.minutes * 60, config.plan.end_seconds
-            plan = Plan(seconds, config.plan.shares, reserve)
+            end = start + options.minutes * 60
+            plan = Plan(end, config.plan.shares, config.plan.end_seconds)
             run_minutes(load, config, folders, plan, options.pairs, options.warm_start)
             return
-        follow, start = options.follow is not None, options.warm_start
-        mini = MiniRun(config, options.data, options.out, follow=follow, start_from=start)
+        follow, weights = options.follow is not None, options.warm_start
+        mini = MiniRun(config, options.data, options.out, follow=follow, start_from=weights)
         mini.run_all(options.follow)
         if options.ship is not None and mini.accelerator.is_main_process:
             ship(mini.weights, options.ship)
