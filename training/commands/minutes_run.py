@@ -222,12 +222,12 @@ class MinutesRun(MiniRun):
 
     def report(self) -> None:
         """Figures of unseen people, and a sheet of the first ones."""
-        report, shown = self.out / "report.json", min(self.report_pairs, PEOPLE)
+        report, people = self.out / "report.json", min(self.report_pairs, PEOPLE)
         self.evaluate(self.weights, self.report_pairs, report)
         for path in (report, report.with_suffix(".md")):
             write_bytes(self.files / path.name, path.read_bytes())
-        title = f"{shown} unseen people, in the order of their seed"
-        picture = sheet(pictures_folder(report), range(shown), title)
+        title = f"{people} unseen people, in the order of their seed"
+        picture = sheet(pictures_folder(report), range(people), title)
         with atomic_file(self.files / "people.jpg") as file:
             picture.save(file, format="JPEG", quality=90, subsampling=0)
 
