@@ -104,7 +104,7 @@ class PCDMSmoothPoses(io.ComfyNode):
                 "平滑姿势, 视频, 抖动, 稳定, 动画",
             ),
             inputs=[
-                PoseSocket.Input("pose", tooltip="The poses of a clip, one for each frame."),
+                PoseSocket.Input("poses", tooltip="The poses of a clip, one for each frame."),
                 io.Float.Input(
                     "strength",
                     default=0.5,
@@ -142,14 +142,14 @@ class PCDMSmoothPoses(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, pose: Keypoints, strength: float, one_body: bool, pictures: Tensor | None = None
+        cls, poses: Keypoints, strength: float, one_body: bool, pictures: Tensor | None = None
     ) -> io.NodeOutput:
-        grounds = torch.full((1, 3, *frame_of(pose)), -1.0)
+        grounds = torch.full((1, 3, *frame_of(poses)), -1.0)
         if pictures is not None:
             grounds = picture_of(pictures)
         size = tuple(grounds.shape[-2:])
-        smooth = smooth_poses(pose, strength=strength, one_body=one_body, size=size)
-        preview = draw_on_each(grounds, in_frame(smooth.pose, size), in_frame(pose, size))
+        smooth = smooth_poses(poses, strength=strength, one_body=one_body, size=size)
+        preview = draw_on_each(grounds, in_frame(smooth.pose, size), in_frame(poses, size))
         return io.NodeOutput(
             smooth.pose, image_of(preview), smooth.report, ui=show(cls, smooth.report)
         )

@@ -138,7 +138,7 @@ def test_a_clip_is_smoothed_and_shown_on_its_frames(graph: Graph) -> None:
     clip = graph.host.pack("pcdm_core.pose.keypoints").Keypoints.cat([pose] * 12)
     noise = torch.randn(clip.xy.shape, generator=torch.Generator().manual_seed(0)) * 0.01
     rough = replace(clip, xy=clip.xy + noise)
-    inputs = {"pose": rough, "strength": 0.5, "one_body": True}
+    inputs = {"poses": rough, "strength": 0.5, "one_body": True}
     calm, preview, report = graph.run("PCDMSmoothPoses", **inputs, pictures=image)
     assert calm.xy.std(dim=0).mean() < 0.6 * rough.xy.std(dim=0).mean()
     assert preview.shape == (12, 768, 512, 3)
