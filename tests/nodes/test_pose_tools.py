@@ -128,9 +128,11 @@ def test_frames_of_a_video_without_the_person_are_filled(graph: Graph) -> None:
     clip = torch.cat([image, torch.full_like(image, 0.5), image])
     pose, preview, report = detect(graph, clip, gaps="interpolate")
     assert len(pose) == len(preview) == 3
-    torch.testing.assert_close(pose.xy[1], pose.xy[0])
+    visible = pose.visible[0]
+    assert torch.equal(pose.visible[1], visible)
+    torch.testing.assert_close(pose.xy[1, visible], pose.xy[0, visible])
     assert "picture 2: No person was found" in report
-    assert "no usable pose in 1 of 3 frames" in report
+    assert "1 of 3 pictures lack the person" in report
 
 
 def test_a_clip_is_smoothed_and_shown_on_its_frames(graph: Graph) -> None:

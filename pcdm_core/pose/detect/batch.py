@@ -61,6 +61,7 @@ def detect_in_each(
         raise faults[0] if len(rows) > 1 else type(faults[0])(reports[0])
     if len(rows) > 1:
         reports = [f"picture {number}: {line}" for number, line in enumerate(reports, start=1)]
-    findings = Findings()
-    pose = Keypoints.cat(fill_gaps(rows, gaps, findings))
-    return pose, "\n".join([*reports, *findings.guessed])
+    if faults:
+        filler = "holds the pose before" if gaps == "hold" else "moves from pose to pose"
+        reports.append(f"{len(faults)} of {len(rows)} pictures lack the person; the clip {filler}.")
+    return Keypoints.cat(fill_gaps(rows, gaps, Findings())), "\n".join(reports)
