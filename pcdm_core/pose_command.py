@@ -101,19 +101,20 @@ def convert_pose(options: argparse.Namespace) -> Iterator[str]:
         smooth=options.smooth,
         max_pixels=options.max_pixels,
     )
-    yield reading.report
+    yield str(reading.report)
     pose = reading.keypoints
     if None in pose.canvases and (options.json or options.render):
         height, width = DEFAULT_POSE_SIZE
         yield f"Guessed: a picture of {height}x{width}; give --size for another."
     pose = pose.with_canvas(*(size or DEFAULT_POSE_SIZE for size in pose.canvases))
     if options.json:
-        yield write_openpose(pose, options.json)
+        yield str(write_openpose(pose, options.json))
     for row, size in enumerate(pose.canvases if options.render else []):
         name = options.render.with_suffix(".png")
         if len(pose) > 1:
             name = name.with_name(f"{name.stem}_{row:04d}.png")
-        yield save_picture(render_pose(pose.select(row), *size or DEFAULT_POSE_SIZE), name)
+        picture = render_pose(pose.select(row), *size or DEFAULT_POSE_SIZE)
+        yield str(save_picture(picture, name))
 
 
 def _person(text: str) -> int | str:
