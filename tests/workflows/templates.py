@@ -10,11 +10,17 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pcdm_core.files import write_text
 from pcdm_core.pose.editor import library, to_edited
+from pcdm_core.pose.formats import to_openpose
+from pcdm_core.pose.interpolate import interpolate_poses
+from pcdm_core.pose.keypoints import Keypoints
 from tests.hosts import ROOT
 from tests.published.workflows import published
 from tests.workflows import graph
@@ -45,8 +51,12 @@ _OWN = (
 
 def _pose(name: str) -> str:
     """A pose of the editor's library, as the editor writes it."""
+    return json.dumps(to_edited(_of_library(name), *_FRAME), separators=(",", ":"))
+
+
+def _of_library(name: str) -> Keypoints:
     (pose,) = (entry.keypoints for entry in library() if entry.name == name)
-    return json.dumps(to_edited(pose, *_FRAME), separators=(",", ":"))
+    return pose
 
 
 def _person(person: str, target: str = "1") -> list[Node]:
@@ -230,6 +240,44 @@ def _movement() -> Workflow:
     )
 
 
+def _frames() -> str:
+    """A clip as a detector gives it: it trembles, and the person is missing in one frame."""
+    keys = Keypoints.cat([_of_library(name) for name in ("Hands on the hips", "Both arms up")])
+    poses = interpolate_poses(keys, 8, _FRAME, loop=True)
+    noise = torch.randn(poses.xy.shape, generator=torch.Generator().manual_seed(25)) * 0.01
+    document = to_openpose(replace(poses, xy=(poses.xy + noise).mul(512).round().div(512)), *_FRAME)
+    document[3]["people"] = []
+    return json.dumps(document, separators=(",", ":"))
+
+
+def _clip() -> Workflow:
+    person = (2, "IMAGE")
+    frames = {"text": _frames(), "gaps": "interpolate"}
+    calm = {"poses": (3, "pose"), "strength": 0.5}
+    body = {"target_pose": (4, "pose"), "source_pose": (1, "source_pose"), "one_body": True}
+    return Workflow(
+        "The poses of a clip",
+        "pcdm_clip",
+        {
+            "1. A person": _person("000007"),
+            "2. A clip": [Node(3, "PCDMPoseFromKeypoints", "Its frames", frames, (340, 420))],
+            "3. One body, calm": [
+                Node(4, "PCDMSmoothPoses", "Without jitter", calm),
+                Node(5, "PCDMRetargetPose", "Of the person's size", {**body, "source": person}),
+            ],
+            "4. Run": [NEW_POSE.node(6, person=person, pose=(5, "pose"))],
+            "5. What comes out": [_saved(7, (6, "picture"), "clip")],
+        },
+        _note(
+            "## Every frame of a clip, drawn as this person",
+            "The frames tremble, and in one the person is missing. **A video of your own:** "
+            "connect *Load Video*, *Get Video Components* and *PCDM Pose from Image* (`gaps`: "
+            "interpolate) to `poses` of *PCDM Smooth Poses*. " + _OWN,
+            _WEIGHTS,
+        ),
+    )
+
+
 def _kept_background() -> Workflow:
     person = (2, "IMAGE")
     new = NEW_POSE.node(3, person=person, pose=(1, "target_pose"))
@@ -347,7 +395,7 @@ def _ksampler() -> Workflow:
 def workflows() -> list[Workflow]:
     """All templates."""
     own = [_app(), _dragged(), _from_picture(), _four_steps(), _many_poses(), _movement()]
-    own += [_kept_background(), _refined(), _three_stages(), _ksampler()]
+    own += [_clip(), _kept_background(), _refined(), _three_stages(), _ksampler()]
     return own + published()
 
 
