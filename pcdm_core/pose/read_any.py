@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ..images import load_picture
-from ..picture_files import MAX_PIXELS
+from ..images import as_picture, load_image
+from ..picture_files import FREE_PIXELS, MAX_PIXELS, picture_size
 from .describe import part_of, view_of
 from .formats.frame import Context, Findings, Frame
 from .formats.read import Order, Person, Reading, choose_people, read_pose_with_report
@@ -49,8 +50,12 @@ def read_pose_file(
     path = Path(path)
     if path.suffix.lower() not in PICTURES:
         return read_pose_with_report(path, person=person, order=order, **options)
-    picture = load_picture(path, max_pixels=max_pixels)
-    return read_pose_of_picture(picture, person=person, order=order, origin=os.fspath(path))
+    size = picture_size(path, max_pixels=max_pixels)
+    # Smaller where it is very large: no skeleton and no person needs more than phones showed.
+    picture = as_picture(load_image(path, max_pixels=max_pixels, shown=FREE_PIXELS))
+    return read_pose_of_picture(
+        picture, person=person, order=order, size=size, origin=os.fspath(path)
+    )
 
 
 def read_pose_of_picture(
@@ -58,10 +63,18 @@ def read_pose_of_picture(
     *,
     person: Person = "largest",
     order: Order = "file",
+    size: tuple[int, int] | None = None,
     origin: str = "the picture",
 ) -> Reading:
-    """The pose in a skeleton picture or a photograph, `[1, 3, H, W]` in [-1, 1]."""
-    height, width = picture.shape[-2:]
+    """The pose in a skeleton picture or a photograph, `[1, 3, H, W]` in [-1, 1].
+
+    Args:
+        picture: that is searched.
+        person: see `read_pose`.
+        order: see `read_pose`.
+        size: (height, width) of the picture that it is a smaller copy of.
+        origin: begins error messages.
+    """
     context = Context(origin)
     findings = context.findings
     try:
@@ -76,7 +89,8 @@ def read_pose_of_picture(
         findings.fact(f"No skeleton picture ({str(error).split(':')[0]}); people were detected.")
         for number, one in enumerate(people):
             findings.fact(f"Person {number}: {part_of(one)}, view: {view_of(one)}.")
-        frame = Frame(Keypoints.cat(people), (height, width))
+        frame = Frame(Keypoints.cat(people), (picture.shape[-2], picture.shape[-1]))
+    frame = replace(frame, size=size or frame.size)
     return choose_people([frame], person, order, context)
 
 
