@@ -16,7 +16,7 @@ from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.overlay import LONGER_SIDE, overlay
 from ..pcdm_core.pose.retarget import Framing, retarget
 from ..pcdm_core.ranges import POSES
-from .cancel import cancellable, draw_each
+from .cancel import cancellable, draw_each, stop_where_cancelled
 from .convert import image_of, picture_of
 from .newer import search_aliases
 from .notes import REPORT_TOOLTIP, show
@@ -108,7 +108,7 @@ class PCDMPoseFromImage(io.ComfyNode):
 def _find(picture: Tensor, detector: Any, person: int, prefix: str) -> tuple[Keypoints, str]:
     """One person of a picture, and who is in it."""
     try:
-        people = detect_people(picture, detector)
+        people = detect_people(picture, detector, check=stop_where_cancelled)
     except DetectionError as error:
         raise type(error)(f"{prefix}{error}") from error
     report = describe_people(people)

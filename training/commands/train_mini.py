@@ -7,6 +7,7 @@ last checkpoint, so that the same command finishes what an earlier one began.
 from __future__ import annotations
 
 import argparse
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from pcdm_core.encoders import (
     PatchImageEncoder,
     build_global_encoder,
 )
-from pcdm_core.files import write_bytes
+from pcdm_core.files import part_of, replace_file
 from pcdm_core.images import from_planes
 from pcdm_core.ranges import COUNT
 from pcdm_core.vae import Autoencoder, PatchAutoencoder, build_autoencoder
@@ -203,12 +204,19 @@ class MiniRun(RenderedRun):
 
 
 def ship(weights: Path, target: Path) -> None:
-    """Copy finished parts over the shipped ones, each file whole or not at all."""
+    """Copy finished parts over the shipped ones, which are replaced once all copies are there."""
     target.mkdir(parents=True, exist_ok=True)
     stale = {p for n in (*TRAINED, "patch_encoder") for p in target.glob(f"{n}*.safetensors*")}
-    for path in sorted(weights.glob("*.safetensors*")):
-        write_bytes(target / path.name, path.read_bytes())
-        stale.discard(target / path.name)
+    parts = {part_of(target / p.name): p for p in sorted(weights.glob("*.safetensors*"))}
+    try:
+        for part, path in parts.items():
+            shutil.copyfile(path, part)
+        for part, path in parts.items():
+            replace_file(part, target / path.name)
+            stale.discard(target / path.name)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
     for old in stale:
         old.unlink()
 
