@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from pcdm_core.checkpoints.write import weights_hash
 from pcdm_core.config import AutoencoderConfig, GlobalEncoderConfig, Preset
 from pcdm_core.encoders import GlobalImageEncoder, PatchImageEncoder
 from pcdm_core.images import load_picture
@@ -341,25 +339,6 @@ def test_a_damaged_file_of_a_cache_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(CacheError, match=r"part-000-000000\.arrow: damaged.*Delete this file"):
         FeatureTable(tmp_path)
-
-
-def test_the_weights_of_an_encoder_are_hashed_once(
-    cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counts: Counter[int] = Counter()
-
-    def counted(tensors: dict[str, torch.Tensor]) -> str:
-        counts[len(tensors)] += 1
-        return weights_hash(tensors)
-
-    for module in ("cached", "store"):
-        monkeypatch.setattr(f"training.features.{module}.weights_hash", counted)
-    encoders = replace(cache.encoders)
-    for _ in range(2):
-        again = FeatureCache(cache.folder, cache.pictures, cache.digests, cache.preset, encoders)
-        for kind in ("embeds", "tokens", "source", "pair", "picture"):
-            assert again.table(kind).folder == cache.table(kind).folder
-    assert sorted(counts.values()) == [1, 1, 1]
 
 
 def test_other_weights_sizes_and_kinds_have_other_tables(encoders: FrozenEncoders) -> None:
