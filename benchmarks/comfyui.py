@@ -160,6 +160,14 @@ def summary(ways: Sequence[Way]) -> list[dict[str, Any]]:
     ]
 
 
+def comfyui_folder(parser: argparse.ArgumentParser) -> Path:
+    """What COMFYUI_PATH names, or the command's error."""
+    folder = Path(os.environ.get(COMFYUI) or "nowhere").resolve()
+    if not (folder / "comfy" / "samplers.py").is_file():
+        parser.error(f"{COMFYUI} has to name the folder of a ComfyUI; there is none at {folder}")
+    return folder
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table; with --json write the figures too."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -173,9 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--host-options", default="", help="further arguments of ComfyUI's")
     options = parser.parse_args(arguments)
-    comfyui = Path(os.environ.get(COMFYUI) or "nowhere").resolve()
-    if not (comfyui / "comfy" / "samplers.py").is_file():
-        parser.error(f"{COMFYUI} has to name the folder of a ComfyUI; there is none at {comfyui}")
+    comfyui = comfyui_folder(parser)
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(options.threads)
     torch.set_num_threads(options.threads)
     host_options = options.host_options.split()

@@ -14,10 +14,15 @@ from ..pcdm_core.pose.keypoints import Keypoints
 T = TypeVar("T")
 
 
+def stop_where_cancelled() -> None:
+    """End a run that was cancelled, by the host's own exception."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
 def cancellable(items: Iterable[T]) -> Iterator[T]:
     """The items one by one, until the run is cancelled."""
     for item in items:
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        stop_where_cancelled()
         yield item
 
 

@@ -19,7 +19,7 @@ from ..pcdm_core.pose.formats import Gaps, Order, PoseError, Units, read_pose, r
 from ..pcdm_core.pose.formats.sources import ENDINGS
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.render import render_pose
-from .cancel import draw_each
+from .cancel import draw_each, stop_where_cancelled
 from .convert import image_of, mask_of, picture_of
 from .newer import ADVANCED, search_aliases
 from .notes import REPORT_TOOLTIP, show
@@ -346,6 +346,7 @@ class PCDMExamplePerson(io.ComfyNode):
         poses = [read_pose(file.with_suffix(".json")) for file in files]
         target_poses, truth = Keypoints.cat(poses[1:]), image_of(torch.cat(pictures[1:]))
         if picture is not None:
-            source = detect_people(picture_of(picture[:1]))[0].with_canvas(picture.shape[1:3])
+            people = detect_people(picture_of(picture[:1]), check=stop_where_cancelled)
+            source = people[0].with_canvas(picture.shape[1:3])
             return io.NodeOutput(picture[:1], source, target_poses, torch.full_like(truth, 0.5))
         return io.NodeOutput(image_of(pictures[0]), poses[0], target_poses, truth)

@@ -16,7 +16,7 @@ from ..pcdm_core.pose.formats import Gaps
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.overlay import overlay
 from ..pcdm_core.pose.retarget import Framing, retarget
-from .cancel import cancellable, draw_each
+from .cancel import cancellable, draw_each, stop_where_cancelled
 from .convert import image_of, picture_of
 from .newer import ADVANCED, search_aliases
 from .notes import REPORT_TOOLTIP, show
@@ -106,7 +106,11 @@ class PCDMPoseFromImage(io.ComfyNode):
     ) -> io.NodeOutput:
         pictures = picture_of(image)
         pose, report = detect_in_each(
-            cancellable(pictures.split(1)), person=person, detector=DETECTORS[detector], gaps=gaps
+            cancellable(pictures.split(1)),
+            person=person,
+            detector=DETECTORS[detector],
+            gaps=gaps,
+            check=stop_where_cancelled,
         )
         logging.getLogger(__name__).info("PCDM Pose from Image: %s", report)
         preview = draw_on_each(pictures, pose)

@@ -162,21 +162,18 @@ def find_pose(task: Task) -> Outcome:
     Returns:
         Where it came from; whatever is wrong with this one picture is its fault.
     """
-    from .images import load_picture
     from .picture_files import picture_size
     from .pose.canvas import in_frame
     from .pose.formats import write_openpose
-    from .pose.read_any import read_pose_file, read_pose_of_picture
+    from .pose.read_any import read_pose_file
 
     try:
         size = picture_size(task.picture, max_pixels=task.max_pixels)
         beside = (task.picture.with_name(task.picture.stem + ending) for ending in POSES)
         file = next((path for path in (task.pose, *beside) if path.is_file()), None)
-        if file is not None:
-            reading = read_pose_file(file, assumed=size, person=task.person)
-        else:
-            picture = load_picture(task.picture, max_pixels=task.max_pixels)
-            reading = read_pose_of_picture(picture, person=task.person)
+        reading = read_pose_file(
+            file or task.picture, assumed=size, person=task.person, max_pixels=task.max_pixels
+        )
         if file == task.pose and reading.sizes == (size,):
             return Outcome(task.picture, "read")
         pose = in_frame(reading.keypoints, size)
@@ -270,11 +267,13 @@ def _sheet(tasks: Sequence[Task], names: Sequence[Path], title: str) -> Image.Im
 def _cell(task: Task, name: Path) -> Image.Image:
     from PIL import Image, ImageDraw, ImageFont
 
-    from .images import load_picture, to_uint8
+    from .images import as_picture, load_image, to_uint8
+    from .picture_files import FREE_PIXELS
     from .pose.overlay import overlay
     from .sheet import GROUND, LABEL_INK
 
-    picture = load_picture(task.picture, max_pixels=task.max_pixels)
+    source = load_image(task.picture, max_pixels=task.max_pixels, shown=FREE_PIXELS)
+    picture = as_picture(source)
     image = Image.fromarray(to_uint8(overlay(picture, [_pose_of(task)]))[0])
     image.thumbnail((_CELL, _CELL - 20))
     cell = Image.new("RGB", (_CELL, _CELL), GROUND)

@@ -181,17 +181,18 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
 
 def generate_pictures(options: argparse.Namespace) -> None:
     """`pcdm generate`: everything is read and checked before anything is written."""
-    from .images import load_picture, save_picture
+    from .images import load_image, save_picture
     from .inputs import repeat_rows
     from .pose.source_and_targets import read_source_and_targets
 
     if options.save_coarse and not options.no_refining:
         find_fast(options.fast).check_coarse()
-    source = load_picture(options.image, max_pixels=options.max_pixels)
+    source = load_image(options.image, max_pixels=options.max_pixels)
     poses = read_source_and_targets(
         options.source_pose,
         options.pose,
-        *source.shape[-2:],
+        source.height,
+        source.width,
         pose_size=options.pose_size,
         max_pixels=options.max_pixels,
         person=options.person,

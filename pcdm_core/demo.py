@@ -18,7 +18,6 @@ from .picture_files import add_picture_options
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
 
     from .output import PCDMsOutput
     from .pipeline import PCDMsPipeline
@@ -65,14 +64,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def draw_demo(options: argparse.Namespace) -> None:
     """Choose the person, run the three stages on all poses at once, write the sheet."""
-    from .images import as_picture, load_picture, save_picture
+    from .images import as_picture, load_image, save_picture
     from .pose.source_and_targets import read_source_and_targets
 
     if options.output.suffix.lower() != ".png":
         raise ValueError(f"--output {options.output}: the sheet is a PNG; end the name in .png.")
     subject = choose_subject(options)
-    source = load_picture(subject.image, max_pixels=options.max_pixels)
-    poses = read_source_and_targets(subject.source_pose, subject.poses, *source.shape[-2:])
+    source = load_image(subject.image, max_pixels=options.max_pixels)
+    size = source.height, source.width
+    poses = read_source_and_targets(subject.source_pose, subject.poses, *size)
     print_notes(poses.notes)
     print(f"{subject.title}, all in one batch.")
     with progress_bar() as bar:
@@ -129,7 +129,11 @@ def choose_subject(options: argparse.Namespace) -> Subject:
 
 
 def draw_sheet(
-    pipeline: PCDMsPipeline, subject: Subject, source: Tensor, poses: Poses, result: PCDMsOutput
+    pipeline: PCDMsPipeline,
+    subject: Subject,
+    source: Image.Image,
+    poses: Poses,
+    result: PCDMsOutput,
 ) -> Image.Image:
     """The contact sheet, every picture at the size that the models work at."""
     from . import images

@@ -31,6 +31,8 @@ from .speed import Fast, sampling_options
 from .torch_compile import Backend, compiled_denoisers
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from .encoders import GlobalEncoder, PatchImageEncoder
     from .models import InpaintingModel, PosePrior, RefiningModel
     from .vae import Autoencoder
@@ -131,13 +133,16 @@ class PCDMsPipeline:
         return next(self.inpainting.parameters()).dtype
 
     @torch.no_grad()
-    def encode_source(self, source: Tensor) -> SourceFeatures:
+    def encode_source(self, source: Tensor | Image) -> SourceFeatures:
         """Source pictures [S, 3, H, W] in [-1, 1] of any size -> what the stages see of them.
 
-        Pictures of another size than the preset's are fitted as the preset says.
+        Pictures of another size than the preset's are fitted as the preset says. One of
+        `load_image` takes less memory and gives the same.
         """
         frame = self.preset.height, self.preset.width, self.preset.fit
-        fitted, fit = images.fit(images.as_picture(source).to(self.device), *frame)
+        picture = images.as_picture(source) if isinstance(source, Tensor) else source
+        fitted, fit = images.fit(picture, *frame)
+        fitted = fitted.to(self.device)
 
         def encode(name: str, encoder: PatchImageEncoder | GlobalEncoder, what: str) -> Tensor:
             with self.offload.using(name, encoder, "encoding"):
@@ -301,7 +306,7 @@ class PCDMsPipeline:
 
     def __call__(
         self,
-        source: Tensor | SourceFeatures,
+        source: Tensor | Image | SourceFeatures,
         source_pose: Keypoints,
         target_pose: Keypoints,
         *,
@@ -319,8 +324,8 @@ class PCDMsPipeline:
         """B pictures of the source's person, one a target pose.
 
         Args:
-            source: pictures [1 or B, 3, H, W] in [-1, 1] of any size, or what `encode_source` made
-                of them (for further poses or seeds of the same person).
+            source: pictures [1 or B, 3, H, W] in [-1, 1] of any size, or one of `load_image`; or
+                what `encode_source` made of them (for further poses or seeds of the same person).
             source_pose: 1 or B rows, in the source picture's frame, see above.
             target_pose: B rows, normalised likewise.
             seed: of every stage's own generator; one a row is possible.
@@ -353,7 +358,7 @@ class PCDMsPipeline:
         for schedule in (model.config.schedule for model in models if model is not None):
             check_steps(make_scheduler(schedule), options.steps or self.preset.steps)
         check_poses(source_pose, target_pose)
-        features = self.encode_source(source) if isinstance(source, Tensor) else source
+        features = source if isinstance(source, SourceFeatures) else self.encode_source(source)
         draws_hands, pair = self.inpainting.config.draws_hands, (source_pose, target_pose)
         notes = note_poses(self.preset, draws_hands, features.fit, *pair)
         poses = features.fitted(source_pose), features.fitted(target_pose)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..file_names import is_plain
 from ..quoting import one_line, short
-from .plain import odd_archive, odd_tensor
+from .plain import odd_archive, odd_tensor, odd_tuple
 
 PathLike = str | os.PathLike[str]
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -290,7 +290,8 @@ def _read_pickle(path: Path, is_zip: bool, mapped: bool) -> WeightsFile:
     if is_zip and (fault := odd_archive(path)):
         raise CheckpointError(f"{path} ({size} bytes) {fault} Copy or download it again.")
     try:
-        content: Any = torch.load(
+        fault = odd_tuple(path, is_zip)
+        content: Any = fault or torch.load(
             path, map_location="cpu", weights_only=True, mmap=mapped and is_zip
         )
     except pickle.UnpicklingError as error:
@@ -306,6 +307,8 @@ def _read_pickle(path: Path, is_zip: bool, mapped: bool) -> WeightsFile:
             f"{path} ({size} bytes) is a damaged PyTorch file ({type(error).__name__}). "
             f"Copy or download it again."
         ) from error
+    if fault:
+        raise CheckpointError(f"{path} ({size} bytes) {fault} Copy or download it again.")
     container = "PyTorch file without `module`"
     for entry, words in WRAPPERS.items():
         if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):

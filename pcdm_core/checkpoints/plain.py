@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+import pickletools
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +15,7 @@ from torch import Tensor
 from ..quoting import one_line, short
 
 WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_LEAVES, _DEPTH = 10_000, 50  # of a tuple in a pickle; those of tensors have 20 in 3 levels
 _SLACK = 64 << 20  # bytes that a small compressed archive may unpack to
 
 
@@ -30,6 +34,65 @@ def odd_archive(path: Path) -> str:
     if unpacked <= 2 * size + _SLACK:
         return ""
     return f"is an archive that unpacks to {unpacked} bytes, which no weights file does."
+
+
+def odd_tuple(path: Path, is_zip: bool) -> str:
+    """What is wrong with the pickles of a PyTorch file, as a sentence's end; else nothing.
+
+    A tuple may hold another one twice, and so on: a key of 40 levels takes days to look up, and one
+    of 100,000 levels ends the process. Nothing is unpickled to find out.
+
+    Raises:
+        UnpicklingError: the pickle is damaged.
+    """
+    try:
+        sizes = _tuples_of_archive(path) if is_zip else _tuples_of_stream(path)
+        is_odd = any(leaves > _LEAVES or depth > _DEPTH for leaves, depth in sizes)
+    except (ValueError, LookupError, TypeError) as error:
+        raise pickle.UnpicklingError(str(error)) from error
+    return "nests tuples as no weights file does." if is_odd else ""
+
+
+def _tuples_of_archive(path: Path) -> Iterator[tuple[int, int]]:
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.filename.lower().endswith("data.pkl"):
+                with archive.open(entry) as file:
+                    opened: Any = file
+                    opened._expected_crc = None  # torch writes none where it is told so
+                    yield from _tuples(opened)
+
+
+def _tuples_of_stream(path: Path) -> Iterator[tuple[int, int]]:
+    with path.open("rb") as file:
+        for _ in range(5):  # pickles, which stand before the values
+            yield from _tuples(file)
+
+
+def _tuples(file: IO[bytes]) -> Iterator[tuple[int, int]]:
+    """Leaves, each as often as it is reached, and depth of the tuples that a pickle makes."""
+    flat = 1, 0
+    stack, memo = list[tuple[int, int] | None](), dict[object, tuple[int, int] | None]()
+    for operation, argument, _ in pickletools.genops(file):
+        name, before = operation.name, operation.stack_before
+        if name.endswith("PUT"):
+            memo[argument] = stack[-1]
+        elif name.endswith("GET"):
+            stack.append(memo[argument])
+        elif name == "MARK":
+            stack.append(None)
+        else:
+            items = list[tuple[int, int]]()
+            if pickletools.markobject in before:
+                while (item := stack.pop()) is not None:
+                    items.append(item)
+                before = before[: before.index(pickletools.markobject)]
+            items += [stack.pop() or flat for _ in before]
+            stack += [flat] * len(operation.stack_after)
+            if "TUPLE" in name:
+                leaves, depths = zip(flat, *items, strict=True)
+                stack[-1] = sum(leaves), 1 + max(depths)
+                yield stack[-1]
 
 
 def odd_tensor(tensors: Mapping[object, Tensor]) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..images import load_picture
-from ..picture_files import MAX_PIXELS
+from ..images import as_picture, load_image
+from ..picture_files import FREE_PIXELS, MAX_PIXELS, picture_size
 from .describe import part_of, view_of
 from .editor import library
 from .formats.frame import Context, Findings, Frame, Report
@@ -80,8 +80,10 @@ def _read(
     options: Mapping[str, Any],
 ) -> Reading:
     if path.suffix.lower() in PICTURES and not path.is_dir():
-        picture = load_picture(path, max_pixels=max_pixels)
-        return read_pose_of_picture(picture, person=person, order=order, origin=os.fspath(path))
+        picture, size = _read_picture(path, max_pixels)
+        return read_pose_of_picture(
+            picture, person=person, order=order, size=size, origin=os.fspath(path)
+        )
     pictures = files_in_order(path, PICTURES) if path.is_dir() else []
     if pictures and not files_in_order(path):
         context = Context(os.fspath(path), only=frame)
@@ -95,12 +97,22 @@ def _read(
     )
 
 
+def _read_picture(path: Path, max_pixels: int) -> tuple[Tensor, tuple[int, int]]:
+    """A picture and its (height, width); what is very large is read smaller.
+
+    No skeleton and no person needs more than phones showed.
+    """
+    size = picture_size(path, max_pixels=max_pixels)
+    return as_picture(load_image(path, max_pixels=max_pixels, shown=FREE_PIXELS)), size
+
+
 def _frame_of_file(path: Path, max_pixels: int, context: Context) -> Frame:
     """The people of one picture of a folder; one without people says why."""
     from .detect import DetectorMissingError
 
     try:
-        return _frame_of_picture(load_picture(path, max_pixels=max_pixels), context)
+        picture, size = _read_picture(path, max_pixels)
+        return replace(_frame_of_picture(picture, context), size=size)
     except DetectorMissingError:
         raise
     except ValueError as error:
@@ -113,11 +125,21 @@ def read_pose_of_picture(
     *,
     person: Person = "largest",
     order: Order = "file",
+    size: tuple[int, int] | None = None,
     origin: str = "the picture",
 ) -> Reading:
-    """The pose in a skeleton picture or a photograph, `[1, 3, H, W]` in [-1, 1]."""
+    """The pose in a skeleton picture or a photograph, `[1, 3, H, W]` in [-1, 1].
+
+    Args:
+        picture: that is searched.
+        person: see `read_pose`.
+        order: see `read_pose`.
+        size: (height, width) of the picture that it is a smaller copy of.
+        origin: begins error messages.
+    """
     context = Context(origin)
-    return choose_people([_frame_of_picture(picture, context)], person, order, context)
+    frame = _frame_of_picture(picture, context)
+    return choose_people([replace(frame, size=size or frame.size)], person, order, context)
 
 
 def _frame_of_picture(picture: Tensor, context: Context) -> Frame:

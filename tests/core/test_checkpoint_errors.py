@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,30 @@ def test_a_pickle_with_foreign_classes_is_refused_without_running_it(tmp_path: P
     (tmp_path / "evil.pt").write_bytes(pickle.dumps({"module": Malice()}))
     assert "evil.pt" in message(load_model, tmp_path / "evil.pt")
     assert not ran.exists()
+
+
+def doubled_tuple(levels: int) -> bytes:
+    """A pickle of a dictionary whose key is a tuple of tuples, each of which holds one twice."""
+    tuples = [b"K\x01\x85q\x01"]
+    tuples += [b"h%ch%c\x86q%c" % (n, n, n + 1) for n in range(1, levels)]
+    return b"\x80\x02}q\x00(" + b"".join(tuples) + b"tK\x00s."
+
+
+@pytest.mark.parametrize(
+    "content", [doubled_tuple(20), b"\x80\x02}" + b")" + b"\x85" * 60 + b"K\x00s."]
+)
+def test_a_key_of_nested_tuples_is_refused_before_it_is_looked_up(
+    content: bytes, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+        archive.writestr("archive/version", "3\n")
+    assert "nests tuples as no weights file does" in message(lambda: load_model(tmp_path / "a.pt"))
+    key: Any = ("a",)
+    for _ in range(60):
+        key = (key,)
+    torch.save({key: torch.zeros(1)}, tmp_path / "b.pt", _use_new_zipfile_serialization=False)
+    assert "nests tuples as no weights file does" in message(lambda: load_model(tmp_path / "b.pt"))
 
 
 def test_a_file_without_module_whose_keys_match_nothing_is_named(tmp_path: Path) -> None:

@@ -48,6 +48,22 @@ def right_joints(detection: Keypoints, truth: Keypoints, within: float) -> float
     return (off <= within).double().mean().item()
 
 
+@needs_runtime
+def test_a_search_ends_before_its_next_look_and_leaves_the_detector_free() -> None:
+    looks: list[int] = []
+
+    def cancel_at_the_second() -> None:
+        looks.append(len(looks))
+        if len(looks) == 2:
+            raise InterruptedError
+
+    picture, _ = example(0, 0)
+    with pytest.raises(InterruptedError):
+        detect_people(picture, check=cancel_at_the_second)
+    assert len(looks) == 2
+    assert detect_people(picture, check=lambda: None)
+
+
 @pytest.mark.slow
 @needs_runtime
 def test_nine_of_ten_joints_of_the_examples_are_found() -> None:

@@ -18,6 +18,7 @@ from pcdm_core.images import (
     fit,
     from_uint8,
     known_mask,
+    load_image,
     load_picture,
     resize,
     right_half,
@@ -241,6 +242,24 @@ def test_the_padding_has_the_colour_of_each_background() -> None:
     ]
     fitted, _ = fit(pictures, 30, 30, "pad")
     assert to_uint8(fitted)[:, 15, 0].tolist() == [[255, 255, 255], [10, 20, 200]]
+
+
+@pytest.mark.parametrize("mode", ["squash", "pad"])
+@pytest.mark.parametrize("size", [(70, 131), (128, 96), (24, 32), (1, 9), (9, 1)])
+def test_an_image_fits_as_its_picture_does(
+    tmp_path: Path, mode: Any, size: tuple[int, int]
+) -> None:
+    path = save(tmp_path / "a.png", Image.fromarray(random_pixels(*size)))
+    expected, how = fit(load_picture(path), 24, 32, mode)
+    result, same = fit(load_image(path), 24, 32, mode)
+    assert torch.equal(result, expected)
+    assert same == how
+
+
+def test_bands_of_a_high_picture_are_whole(tmp_path: Path) -> None:
+    colour = Image.fromarray(np.random.default_rng(1).integers(0, 256, (600, 3, 4), np.uint8))
+    white = Image.alpha_composite(Image.new("RGBA", colour.size, "white"), colour).convert("RGB")
+    assert load_image(save(tmp_path / "a.png", colour)).tobytes() == white.tobytes()
 
 
 def test_a_fit_says_what_it_cannot_do() -> None:

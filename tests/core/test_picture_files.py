@@ -14,7 +14,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from pcdm_core.cli import main
-from pcdm_core.images import as_picture, load_picture
+from pcdm_core.images import as_picture, fit, load_image, load_picture
 from pcdm_core.picture_files import FORMATS, MAX_PIXELS, open_picture, picture_size
 from tests.bounds import bounded
 from tests.core.hostile_pictures import DAMAGED, MEGABYTE, TOO_LARGE, png, small
@@ -289,6 +289,29 @@ def test_a_small_file_takes_500_mb_at_most_whatever_its_size(
     path.write_bytes(flat(form, 3000, 4000, **options)[: 30 if form == "WEBP" else 20_000])
     with bounded(476), pytest.raises(ValueError, match=r"flat\."):
         load_picture(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["upright", "lying", "progressive", "transparent"])
+def test_an_honest_picture_of_50_megapixels_is_fitted_in_500_mb(kind: str, tmp_path: Path) -> None:
+    tile = np.random.default_rng(0).integers(0, 256, (64, 64, 4), dtype=np.uint8)
+    image = Image.fromarray(np.tile(tile, (128, 96, 1)))
+    path, exif = tmp_path / "phone", Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6 if kind == "lying" else 1
+    if kind == "transparent":
+        image.save(path, format="PNG", compress_level=1)
+    else:
+        form: dict[str, Any] = {
+            "format": "JPEG",
+            "progressive": kind == "progressive",
+            "exif": exif,
+        }
+        image.convert("RGB").save(path, **form)
+    del image
+    with bounded(476):
+        result, how = fit(load_image(path), 96, 64, "pad")
+    assert result.shape == (1, 3, 96, 64)
+    assert how.source == ((6144, 8192) if kind == "lying" else (8192, 6144))
 
 
 def test_a_jpeg_that_goes_over_its_pixels_again_and_again_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pcdm_core.images import from_uint8, load_picture, resize, to_uint8
 from pcdm_core.pose.editor import library
 from pcdm_core.pose.keypoints import BODY_JOINTS, Keypoints
 from pcdm_core.pose.raster import draw_line, fill_circle
-from pcdm_core.pose.read_any import read_pose_of_picture
+from pcdm_core.pose.read_any import read_pose_file, read_pose_of_picture
 from pcdm_core.pose.render import COLOURS, LIMBS, draw_people, people_of, render_pose
 from pcdm_core.pose.skeleton_image.read import SkeletonError, SkeletonReading, read_skeleton
 
@@ -217,6 +217,19 @@ def test_points_that_a_hand_lacks_stay_missing() -> None:
     people = read(uint8(truth, 768, 512)).people
     assert people.hands_visible is not None
     assert torch.equal(people.hands_visible, truth.hands_visible)
+
+
+def test_a_very_large_picture_is_read_smaller_and_keeps_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.png"
+    Image.fromarray(uint8(STANDING, 1536, 1025)).save(path)
+    expected = read_pose_file(path).keypoints
+    monkeypatch.setattr("pcdm_core.pose.read_any.FREE_PIXELS", 768 * 513)
+    result = read_pose_file(path)
+    assert result.sizes == ((1536, 1025),)
+    assert result.keypoints.canvases == [(1536, 1025)]
+    assert (result.keypoints.xy - expected.xy).abs().max() < 0.002
 
 
 def test_the_hands_of_a_chosen_person_come_along() -> None:

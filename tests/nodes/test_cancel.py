@@ -62,3 +62,23 @@ def test_results_of_another_size_are_made_one_by_one(graph: Graph) -> None:
     management.interrupt_current_processing()
     with pytest.raises(management.InterruptProcessingException):
         sizes.sized(torch.zeros(2, 3, 64, 48), None, how, preset, **settings)
+
+
+def test_a_search_for_people_that_is_cancelled_ends_with_its_look(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ai_edge_litert")
+    management = graph.host.comfy("comfy.model_management")
+    tools = graph.host.pack("nodes.pose_tools")
+    search = tools.detect_people
+
+    def cancelled_within(*arguments: Any, **options: Any) -> Any:
+        management.interrupt_current_processing()
+        return search(*arguments, **options)
+
+    monkeypatch.setattr(tools, "detect_people", cancelled_within)
+    try:
+        with pytest.raises(management.InterruptProcessingException):
+            graph.run("PCDMPoseFromImage", image=image())
+    finally:
+        management.interrupt_current_processing(False)

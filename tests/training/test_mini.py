@@ -424,3 +424,18 @@ def test_a_warm_start_begins_with_the_exported_weights(
         ours = load_component(tmp_path / "weights", name).state_dict()
         theirs = load_component(finished / "weights", name).state_dict()
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs), name
+
+
+def test_a_copy_that_fails_leaves_the_shipped_set_as_it_was(tmp_path: Path) -> None:
+    weights, target = tmp_path / "weights", tmp_path / "shipped"
+    for folder in (weights, target):
+        folder.mkdir()
+        (folder / "inpainting.safetensors").write_bytes(folder.name.encode())
+    (target / "prior.safetensors").write_bytes(b"shipped")
+    (weights / "refining.safetensors").mkdir()  # no file can be read there
+    with pytest.raises(OSError, match="refining"):
+        ship(weights, target)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == {
+        "inpainting.safetensors": b"shipped",
+        "prior.safetensors": b"shipped",
+    }

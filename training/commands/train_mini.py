@@ -8,12 +8,13 @@ last checkpoint, so that the same command finishes what an earlier one began.
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from functools import partial
 from pathlib import Path
 
 from pcdm_core.cli import run
-from pcdm_core.files import write_bytes
+from pcdm_core.files import part_of, replace_file
 from pcdm_core.ranges import COUNT
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -25,9 +26,16 @@ def ship(weights: Path, target: Path) -> None:
 
     target.mkdir(parents=True, exist_ok=True)
     stale = {p for n in (*TRAINED, "patch_encoder") for p in target.glob(f"{n}*.safetensors*")}
-    for path in sorted(weights.glob("*.safetensors*")):
-        write_bytes(target / path.name, path.read_bytes())
-        stale.discard(target / path.name)
+    parts = {part_of(target / p.name): p for p in sorted(weights.glob("*.safetensors*"))}
+    try:
+        for part, path in parts.items():
+            shutil.copyfile(path, part)
+        for part, path in parts.items():
+            replace_file(part, target / path.name)
+            stale.discard(target / path.name)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
     for old in stale:
         old.unlink()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcdm_core.checkpoints.write import weights_hash
 from pcdm_core.config import Preset
 from pcdm_core.encoders import GlobalEncoder, PatchImageEncoder
 from pcdm_core.images import from_planes
@@ -56,6 +58,17 @@ class FrozenEncoders:
             raise ValueError(f"The features {kind!r} need the {name}.")
         return encoder
 
+    def weights_of(self, kind: str) -> str:
+        """The hash of that encoder's weights, which takes seconds and is made once."""
+        encoder = self.of(kind)
+        if encoder not in self._hashes:
+            self._hashes[encoder] = weights_hash(dict(encoder.state_dict()))
+        return self._hashes[encoder]
+
+    @cached_property
+    def _hashes(self) -> dict[Any, str]:
+        return {}
+
 
 class FeatureCache:
     """The tables of one data set at one size with one set of encoders."""
@@ -92,7 +105,8 @@ class FeatureCache:
         kind = "picture" if kind == "coarse" else kind
         if kind not in self._tables:
             size = self.preset.height, self.preset.width
-            values = size, self.preset.fit, self.dtype, self.precision
+            weights = self.encoders.weights_of(kind)
+            values = size, self.preset.fit, self.dtype, self.precision, weights
             name = table_name(kind, self.encoders.of(kind), *values)
             self._tables[kind] = FeatureTable(self.folder / name, self.dtype)
         return self._tables[kind]

@@ -51,12 +51,16 @@ def table_name(
     fit: str,
     dtype: str,
     precision: str = "float32",
+    weights: str | None = None,
 ) -> str:
-    """The folder of a table: what it holds, and a digest of all that its values depend on."""
+    """The folder of a table: what it holds, and a digest of all that its values depend on.
+
+    `weights` is the encoder's `weights_hash` where it is known.
+    """
     config = config_to_dict(encoder.config)
     computed = [] if precision == "float32" else [precision]  # tables of earlier versions stay
     settings = json.dumps([FORMAT, kind, config, size, fit, dtype, *computed], sort_keys=True)
-    weights = weights_hash(dict(encoder.state_dict()))
+    weights = weights or weights_hash(dict(encoder.state_dict()))
     digest = hashlib.sha256(f"{settings}{weights}".encode()).hexdigest()[:16]
     return f"{kind}-{size[0]}x{size[1]}-{digest}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
@@ -24,6 +24,7 @@ def detect_in_each(
     person: int = 0,
     detector: Detector = "auto",
     gaps: Gaps = "refuse",
+    check: Callable[[], None] | None = None,
 ) -> tuple[Keypoints, str]:
     """The pose of a person in each picture.
 
@@ -32,6 +33,7 @@ def detect_in_each(
         person: which one of a picture, the largest first.
         detector: see `detect_people`.
         gaps: what stands for pictures in which the person is not, see `read_pose`.
+        check: see `detect_people`.
 
     Returns:
         A row for each picture, and who is in it, in the pictures' order.
@@ -45,7 +47,7 @@ def detect_in_each(
     faults: list[DetectionError] = []
     for number, picture in enumerate(pictures, start=1):
         try:
-            people = detect_people(picture, detector)
+            people = detect_people(picture, detector, check=check)
             reports.append(describe_people(people))
             if person >= len(people):
                 raise DetectionError(f"person {person} was asked for; there is {reports.pop()}")

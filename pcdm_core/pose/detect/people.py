@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
@@ -80,13 +80,16 @@ class DetectorMissingError(DetectionError):
     """What the detector needs is not installed."""
 
 
-def detect_people(picture: Tensor, detector: Detector = "auto") -> list[Keypoints]:
+def detect_people(
+    picture: Tensor, detector: Detector = "auto", *, check: Callable[[], None] | None = None
+) -> list[Keypoints]:
     """Everybody in a picture, the largest first.
 
     Args:
         picture: float `[3, H, W]` or `[1, 3, H, W]` in [-1, 1].
         detector: "blazepose" ships; "openpose" needs controlnet_aux with its weights; "auto" takes
             the first that can run, in this order.
+        check: called before every look of BlazePose; what it raises ends the search.
 
     Returns:
         One row each, normalised to the picture. Only "openpose" gives hands.
@@ -110,7 +113,8 @@ def detect_people(picture: Tensor, detector: Detector = "auto") -> list[Keypoint
         )
     if detector == "auto":
         detector = "blazepose" if has_blazepose() or not has_openpose() else "openpose"
-    people = _by_blazepose(picture) if detector == "blazepose" else _by_openpose(picture)
+    look = partial(_look, check=check or (lambda: None))
+    people = _by_blazepose(picture, look) if detector == "blazepose" else _by_openpose(picture)
     if not people:
         height, width = picture.shape[-2:]
         raise NoPersonError(
@@ -151,28 +155,37 @@ def _blazepose() -> BlazePose:
         ) from error
 
 
-def _by_blazepose(picture: Tensor) -> list[Keypoints]:
+def _by_blazepose(picture: Tensor, look: Callable[..., Landmarks]) -> list[Keypoints]:
     pixels = (picture[0].detach().cpu() + 1) / 2
     with _lock:  # a LiteRT interpreter serves one caller at a time
         networks = _blazepose()
         crops = networks.crops(pixels, SURE_BOX) or networks.crops(pixels, MAYBE_BOX)
-        people = _distinct(_look(networks, pixels, crop) for crop in crops)
+        people = _distinct(look(networks, pixels, crop) for crop in crops)
         if not crops:
-            people = _distinct([_look(networks, pixels, Crop.whole(pixels), SURE_WHOLE)])
+            people = _distinct([look(networks, pixels, Crop.whole(pixels), SURE_WHOLE)])
         parts = networks.crops(pixels, SURE_BOX, in_parts=True)
-        others = _distinct(_look(networks, pixels, crop, SURE_PART) for crop in parts)
+        others = _distinct(look(networks, pixels, crop, SURE_PART) for crop in parts)
     # A square may cut a person in two, and half a person looks like somebody else.
     people += [part for part in others if not any(_within(part, person) for person in people)]
     poses = [_keypoints(person, *pixels.shape[-2:]) for person in people]
     return [pose for pose in poses if int(pose.visible.sum()) >= 3]
 
 
-def _look(networks: BlazePose, picture: Tensor, crop: Crop, least: float = 0.0) -> Landmarks:
+def _look(
+    networks: BlazePose,
+    picture: Tensor,
+    crop: Crop,
+    least: float = 0.0,
+    *,
+    check: Callable[[], None],
+) -> Landmarks:
     """What the last of some looks finds; nobody where the first is less sure than `least`."""
+    check()
     person, following = networks.landmarks(picture, crop)
     if person.score < least:
         return replace(person, score=0.0)
     for _ in range(LOOKS - 1):
+        check()
         if following.size < 1:
             break
         again, after = networks.landmarks(picture, following)
