@@ -92,6 +92,14 @@ def test_a_template_is_small_has_groups_a_note_and_the_packs_name(workflow: Work
             assert not any(overlap(box, other) for other in those[:number])
 
 
+def test_a_sampler_is_as_high_as_what_it_shows_and_has_room_for_what_it_folds_away() -> None:
+    (opened,) = (workflow for workflow in ALL if workflow.stem == "pcdm_three_stage")
+    nodes = {node["type"]: node for node in opened.front_end()["nodes"]}
+    prior, sampler = nodes["PCDMPredictTargetEmbedding"], nodes["PCDMInpaintingSampler"]
+    assert sampler["size"][1] == 50 + 26 * 7 + 28 * 4  # seed, steps, pictures, and the button
+    assert sampler["pos"][1] - prior["pos"][1] >= 50 + 26 * 5 + 28 * 4
+
+
 def inside(box: tuple[float, ...], group: list[float]) -> bool:
     x, y, width, height = box
     left, top, wide, high = group
