@@ -15,6 +15,7 @@ from typing import Any
 
 from pcdm_core.files import write_text
 from pcdm_core.pose.editor import library, to_edited
+from pcdm_core.published.table import files_of
 from tests.hosts import ROOT
 from tests.published.workflows import published
 from tests.workflows import graph
@@ -34,8 +35,9 @@ _STUDENT = {"inpainting": Choice(1), "refining": Choice(1), "steps": 4}
 _PAPER = "[PCDMs](https://arxiv.org/abs/2310.06313)"
 _WEIGHTS = (
     "The weights that ship draw *rendered people*, small: of a photograph they keep the pose and "
-    "rough colours. For photographs open the template **Photographs - the published weights**, "
-    "which lists the files and where to get them."
+    "rough colours. Photographs need [the authors' files]"
+    f"({files_of('published')[0].source.address}); the template **Photographs - the published "
+    "weights** lists them all."
 )
 _OWN = (
     "**A person of your own:** connect a *Load Image* to `picture` of *PCDM Example Person*. "

@@ -73,7 +73,7 @@ def test_a_template_is_small_has_groups_a_note_and_the_packs_name(workflow: Work
         assert len(nodes) <= 8
         assert len(links) <= 8
     (note,) = (node for node in nodes if node["type"] == NOTE)
-    assert "](http" in note["widgets_values"][0] or workflow.stem != "pcdm_app"
+    assert "](http" in note["widgets_values"][0]  # what has to be fetched, and from where
     assert {node["properties"].get("cnr_id") for node in nodes if node is not note} <= {
         "pcdm",
         "comfy-core",
@@ -109,6 +109,17 @@ def inside(box: tuple[float, ...], group: list[float]) -> bool:
 def overlap(one: Any, other: Any) -> bool:
     across = one[0] < other[0] + other[2] and other[0] < one[0] + one[2]
     return across and one[1] < other[1] + other[3] and other[1] < one[1] + one[3]
+
+
+@pytest.mark.parametrize("workflow", ALL, ids=names(ALL))
+def test_a_templates_thumbnail_is_square_and_shows_before_and_after(workflow: Workflow) -> None:
+    with Image.open(ROOT / "workflows" / f"{workflow.title}.jpg") as picture:
+        pixels = np.asarray(picture.convert("RGB"), int)
+    assert pixels.shape[0] == pixels.shape[1] >= 512
+    before, after = pixels[:, :360], pixels[:, -360:]
+    assert before.std() > 10
+    assert after.std() > 10
+    assert np.abs(before - after).mean() > 10
 
 
 def test_no_number_of_a_node_comes_twice() -> None:
