@@ -84,8 +84,7 @@ def test_four_clicks_and_a_drag_lead_from_templates_to_the_dragged_poses_picture
     keep("3_dragged")
     run(page)  # the fourth click
     keep("4_ran")
-    shown = page.run(LARGE)
-    assert shown
+    shown = page.wait(LARGE, 30)
     front.drag(7, 440, 330)
     run(page)
     page.wait(f"JSON.stringify({LARGE.strip()}) !== {json.dumps(json.dumps(shown))}", 30)
