@@ -247,12 +247,13 @@ def shape(node: Node) -> Shape:
     declared = {**info["input"]["required"], **info["input"]["optional"]}
     widgets = {}
     for name, (kind, *options) in declared.items():
-        fields = options[0] if options else {}
+        fields: dict[str, Any] = dict(*options)
         if isinstance(kind, list):
-            first = {"default": next(iter(kind), "")}
-            widgets[name] = Widget("COMBO", choices=tuple(kind), **{**first, **fields})
+            fields = {"default": next(iter(kind), ""), **fields}
+            widgets[name] = Widget("COMBO", choices=tuple(kind), **fields)
         elif kind in _WIDGETS:
-            widgets[name] = Widget(kind, **{"default": None, **fields})
+            fields.setdefault("default", None)
+            widgets[name] = Widget(kind, **fields)
     sockets = {
         name: kind
         for name, (kind, *_) in declared.items()
@@ -385,7 +386,7 @@ def _source(link: Link, nodes: dict[int, Node]) -> list[Any]:
     node = nodes[link[0]]
     if node.blueprint is None:
         return [str(node.key), _slot(link, [node])]
-    inner = node.blueprint.outputs[link[1]]
+    inner = node.blueprint.outputs[str(link[1])]
     return [f"{node.key}:{inner[0]}", _slot(inner, node.blueprint.nodes)]
 
 

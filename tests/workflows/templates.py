@@ -35,7 +35,7 @@ _FIRST = 300  # pixels: the width of the first column and the note in it
 HEIGHT = 768  # of the person's picture and of what is saved, in pixels: what one can see
 _FRAME = (768, 512)
 _PERSON = "000007"  # who raises both arms well; web/pcdm_person.png shows them
-_STUDENT = {"inpainting": Choice(1), "refining": Choice(1), "steps": 4}
+_STUDENT: dict[str, Any] = {"inpainting": Choice(1), "refining": Choice(1), "steps": 4}
 _PAPER = "[PCDMs](https://arxiv.org/abs/2310.06313)"
 _WEIGHTS = (
     "The weights that ship draw *rendered people*, small: of a photograph they keep the pose and "
@@ -244,7 +244,7 @@ def _movement() -> Workflow:
 def _kept_background() -> Workflow:
     person = (2, "IMAGE")
     new = NEW_POSE.node(3, person=person, pose=(1, "target_pose"))
-    parts = {name: (3, name) for name in ("picture", "mask", "old_mask")}
+    parts: dict[str, Any] = {name: (3, name) for name in ("picture", "mask", "old_mask")}
     return Workflow(
         "Keep the background",
         "pcdm_keep_background",
