@@ -19,7 +19,8 @@ from .loaders import PCDMLoadEncoders, PCDMLoadInpainting, PCDMLoadPrior, PCDMLo
 from .pose import PCDMExamplePerson, PCDMPoseFromKeypoints, PCDMRenderPose
 from .pose_editor import PCDMPoseEditor
 from .pose_formats import PCDMPoseFromSkeleton, PCDMPoseToKeypoints
-from .pose_tools import PCDMInterpolatePoses, PCDMPoseFromImage, PCDMRetargetPose
+from .pose_movement import PCDMInterpolatePoses, PCDMSmoothPoses
+from .pose_tools import PCDMPoseFromImage, PCDMRetargetPose
 from .prior import PCDMPredictTargetEmbedding
 from .refining import PCDMRefiningConditioning, PCDMRefiningSampler
 from .samplers import PCDMPublishedSampler, PCDMPublishedSigmas
@@ -59,6 +60,7 @@ class PCDMExtension(ComfyExtension):
             PCDMPoseFromImage,
             PCDMRetargetPose,
             PCDMInterpolatePoses,
+            PCDMSmoothPoses,
             PCDMPoseEditor,
             PCDMPredictTargetEmbedding,
             PCDMInpaintingSampler,

@@ -1,31 +1,30 @@
-"""Poses from pictures, poses on other proportions, and poses between poses."""
+"""Poses from pictures, and poses on other proportions."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import get_args
 
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..pcdm_core.pose.canvas import canvas_notes, in_frame
-from ..pcdm_core.pose.detect import DetectionError, describe_people, detect_people
-from ..pcdm_core.pose.interpolate import interpolate_poses
+from ..pcdm_core.pose.detect import Detector
+from ..pcdm_core.pose.detect.batch import detect_in_each
+from ..pcdm_core.pose.formats import Gaps
 from ..pcdm_core.pose.keypoints import Keypoints
-from ..pcdm_core.pose.overlay import LONGER_SIDE, overlay
+from ..pcdm_core.pose.overlay import overlay
 from ..pcdm_core.pose.retarget import Framing, retarget
-from ..pcdm_core.ranges import POSES
 from .cancel import cancellable, draw_each
 from .convert import image_of, picture_of
-from .newer import search_aliases
+from .newer import ADVANCED, search_aliases
 from .notes import REPORT_TOOLTIP, show
 from .pose import CATEGORY
 from .types import PoseSocket
 from .widgets import checked
 
-EMPTY_FRAME = (768, 512)  # where nothing says the frame's shape; the pose editor's own
-DETECTORS = {
+DETECTORS: dict[str, Detector] = {
     "auto": "auto",
     "BlazePose (shipped)": "blazepose",
     "OpenPose (controlnet_aux)": "openpose",
@@ -71,6 +70,15 @@ class PCDMPoseFromImage(io.ComfyNode):
                     tooltip="Connect the source picture if the pose comes from another picture. "
                     "The pose is then scaled into its frame, whole and undistorted.",
                 ),
+                io.Combo.Input(
+                    "gaps",
+                    options=list(get_args(Gaps)),
+                    default="refuse",
+                    optional=True,
+                    **ADVANCED,
+                    tooltip="What to do with frames of a video in which the person is not found: "
+                    "hold the pose before, interpolate to the next one, or refuse to go on.",
+                ),
             ],
             outputs=[
                 PoseSocket.Output(
@@ -89,32 +97,21 @@ class PCDMPoseFromImage(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, image: Tensor, detector: str, person: int, fit_to: Tensor | None = None
+        cls,
+        image: Tensor,
+        detector: str,
+        person: int,
+        fit_to: Tensor | None = None,
+        gaps: Gaps = "refuse",
     ) -> io.NodeOutput:
-        poses, previews, reports = [], [], []
-        for number, picture in enumerate(cancellable(picture_of(image).split(1))):
-            prefix = f"picture {number + 1}: " if len(image) > 1 else ""
-            pose, report = _find(picture, DETECTORS[detector], person, prefix)
-            previews.append(overlay(picture, [pose]))
-            reports.append(prefix + report)
-            pose = pose.with_canvas(tuple(picture.shape[-2:]))
-            poses.append(pose if fit_to is None else in_frame(pose, tuple(fit_to.shape[1:3])))
-        report = "\n".join(reports)
+        pictures = picture_of(image)
+        pose, report = detect_in_each(
+            cancellable(pictures.split(1)), person=person, detector=DETECTORS[detector], gaps=gaps
+        )
         logging.getLogger(__name__).info("PCDM Pose from Image: %s", report)
-        pose, preview = Keypoints.cat(poses), image_of(torch.cat(previews))
-        return io.NodeOutput(pose, preview, report, ui=show(cls, report))
-
-
-def _find(picture: Tensor, detector: Any, person: int, prefix: str) -> tuple[Keypoints, str]:
-    """One person of a picture, and who is in it."""
-    try:
-        people = detect_people(picture, detector)
-    except DetectionError as error:
-        raise type(error)(f"{prefix}{error}") from error
-    report = describe_people(people)
-    if person >= len(people):
-        raise DetectionError(f"{prefix}person {person} was asked for; there is {report}")
-    return people[person], report
+        preview = draw_on_each(pictures, pose)
+        pose = pose if fit_to is None else in_frame(pose, tuple(fit_to.shape[1:3]))
+        return io.NodeOutput(pose, image_of(preview), report, ui=show(cls, report))
 
 
 class PCDMRetargetPose(io.ComfyNode):
@@ -211,73 +208,15 @@ class PCDMRetargetPose(io.ComfyNode):
         return io.NodeOutput(pose, image_of(preview), report, ui=show(cls, report))
 
 
-class PCDMInterpolatePoses(io.ComfyNode):
-    """A batch of PCDM_POSE that moves through key poses."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="PCDMInterpolatePoses",
-            display_name="PCDM Interpolate Poses",
-            category=CATEGORY,
-            description="Makes a movement between key poses, as a batch that the samplers "
-            "draw from one source picture. Limbs turn and keep their lengths.",
-            **search_aliases(
-                "animation, in-between, tween, keyframes, motion", "姿势插值, 动画, 补间"
-            ),
-            inputs=[
-                PoseSocket.Input("first_pose", tooltip="The first key pose, or several in order."),
-                PoseSocket.Input(
-                    "next_pose", optional=True, tooltip="More key poses, to follow the first."
-                ),
-                io.Int.Input(
-                    "count",
-                    default=8,
-                    **POSES.bounds,
-                    tooltip="How many poses the movement has, including the key poses.",
-                ),
-                io.Boolean.Input(
-                    "loop",
-                    default=False,
-                    tooltip="Returns to the first pose at the end, without repeating it.",
-                ),
-                io.Image.Input(
-                    "source",
-                    optional=True,
-                    tooltip="The source picture. Its shape is the frame, and the preview shows it.",
-                ),
-            ],
-            outputs=[
-                PoseSocket.Output(
-                    "pose", display_name="pose", tooltip="The poses of the movement, in order."
-                ),
-                io.Image.Output(
-                    "preview", display_name="preview", tooltip="One picture for each pose."
-                ),
-            ],
+def draw_on_each(pictures: Tensor, pose: Keypoints, ghost: Keypoints | None = None) -> Tensor:
+    """Each pose over its picture, or over the one; `ghost` below it in grey."""
+    one = len(pictures) != len(pose)
+    drawings = [
+        overlay(
+            pictures[:1] if one else pictures[row : row + 1],
+            [pose.select(row)],
+            None if ghost is None else ghost.select(row),
         )
-
-    @classmethod
-    @checked
-    def execute(
-        cls,
-        first_pose: Keypoints,
-        count: int,
-        loop: bool,
-        next_pose: Keypoints | None = None,
-        source: Tensor | None = None,
-    ) -> io.NodeOutput:
-        keys = first_pose if next_pose is None else Keypoints.cat([first_pose, next_pose])
-        picture = torch.full((1, 3, *frame_of(keys)), -1.0)
-        if source is not None:
-            picture = picture_of(source[:1])
-        moving = interpolate_poses(keys, count, tuple(picture.shape[-2:]), loop=loop)
-        preview = draw_each(lambda row: overlay(picture, [row]), moving)
-        return io.NodeOutput(moving, image_of(preview))
-
-
-def frame_of(pose: Keypoints) -> tuple[int, int]:
-    """A frame of the first canvas's shape, as large as an overlay."""
-    height, width = next(filter(None, pose.canvases), EMPTY_FRAME)
-    scale = LONGER_SIDE / max(height, width)
-    return max(round(height * scale), 1), max(round(width * scale), 1)
+        for row in cancellable(range(len(pose)))
+    ]
+    return torch.cat(drawings)

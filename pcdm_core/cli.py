@@ -14,9 +14,10 @@ from .annotate import add_annotate_options, annotate
 from .files import check_name, distinct_names, print_any_name
 from .offload import add_memory_options, pick_device
 from .picture_files import add_picture_options
+from .pose_command import add_person_option, add_pose_options, add_reading_options, convert_pose
 from .published.commands import add_dtype_option, add_models_command, dtype_of
 from .quoting import one_line
-from .ranges import COUNT, GUIDANCE_SCALE, NUMBER, PICTURES, SEED, STEPS, parse_size
+from .ranges import COUNT, GUIDANCE_SCALE, PICTURES, SEED, STEPS, parse_size
 from .speed import STUDENT, add_fast_options, find_fast
 
 if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none of them
@@ -25,7 +26,6 @@ if TYPE_CHECKING:  # the libraries take seconds to import, and --help needs none
 
 MOVED = {"evaluate": "measure", "run-benchmark": "run-benchmark"}  # out of this package
 COARSE = "_coarse.png"  # ends the name of stage 2's picture
-DEFAULT_POSE_SIZE = (512, 512)  # height and width, where a pose says neither
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,7 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         nargs="+",
-        help="one or more targets: key points (JSON, csv, txt), skeleton pictures or photographs",
+        help="one or more targets: key points (JSON, csv, txt), skeleton pictures, photographs, or "
+        "folders of a clip's frames",
     )
     generate.add_argument(
         "--pose-size",
@@ -116,50 +117,16 @@ def build_parser() -> argparse.ArgumentParser:
     convert.set_defaults(command=describe_weights)
 
     pose = commands.add_parser("pose", help="read a pose from anything; say and convert it")
-    pose.add_argument(
-        "file", type=Path, help="key points (JSON, csv, txt), a skeleton picture or a photograph"
-    )
-    pose.add_argument("--size", type=parse_size, help="HEIGHTxWIDTH, for pixels without a size")
-    pose.add_argument(
-        "--units",
-        choices=("auto", "pixels", "fractions", "signed"),
-        default="auto",
-        help="what coordinates mean (default: auto-detected)",
-    )
-    pose.add_argument(
-        "--gaps",
-        choices=("hold", "interpolate", "refuse"),
-        default="hold",
-        help="frames of a clip without the person: the pose before (default), a movement to the "
-        "next one, or an error",
-    )
-    pose.add_argument("--json", type=Path, help="write OpenPose JSON, which is a POSE_KEYPOINT")
-    pose.add_argument("--render", type=Path, help="write the skeleton as the models see it (.png)")
+    add_pose_options(pose)
+    pose.set_defaults(command=describe_pose)
 
     poses = commands.add_parser("annotate", help="the poses of all pictures in a folder")
     add_annotate_options(poses)
     poses.set_defaults(command=annotate_folder)
 
-    of_whom = ((generate, "of --pose: "), (pose, ""), (poses, ""))
-    for command, of_what in of_whom:
-        command.add_argument(
-            "--person",
-            type=_person,
-            default="largest",
-            help=f"{of_what}which of several: a number from 0, or 'largest' (default)",
-        )
-    for command, of_what in of_whom[:2]:
-        command.add_argument(
-            "--order",
-            choices=("file", "left to right", "largest first"),
-            default="file",
-            help=f"{of_what}what the number counts (default: the file's order)",
-        )
-        command.add_argument(
-            "--frame", type=_frame, help=f"{of_what}only this one of several: number or name"
-        )
+    add_reading_options(generate, of_what="of --pose: ")
+    add_person_option(poses)
     add_picture_options(generate, pose, poses)
-    pose.set_defaults(command=convert_pose)
 
     for name, successor in MOVED.items():
         # Nothing starts an option here, so that any arguments get the sentence and no usage error.
@@ -230,6 +197,8 @@ def generate_pictures(options: argparse.Namespace) -> None:
         person=options.person,
         order=options.order,
         frame=options.frame,
+        gaps=options.gaps,
+        smooth=options.smooth,
     )
     print_notes(poses.notes)
     rows, noises = repeat_rows(len(poses.names), options.pictures)
@@ -274,36 +243,10 @@ def print_notes(notes: Iterable[str]) -> None:
         print(f"Note: {note}", file=sys.stderr)
 
 
-def convert_pose(options: argparse.Namespace) -> None:
-    """`pcdm pose`: the report on standard output, then the names of what was written."""
-    from .images import save_picture
-    from .pose.formats import write_openpose
-    from .pose.read_any import read_pose_file
-    from .pose.render import render_pose
-
-    reading = read_pose_file(
-        options.file,
-        size=options.size,
-        person=options.person,
-        order=options.order,
-        frame=options.frame,
-        units=options.units,
-        gaps=options.gaps,
-        max_pixels=options.max_pixels,
-    )
-    print(reading.report)
-    pose = reading.keypoints
-    if None in pose.canvases and (options.json or options.render):
-        height, width = DEFAULT_POSE_SIZE
-        print(f"Guessed: a picture of {height}x{width}; give --size for another.")
-    pose = pose.with_canvas(*(size or DEFAULT_POSE_SIZE for size in pose.canvases))
-    if options.json:
-        print(write_openpose(pose, options.json))
-    for row, size in enumerate(pose.canvases if options.render else []):
-        name = options.render.with_suffix(".png")
-        if len(pose) > 1:
-            name = name.with_name(f"{name.stem}_{row:04d}.png")
-        print(save_picture(render_pose(pose.select(row), *size or DEFAULT_POSE_SIZE), name))
+def describe_pose(options: argparse.Namespace) -> None:
+    """`pcdm pose`."""
+    for line in convert_pose(options):
+        print(line)
 
 
 def annotate_folder(options: argparse.Namespace) -> None:
@@ -422,14 +365,6 @@ def progress_bar() -> Generator[ProgressBar]:
     finally:
         if bar.bar is not None:
             bar.bar.close()
-
-
-def _person(text: str) -> int | str:
-    return text if text == "largest" else NUMBER.parse(text)
-
-
-def _frame(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
 
 
 if __name__ == "__main__":

@@ -111,6 +111,7 @@ _BY_NAME: Mapping[str, Range] = {
     "chunk": COUNT,
     "count": POSES,
     "threshold": SHARE,
+    "strength": SHARE,
     "height": SIDE,
     "width": SIDE,
 }

@@ -184,6 +184,27 @@ class StudentRun:
 
 
 StageName = Annotated[str, Field(pattern=f"^({'|'.join(TRAINED)})$")]
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class PlanRun:
+    """How a run whose whole time is given (`--minutes`) shares it out.
+
+    `shares` says in their order which parts it makes, and how much of the time each gets beside the
+    parts after it. A part's share is of what is left when it begins, so that a slow start shortens
+    what follows and nothing is taken from the end. It begins with `people`, while others are
+    rendered. `rate_seconds` of stage 2's steps, thrown away, give the machine's speed. Parts that
+    get less than `compile_seconds` are not compiled. `end_seconds` are for files, sheets, and what
+    the student needs after its training.
+    """
+
+    shares: Mapping[StageName | Literal["coarse", "student"], Weight] = field(default_factory=dict)
+    people: Count = 64
+    rate_seconds: Positive = 20.0
+    compile_seconds: Weight = 90.0
+    end_seconds: Weight = 10.0
+
+
 Stages = Annotated[Mapping[StageName, Annotated[StageRun, _EMPTY]], _EMPTY]
 
 
@@ -213,6 +234,9 @@ class TrainConfig:
     coarse: Annotated[CoarseRun, _EMPTY] = field(default_factory=CoarseRun)
     perception: Annotated[PerceptionRun, _EMPTY] = field(default_factory=PerceptionRun)
     student: Annotated[StudentRun, _EMPTY] = field(default_factory=StudentRun)
+    plan: Annotated[PlanRun, _EMPTY] = field(default_factory=PlanRun)
+    smaller: str | None = None  # the choice that `--minutes` takes on a machine that is too slow:
+    least_rate: Weight = 0.0  # one of fewer samples of stage 2 a second
 
     @property
     def trackers(self) -> tuple[str, ...]:
@@ -229,6 +253,7 @@ _SECTIONS = {
     "coarse": CoarseRun,
     "perception": PerceptionRun,
     "student": StudentRun,
+    "plan": PlanRun,
 }
 
 

@@ -9,6 +9,7 @@ under `PERSON`. So a pose travels from the editor to other tools and back as tex
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -44,6 +45,22 @@ def library() -> tuple[LibraryPose, ...]:
         LibraryPose(pose["name"], pose["group"], read_pose({"people": [pose], **canvas}))
         for pose in document["poses"]
     )
+
+
+def find_poses(words: Sequence[str]) -> list[LibraryPose]:
+    """The library's poses in whose group or name every word occurs, in any letter case.
+
+    Raises:
+        ValueError: there is none.
+    """
+    poses = [
+        pose
+        for pose in library()
+        if all(word.lower() in f"{pose.group} {pose.name}".lower() for word in words)
+    ]
+    if not poses:
+        raise ValueError(f"No pose of the library has {' '.join(words)!r} in its name.")
+    return poses
 
 
 def editor_tables() -> dict[str, Any]:

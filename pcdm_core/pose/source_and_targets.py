@@ -40,7 +40,8 @@ def read_source_and_targets(
         pose_size: (height, width) of the pictures that targets belong to which do not say it; of
             the source's too, where its pixels cannot be those of the source picture.
         max_pixels: height times width of a picture that is still read.
-        options: `person`, `order` and `frame` of the targets, see `read_pose_file`.
+        options: `person`, `order`, `frame`, `gaps` and `smooth` of the targets, see
+            `read_pose_file`.
 
     Returns:
         Poses in the source picture's frame, see `canvas`.

@@ -179,6 +179,18 @@ def test_a_pose_of_the_library_is_two_clicks_away(editor: Editor) -> None:
     assert editor.page.run("pcdm.editor().picker.hidden")
 
 
+def test_the_library_is_searched_by_words(editor: Editor) -> None:
+    editor.press("poses")
+    editor.page.wait("!pcdm.editor().picker.hidden")
+    for key in "side":
+        editor.page.key(key)
+    labels = "[...pcdm.editor().picker.querySelectorAll('button')].filter(b => b.offsetParent)"
+    names = editor.page.run(f"{labels}.map(b => b.getAttribute('aria-label'))")
+    expected = [f"{pose.group}: {pose.name}" for pose in library()]
+    assert names == [name for name in expected if "side" in name.lower()]
+    editor.page.key("Escape")
+
+
 def test_copies_have_the_pose_and_live_on_their_own(editor: Editor) -> None:
     editor.drag(RIGHT_WRIST, 60, 120)
     text = editor.text

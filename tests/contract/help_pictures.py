@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.pose.overlay import overlay
 from pcdm_core.pose.render import render_pose
 from pcdm_core.pose.retarget import retarget
+from pcdm_core.pose.smooth import smooth_poses
 
 EXAMPLES = WEIGHTS_FOLDER / "examples"
 PERSON, SOURCE, TARGET = "000001", 0, 3
@@ -75,6 +77,9 @@ def pictures(pipeline: PCDMsPipeline) -> dict[str, list[list[Tensor]]]:
     other, other_pose = view(OTHER, OTHER_VIEW)
     fitted = retarget(other_pose, source_pose, size).pose
     movement = interpolate_poses(Keypoints.cat([source_pose, target_pose]), 6, size)
+    jitter = torch.randn(movement.xy.shape, generator=torch.Generator().manual_seed(0)) * 0.02
+    rough = replace(movement, xy=movement.xy + jitter)
+    calm = smooth_poses(rough).pose
     moving = pipeline(source, source_pose, movement, seed=0)
     skeletons = [render_pose(pose, *SKELETON) for pose in (source_pose, target_pose)]
     mask = body_mask(target_pose, *SKELETON).expand(-1, 3, -1, -1) * 2 - 1
@@ -94,6 +99,10 @@ def pictures(pipeline: PCDMsPipeline) -> dict[str, list[list[Tensor]]]:
         "movement": [
             [render_pose(movement.select(row), *SKELETON) for row in range(len(movement))],
             list(moving.image.split(1)),
+        ],
+        "smooth": [
+            [render_pose(pose.select(row), *SKELETON) for row in range(len(pose))]
+            for pose in (rough, calm)
         ],
     }
 

@@ -3,6 +3,9 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from pcdm_core.cli import main
 from pcdm_core.images import save_picture
 from pcdm_core.pose.detect import has_blazepose
 from pcdm_core.pose.formats import read_pose
+from tests.hosts import ROOT
 from training.data.layouts import open_pictures
 
 EXAMPLES = WEIGHTS_FOLDER / "examples"
@@ -106,6 +110,29 @@ def test_a_run_that_was_stopped_goes_on_without_loss(
     assert "(2 detected, 2 read)" in capsys.readouterr().out
     assert all(path.read_bytes() == content for path, content in first.items())
     assert len(list(people.rglob("*.json"))) == 4
+
+
+@pytest.mark.slow
+@needs_detector
+def test_a_run_that_was_killed_goes_on_without_loss(people: Path, tmp_path: Path) -> None:
+    for file in people.rglob("*.json"):
+        file.unlink()
+    shutil.copytree(people, tmp_path / "whole")
+    command = [sys.executable, "-m", "pcdm_core.cli", "annotate", str(people), "--workers", "1"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and len(list(people.rglob("*.json"))) < 2:
+            time.sleep(0.01)
+        process.kill()
+    first = {path: path.read_bytes() for path in people.rglob("*.json")}
+    assert 2 <= len(first) < 4
+    run(people)
+    run(tmp_path / "whole")
+    assert all(path.read_bytes() == content for path, content in first.items())
+    for file in (tmp_path / "whole").rglob("*"):
+        if file.is_file():
+            other = people / file.relative_to(tmp_path / "whole")
+            assert other.read_bytes() == file.read_bytes(), file.name
+    assert not list(people.rglob("*.tmp*"))
 
 
 @pytest.mark.slow

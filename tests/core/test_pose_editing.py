@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from pcdm_core.pose.bones import body_of, trunk_length
 from pcdm_core.pose.canvas import fit_pose
 from pcdm_core.pose.editor import (
     LIBRARY_FILE,
@@ -143,21 +144,27 @@ def test_a_figure_wholly_outside_the_frame_gives_a_sentence() -> None:
 # --- the library ---
 
 
-def correct_joints(a: Keypoints, b: Keypoints) -> float:
-    """PCK@0.05 of one pose against another: the share of common joints within 5 % of the frame's
-    height, both poses centred on these joints."""
+def distance(a: Keypoints, b: Keypoints) -> float:
+    """The mean distance of joints in trunks, both poses centred on the joints that both show.
+
+    A joint of the body that only one of them shows is a trunk away.
+    """
     both = (a.visible & b.visible)[0]
-    first, second = (pose.to_pixels(768, 512)[0][both] for pose in (a, b))
-    offset = (first - first.mean(dim=0)) - (second - second.mean(dim=0))
-    return float((offset.norm(dim=-1) <= 0.05 * 768).double().mean())
+    alone = float((a.visible ^ b.visible)[0, 1:14].sum())
+    first, second = (body_of(pose, (768, 512)) for pose in (a, b))
+    places = [torch.from_numpy(body[0] / trunk_length(*body))[both] for body in (first, second)]
+    off = (places[0] - places[0].mean(dim=0)) - (places[1] - places[1].mean(dim=0))
+    return (float(off.norm(dim=-1).sum()) + alone) / (float(both.sum()) + alone)
 
 
-def test_the_library_shows_catalogue_poses_of_every_kind() -> None:
+def test_the_library_shows_poses_of_every_kind() -> None:
     poses = library()
-    assert len(poses) >= 40
-    assert len({(pose.group, pose.name) for pose in poses}) == len(poses)
+    assert len(poses) >= 120
+    assert len({pose.name.lower() for pose in poses}) == len(poses)
     groups = [pose.group for pose in poses]
-    for group in ("Front", "Turned", "Side", "Back", "Walking", "Seated"):
+    kinds = ("Front", "Turned", "Side", "Back", "Walking", "Seated", "Reaching", "Sport",
+             "Dancing", "Floor", "Kneeling", "Lying", "Close-up")  # fmt: skip
+    for group in kinds:
         assert groups.count(group) >= 6, group
     assert groups == sorted(groups, key=list(dict.fromkeys(groups)).index)
 
@@ -166,19 +173,22 @@ def test_no_two_poses_of_the_library_are_nearly_the_same() -> None:
     twins = [
         (a.name, b.name)
         for a, b in combinations(library(), 2)
-        if correct_joints(a.keypoints, b.keypoints) > 0.95
+        if min(distance(a.keypoints, pose) for pose in (b.keypoints, b.keypoints.mirrored())) < 0.1
     ]
     assert not twins
     one = library()[0].keypoints
-    moved = Keypoints(one.xy + 0.1, one.visible)
-    assert correct_joints(one, moved) == 1  # centring takes a shift out
+    assert distance(one, Keypoints(one.xy + 0.1, one.visible)) < 1e-9  # centring takes a shift out
 
 
 def test_the_poses_stand_inside_their_frame_with_whole_bodies() -> None:
     for pose in library():
         visible = pose.keypoints.visible[0]
-        assert visible[1:14].all(), f"{pose.name}: a joint of the body is missing"
         xy = pose.keypoints.xy[0][visible]
+        if pose.group == "Close-up":  # of which the frame cuts off the rest
+            assert visible[[1, 2, 5]].all(), pose.name
+            assert ((xy >= 0) & (xy <= 1)).all(), pose.name
+            continue
+        assert visible[1:14].all(), f"{pose.name}: a joint of the body is missing"
         assert xy.min() >= 0.03, pose.name
         assert xy.max() <= 0.97, pose.name
 

@@ -1,6 +1,7 @@
 """Poses from pictures, on other proportions and between poses, as nodes."""
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,3 +120,32 @@ def test_a_movement_has_as_many_poses_and_previews_as_asked_for(graph: Graph) ->
     several = graph.host.pack("pcdm_core.pose.keypoints").Keypoints.cat([first, second])
     again, _ = graph.run("PCDMInterpolatePoses", first_pose=several, count=8, loop=False)
     assert again.xy.shape == moving.xy.shape
+
+
+@needs_runtime
+def test_frames_of_a_video_without_the_person_are_filled(graph: Graph) -> None:
+    image, _ = person(graph, "000000")
+    clip = torch.cat([image, torch.full_like(image, 0.5), image])
+    pose, preview, report = detect(graph, clip, gaps="interpolate")
+    assert len(pose) == len(preview) == 3
+    visible = pose.visible[0]
+    assert torch.equal(pose.visible[1], visible)
+    torch.testing.assert_close(pose.xy[1, visible], pose.xy[0, visible])
+    assert "picture 2: No person was found" in report
+    assert "1 of 3 pictures lack the person" in report
+
+
+def test_a_clip_is_smoothed_and_shown_on_its_frames(graph: Graph) -> None:
+    image, pose = person(graph, "000007")
+    clip = graph.host.pack("pcdm_core.pose.keypoints").Keypoints.cat([pose] * 12)
+    noise = torch.randn(clip.xy.shape, generator=torch.Generator().manual_seed(0)) * 0.01
+    rough = replace(clip, xy=clip.xy + noise)
+    inputs = {"poses": rough, "strength": 0.5, "one_body": True}
+    calm, preview, report = graph.run("PCDMSmoothPoses", **inputs, pictures=image)
+    assert calm.xy.std(dim=0).mean() < 0.6 * rough.xy.std(dim=0).mean()
+    assert preview.shape == (12, 768, 512, 3)
+    assert report.startswith("12 frames: jitter")
+    again, empty, _ = graph.run("PCDMSmoothPoses", **inputs)
+    torch.testing.assert_close(again.xy, calm.xy)
+    assert empty.shape == preview.shape
+    assert empty.mean() < preview.mean()

@@ -19,7 +19,7 @@ from pcdm_core.encoders import ConvImageEncoder, build_global_encoder
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.presets import PRESETS
 from tests.core.tiny_pipeline import picture, poses
-from training.commands.train_mini import MiniRun
+from training.commands.mini_run import MiniRun
 from training.config import StageRun, TrainConfig
 from training.data.in_memory import People, identity_folders, load_people
 from training.data.labels import CLASSES, NUMBERS, SLOTS, read_labels

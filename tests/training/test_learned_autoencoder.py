@@ -16,7 +16,7 @@ from pcdm_core.config import Preset
 from pcdm_core.images import from_planes
 from pcdm_core.pipeline import PCDMsPipeline
 from tests.core.tiny_pipeline import picture, poses
-from training.commands.train_mini import MiniRun
+from training.commands.mini_run import MiniRun
 from training.config import PerceptionRun, StageRun
 from training.data.in_memory import People
 from training.loop.trainer import PairSource, Trainer

@@ -21,7 +21,8 @@ from pcdm_core.config import Preset
 from training.coarse.render import CoarseRenderer
 from training.commands.components import Components, load_components
 from training.commands.export import export_run
-from training.commands.train_mini import MiniRun, main, ship
+from training.commands.mini_run import MiniRun
+from training.commands.train_mini import main, ship
 from training.config import CoarseRun, PerceptionRun, StageRun, TrainConfig, load_config
 from training.data.in_memory import People, load_people
 from training.loop.checkpoints import ResumeError

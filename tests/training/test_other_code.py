@@ -13,7 +13,7 @@ from pcdm_core.config import Preset
 from pcdm_core.images import from_planes, source_canvas
 from pcdm_core.pose.render import pose_canvas
 from pcdm_core.vae import PatchAutoencoder, build_autoencoder
-from training.commands.train_mini import MiniRun
+from training.commands.mini_run import MiniRun
 from training.config import StageRun
 from training.data.in_memory import People
 from training.stages.closed_form import fit_code

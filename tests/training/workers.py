@@ -29,7 +29,7 @@ from pcdm_core.encoders import PatchImageEncoder
 from pcdm_core.images import load_picture
 from pcdm_core.presets import PRESETS
 from pcdm_core.vae import PatchAutoencoder
-from training.commands.train_mini import MiniRun
+from training.commands.mini_run import MiniRun
 from training.commands.train_stage import RecipeRun
 from training.config import StageRun, TrainConfig
 from training.data import open_pictures
@@ -45,9 +45,9 @@ SEED = 3
 ALL = "all"
 SAVE = "checkpoints.save"
 RECIPE_PARTS = (
-    "train_mini.fit_global_encoder", "perception.train_perception", "train_mini.fit_encoders",
-    "train_mini.train_inpainting", "components.save_components", "train_mini.train_prior",
-    "rendered_run.coarse", "train_mini.train_refining",
+    "mini_run.fit_global_encoder", "perception.train_perception", "mini_run.fit_encoders",
+    "mini_run.train_inpainting", "components.save_components", "mini_run.train_prior",
+    "rendered_run.coarse", "mini_run.train_refining",
 )  # fmt: skip
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kills and limits of POSIX")
 CONTEXT = multiprocessing.get_context("forkserver")

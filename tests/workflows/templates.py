@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from pcdm_core.checkpoints import WEIGHTS_FOLDER
 from pcdm_core.files import write_text
 from pcdm_core.pose.editor import library, to_edited
-from pcdm_core.pose.formats import read_pose
+from pcdm_core.pose.formats import read_pose, to_openpose
+from pcdm_core.pose.interpolate import interpolate_poses
+from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.pose.retarget import retarget
 from pcdm_core.published.table import files_of
 from tests.hosts import ROOT
@@ -54,10 +59,14 @@ def _pose(name: str) -> str:
 
     On other proportions the shipped weights draw it badly.
     """
-    (pose,) = (entry.keypoints for entry in library() if entry.name == name)
     person = read_pose(WEIGHTS_FOLDER / "examples" / _PERSON / "00.json")
-    fitted = retarget(pose.with_canvas(_FRAME), person, _FRAME).pose
+    fitted = retarget(_of_library(name).with_canvas(_FRAME), person, _FRAME).pose
     return json.dumps(to_edited(fitted, *_FRAME), separators=(",", ":"))
+
+
+def _of_library(name: str) -> Keypoints:
+    (pose,) = (entry.keypoints for entry in library() if entry.name == name)
+    return pose
 
 
 def _person(person: str, target: str = "1") -> list[Node]:
@@ -241,6 +250,44 @@ def _movement() -> Workflow:
     )
 
 
+def _frames() -> str:
+    """A clip as a detector gives it: it trembles, and the person is missing in one frame."""
+    keys = Keypoints.cat([_of_library(name) for name in ("Hands on the hips", "Both arms up")])
+    poses = interpolate_poses(keys, 8, _FRAME, loop=True)
+    noise = torch.randn(poses.xy.shape, generator=torch.Generator().manual_seed(25)) * 0.01
+    document = to_openpose(replace(poses, xy=(poses.xy + noise).mul(512).round().div(512)), *_FRAME)
+    document[3]["people"] = []
+    return json.dumps(document, separators=(",", ":"))
+
+
+def _clip() -> Workflow:
+    person = (2, "IMAGE")
+    frames = {"text": _frames(), "gaps": "interpolate"}
+    calm = {"poses": (3, "pose"), "strength": 0.5}
+    body = {"target_pose": (4, "pose"), "source_pose": (1, "source_pose"), "one_body": True}
+    return Workflow(
+        "The poses of a clip",
+        "pcdm_clip",
+        {
+            "1. A person": _person(_PERSON),
+            "2. A clip": [Node(3, "PCDMPoseFromKeypoints", "Its frames", frames, (340, 420))],
+            "3. One body, calm": [
+                Node(4, "PCDMSmoothPoses", "Without jitter", calm),
+                Node(5, "PCDMRetargetPose", "Of the person's size", {**body, "source": person}),
+            ],
+            "4. Run": [NEW_POSE.node(6, person=person, pose=(5, "pose"))],
+            "5. What comes out": [_saved(7, (6, "picture"), "clip")],
+        },
+        _note(
+            "## Every frame of a clip, drawn as this person",
+            "The frames tremble, and in one the person is missing. **A video of your own:** "
+            "connect *Load Video*, *Get Video Components* and *PCDM Pose from Image* (`gaps`: "
+            "interpolate) to `poses` of *PCDM Smooth Poses*. " + _OWN,
+            _WEIGHTS,
+        ),
+    )
+
+
 def _kept_background() -> Workflow:
     person = (2, "IMAGE")
     new = NEW_POSE.node(3, person=person, pose=(1, "target_pose"))
@@ -358,7 +405,7 @@ def _ksampler() -> Workflow:
 def workflows() -> list[Workflow]:
     """All templates."""
     own = [_app(), _dragged(), _from_picture(), _four_steps(), _many_poses(), _movement()]
-    own += [_kept_background(), _refined(), _three_stages(), _ksampler()]
+    own += [_clip(), _kept_background(), _refined(), _three_stages(), _ksampler()]
     return own + published()
 
 

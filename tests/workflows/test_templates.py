@@ -132,7 +132,7 @@ def test_no_number_of_a_node_comes_twice() -> None:
 @pytest.mark.parametrize("stem", names(SHIPPED))
 def test_a_template_runs_and_saves_a_picture_that_one_can_see(server: Server, stem: str) -> None:
     pictures = saved(server, graph_of(server, stem))
-    assert len(pictures) == (8 if stem in ("pcdm_many_poses", "pcdm_sequence") else 1)
+    assert len(pictures) == (8 if stem in ("pcdm_many_poses", "pcdm_sequence", "pcdm_clip") else 1)
     for picture in pictures:
         assert picture.shape[0] >= HEIGHT / 2
         assert stem in SPREAD_OUT or picture.shape[0] == HEIGHT

@@ -7,6 +7,7 @@ went in: other weights, people, pairs or settings never meet old pictures.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -122,11 +123,16 @@ class CoarseRenderer:
 
 
 def render_coarse(
-    renderer: CoarseRenderer, people: People, root: Path, accelerator: Accelerator
+    renderer: CoarseRenderer,
+    people: People,
+    root: Path,
+    accelerator: Accelerator,
+    seconds: float | None = None,
 ) -> CoarsePictures:
     """Render `run.pairs` training pairs below `root`, or read those that are there.
 
-    The processes of `accelerator` share the work; each returns all of it.
+    The processes of `accelerator` share the work; each returns all of it. One process alone can
+    be given `seconds`, after which no further batch begins.
     """
     run = renderer.run
     table = ordered_pairs(people.identities.cpu())
@@ -137,7 +143,11 @@ def render_coarse(
     device = people.pictures.device
     starts = range(0, len(pairs), run.batch_size)
     mine = starts[accelerator.process_index :: accelerator.num_processes]
+    end = None if seconds is None else time.monotonic() + seconds
     for start in tqdm(mine, desc="coarse", unit="batch"):
+        if start and end is not None and time.monotonic() > end:
+            starts, pairs = range(0, start, run.batch_size), pairs[:start]
+            break
         chunk = folder / f"{start:06d}.npy"
         rows = slice(start, start + run.batch_size)
         if not chunk.is_file():

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pcdm_core.checkpoints import components, save_model
+from pcdm_core.checkpoints.load import SHARD_BYTES
 from pcdm_core.checkpoints.signatures import Component
 from pcdm_core.config import Preset
 from pcdm_core.encoders import GlobalEncoder, PatchImageEncoder
@@ -45,7 +46,11 @@ def preset_note(preset: Preset) -> dict[str, str]:
 
 
 def save_components(
-    parts: Mapping[Component, nn.Module], folder: Path, preset: Preset, note: Mapping[str, str]
+    parts: Mapping[Component, nn.Module],
+    folder: Path,
+    preset: Preset,
+    note: Mapping[str, str],
+    shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write parts as fp16 safetensors with their configuration, as the pack ships them."""
     for name, module in parts.items():
@@ -57,4 +62,5 @@ def save_components(
             config=config,
             dtype=torch.float16,
             metadata={**preset_note(preset), **note},
+            max_shard_bytes=shard_bytes,
         )

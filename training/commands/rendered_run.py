@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from pcdm_core.checkpoints import load_component
+from pcdm_core.checkpoints.load import SHARD_BYTES
 from pcdm_core.checkpoints.signatures import Component
 from pcdm_core.config import Preset
 from pcdm_core.presets import find_preset
@@ -34,6 +35,8 @@ GROWTH = 1.6  # with `follow`, people are read again once there are this many ti
 
 class RenderedRun:
     """One run folder: `weights/` (finished parts), a folder a stage (state, log), `coarse/`."""
+
+    shard_bytes = SHARD_BYTES  # a larger part comes in several files
 
     def __init__(self, config: TrainConfig, data: Path, out: Path, *, follow: bool = False) -> None:
         """`follow` trains while people are being rendered."""
@@ -77,11 +80,11 @@ class RenderedRun:
         return next(gaps, len(numbers))
 
     @contextmanager
-    def rendering(self, enough: int | None) -> Generator[Callable[[], None]]:
+    def rendering(self, enough: int | None) -> Generator[Callable[[int], None]]:
         """Renders while the block runs; it begins with `enough` people (None: all of them).
 
         Only the first process renders; the others wait for it. The block gets a function that
-        waits for the rest.
+        waits for a number of people.
         """
         renderer = self.render() if self.accelerator.is_main_process else None
 
@@ -98,7 +101,7 @@ class RenderedRun:
 
         try:
             wait(enough or self.config.identities)
-            yield lambda: wait(self.config.identities)
+            yield wait
         finally:
             if renderer is not None:
                 renderer.terminate()
@@ -136,7 +139,12 @@ class RenderedRun:
                 f"configuration says {ours}. Set it as it was, or give this run another folder."
             )
         renderer = CoarseRenderer(self.preset, parts, self.config.coarse, self.config.seed)
-        return render_coarse(renderer, self.read_people(), self.out / "coarse", self.accelerator)
+        people, folder, seconds = self.read_people(), self.out / "coarse", self.coarse_seconds()
+        return render_coarse(renderer, people, folder, self.accelerator, seconds)
+
+    def coarse_seconds(self) -> float | None:
+        """How long `coarse` may draw; None for all of its pairs."""
+        return None
 
     # --- parts -----------------------------------------------------------------------------------
 
@@ -163,7 +171,8 @@ class RenderedRun:
     def save(self, stage: StageModule) -> None:
         """Write a stage's parts."""
         if self.accelerator.is_main_process:
-            save_components(stage.components, self.weights, self.preset, self.note())
+            parts = stage.components
+            save_components(parts, self.weights, self.preset, self.note(), self.shard_bytes)
         self.accelerator.wait_for_everyone()
 
     def note(self) -> dict[str, str]:

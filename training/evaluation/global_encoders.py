@@ -24,7 +24,7 @@ from pcdm_core.files import write_bytes, write_text
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.ranges import COUNT, NUMBER, SEED
 
-from ..commands.train_mini import MiniRun
+from ..commands.mini_run import MiniRun
 from ..config import TrainConfig, load_config
 from ..data.in_memory import identity_folders
 from ..loop.run_log import locked_run

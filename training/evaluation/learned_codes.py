@@ -21,7 +21,7 @@ from pcdm_core.cli import run
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.ranges import COUNT, SEED
 
-from ..commands.train_mini import MiniRun
+from ..commands.mini_run import MiniRun
 from ..config import TrainConfig, load_config
 from ..data.in_memory import People
 from ..loop.run_log import locked_run

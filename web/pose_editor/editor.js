@@ -279,7 +279,7 @@ export class PoseEditor {
       its.setAttribute('aria-pressed', String(!other.hidden))
     }
     if (open) panel.style.top = `${button.parentElement.offsetHeight}px`
-    if (open && panel !== this.keys) panel.querySelector('button, textarea').focus()
+    if (open && panel !== this.keys) panel.querySelector('input, button, textarea').focus()
     else this.canvas.focus({ preventScroll: true })
   }
 

@@ -14,6 +14,12 @@ export function makePicker(poses, canvas, tables, choose, close) {
   picker.hidden = true
   picker.setAttribute('role', 'dialog')
   picker.setAttribute('aria-label', 'Pose library')
+  const search = document.createElement('input')
+  search.type = 'search'
+  search.placeholder = 'Search poses'
+  search.setAttribute('aria-label', 'Search poses')
+  search.addEventListener('input', () => filter(picker, search.value))
+  picker.append(search)
   let list = null
   let group = ''
   for (const pose of poses) {
@@ -30,16 +36,30 @@ export function makePicker(poses, canvas, tables, choose, close) {
   }
   picker.addEventListener('wheel', (event) => event.stopPropagation(), { passive: true })
   picker.addEventListener('keydown', (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key]
+    const typing = event.target === search && search.value
+    const step = typing ? 0 : { ArrowRight: 1, ArrowLeft: -1 }[event.key]
     if (event.key === 'Escape') close()
     else if (step) {
-      const buttons = [...picker.querySelectorAll('button')]
+      const buttons = [...picker.querySelectorAll('button:not([hidden])')]
       buttons[buttons.indexOf(document.activeElement) + step]?.focus()
       event.preventDefault()
     } else if (event.ctrlKey || event.metaKey) return
     event.stopPropagation()
   })
   return picker
+}
+
+/** Shows the poses in whose group or name every word occurs, and the headings that have some. */
+function filter(picker, text) {
+  const words = text.toLowerCase().split(/\s+/)
+  for (const list of picker.querySelectorAll('.pcdm-poses')) {
+    for (const button of list.children) {
+      const name = button.getAttribute('aria-label').toLowerCase()
+      button.hidden = !words.every((word) => name.includes(word))
+    }
+    const empty = !list.querySelector('button:not([hidden])')
+    list.previousElementSibling.hidden = list.hidden = empty
+  }
 }
 
 function makeButton(pose, canvas, tables, choose) {

@@ -126,7 +126,7 @@ def choose_people(
             faults.append(error)
     if faults and (gaps == "refuse" or len(faults) == len(rows)):
         raise faults[0]
-    keypoints = Keypoints.cat(_filled(rows, frames, gaps, context.findings))
+    keypoints = Keypoints.cat(fill_gaps(rows, gaps, context.findings))
     _describe(keypoints, context.findings)
     return Reading(keypoints, context.findings.report())
 
@@ -146,9 +146,7 @@ def read_frames(
     return _frames(source, Context(name_of(source), size, None, units, threshold))
 
 
-def _filled(
-    rows: Sequence[Keypoints | None], frames: Sequence[Frame], gaps: Gaps, findings: Findings
-) -> list[Keypoints]:
+def fill_gaps(rows: Sequence[Keypoints | None], gaps: Gaps, findings: Findings) -> list[Keypoints]:
     """A pose for every frame, of which at least one has its own."""
     places = [number for number, row in enumerate(rows) if row is not None]
     full: list[Keypoints] = []
@@ -162,7 +160,7 @@ def _filled(
         assert end is not None
         if row is None and gaps == "interpolate" and first < number < second:
             share = (number - first) / (second - first)
-            row = between(start, end, share, frames[number].size or frames[first].size or (1, 1))
+            row = between(start, end, share, start.canvases[0] or (1, 1))
             row = row.with_canvas(*start.canvases)
         full.append(start if row is None else row)
     absent = [number for number, row in enumerate(rows) if row is None]

@@ -114,13 +114,18 @@ def _decoded(content: bytes, context: Context) -> str:
         ) from error
 
 
-def _frames_of_folder(path: Path, context: Context) -> list[RawFrame]:
-    """The frames of all files in a folder, by the numbers in their names."""
-    files = sorted(
-        (file for file in path.iterdir() if file.suffix.lower() in ENDINGS and file.is_file()),
+def files_in_order(folder: Path, endings: Sequence[str] = ENDINGS) -> list[Path]:
+    """A folder's files with these endings, by the numbers in their names."""
+    return sorted(
+        (file for file in folder.iterdir() if file.suffix.lower() in endings and file.is_file()),
         key=lambda file: [int(part) if part.isdecimal() else part
                           for part in re.split(r"(\d+)", file.name)],
     )  # fmt: skip
+
+
+def _frames_of_folder(path: Path, context: Context) -> list[RawFrame]:
+    """The frames of all files in a folder, by the numbers in their names."""
+    files = files_in_order(path)
     if not files:
         raise FileNotFoundError(
             f"{context.origin}: is a folder without pose files ({', '.join(ENDINGS)}); give the "
