@@ -11,7 +11,7 @@ from torch.nn import functional
 from ..ranges import check_settings
 from .bones import Bools, trunk_length
 from .canvas import in_frame
-from .keypoints import FACE, Joint, Keypoints
+from .keypoints import FACE, HIPS, Joint, Keypoints
 
 # Capsules as (joint, joint, radius, how far it reaches past the second joint), in trunks, in the
 # middle and on the right; the left ones mirror these. The last bones reach on over hands and feet.
@@ -38,6 +38,7 @@ _CAPSULES = (*_MIDDLE, *_RIGHT, *((a.mirror, b.mirror, *sizes) for a, b, *sizes 
 _SCALE_KINDS = ((0, 3, 4, 5, 6),)
 
 _HEAD_RADIUS = 0.4
+_HEAD_ABOVE_NECK = 0.4  # where no point of the face is visible, as from behind
 _JOINT_RADIUS = 0.16
 _SOFTNESS = 0.12  # the width of the soft edge
 _FALLBACK_TRUNK = 0.2  # of the picture's height, where not a single bone is visible
@@ -115,8 +116,20 @@ def _capsules(xy: Tensor, visible: Bools, trunk: float) -> tuple[Tensor, Tensor,
     if face:
         centre = xy[face].mean(dim=0)
         capsules.append((centre, centre, _HEAD_RADIUS))
+    elif visible[Joint.NECK]:
+        capsules += _head_from_behind(xy, visible, trunk)
     starts, ends, radii = zip(*capsules, strict=True)
     return torch.stack(starts), torch.stack(ends), xy.new_tensor(radii) * trunk
+
+
+def _head_from_behind(
+    xy: Tensor, visible: Bools, trunk: float
+) -> list[tuple[Tensor, Tensor, float]]:
+    """The capsules of a neck and a head on the line from the hips, or upright without these."""
+    neck, hips = xy[Joint.NECK], [joint for joint in HIPS if visible[joint]]
+    spine = neck - xy[hips].mean(dim=0) if hips else xy.new_tensor([0.0, -1.0])
+    centre = neck + spine / spine.norm().clamp(min=1e-6) * _HEAD_ABOVE_NECK * trunk
+    return [(neck, centre, _MIDDLE[0][2]), (centre, centre, _HEAD_RADIUS)]
 
 
 def _cells(pixels: int, size: float) -> int:

@@ -27,7 +27,7 @@ from pcdm_core.images import (
     to_uint8,
 )
 from pcdm_core.pose.body_mask import body_mask
-from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.pose.keypoints import FACE, Keypoints
 from pcdm_core.pose.render import pose_canvas
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "images"
@@ -338,6 +338,25 @@ def test_a_single_joint_still_has_a_mask_and_nobody_has_none() -> None:
     assert body_mask(Keypoints(xy, visible), 40, 30).eq(0).all()
     visible[0, 1] = True
     assert body_mask(Keypoints(xy, visible), 40, 30)[0, 0, 20, 15] == 1
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.5, 3.0])
+def test_the_body_mask_has_a_head_where_a_back_view_shows_no_face(turn: float) -> None:
+    """It lies where the face would, also when the body leans or stands on its hands."""
+    whole = standing()
+    middle = whole.xy.new_tensor([50.0, 100.0])
+    angle = whole.xy.new_tensor(turn)
+    turned = torch.stack(
+        [torch.stack([angle.cos(), angle.sin()]), torch.stack([-angle.sin(), angle.cos()])]
+    )
+    xy = (whole.to_pixels(200, 100)[0] - middle) @ turned * 0.5 + middle
+    front = Keypoints.from_pixels(xy, torch.ones(18), 200, 100)
+    visible = front.visible.clone()
+    visible[:, list(FACE)] = False
+    mask = body_mask(Keypoints(front.xy, visible), 200, 100)
+    x, y = xy[list(FACE)].mean(dim=0).tolist()
+    assert mask[0, 0, int(y), int(x)] == 1
+    assert (mask - body_mask(front, 200, 100)).abs().mean() < 0.01
 
 
 class Elements(TorchDispatchMode):

@@ -38,7 +38,7 @@ def reduced(info: dict[str, Any]) -> dict[str, Any]:
     """Names and types of a node's inputs and outputs, and what combos offer."""
     kinds = {kind: info["input"].get(kind, {}) for kind in ("required", "optional")}
     inputs = {
-        kind: {name: [type_of(spec), *default_of(spec)] for name, spec in declared.items()}
+        kind: {name: [type_of(spec), *options_of(spec)] for name, spec in declared.items()}
         for kind, declared in kinds.items()
     }
     return {"input": inputs, "output": info["output"], "output_name": info["output_name"]}
@@ -50,10 +50,11 @@ def type_of(spec: list[Any]) -> str | list[Any]:
     return options["options"] if kind == "COMBO" and "options" in options else kind
 
 
-def default_of(spec: list[Any]) -> list[dict[str, Any]]:
-    """Of a widget, as its options say it."""
+def options_of(spec: list[Any]) -> list[dict[str, Any]]:
+    """Of a widget: what it begins with, and whether newer front ends fold it away."""
     options = spec[1] if len(spec) > 1 else {}
-    return [{"default": options["default"]}] if "default" in options else []
+    fields = {name: options[name] for name in ("default", "advanced") if name in options}
+    return [fields] if fields else []
 
 
 if __name__ == "__main__":

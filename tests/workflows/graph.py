@@ -110,11 +110,12 @@ class Blueprint:
 
 @dataclass(frozen=True)
 class Widget:
-    """A setting: its kind, what it begins with, and the choices of a drop-down."""
+    """A setting: its kind, what it begins with, the choices of a drop-down, if it folds away."""
 
     kind: str
     default: Any
     choices: tuple[Any, ...] = ()
+    advanced: bool = False
 
     def value(self, setting: Any) -> Any:
         """What a table sets; the default where it says nothing or makes a connection."""
@@ -246,12 +247,13 @@ def shape(node: Node) -> Shape:
     declared = {**info["input"]["required"], **info["input"]["optional"]}
     widgets = {}
     for name, (kind, *options) in declared.items():
-        default = options[0].get("default") if options else None
+        fields: dict[str, Any] = dict(*options)
         if isinstance(kind, list):
-            first = next(iter(kind), "")
-            widgets[name] = Widget("COMBO", first if default is None else default, tuple(kind))
+            fields = {"default": next(iter(kind), ""), **fields}
+            widgets[name] = Widget("COMBO", choices=tuple(kind), **fields)
         elif kind in _WIDGETS:
-            widgets[name] = Widget(kind, default)
+            fields.setdefault("default", None)
+            widgets[name] = Widget(kind, **fields)
     sockets = {
         name: kind
         for name, (kind, *_) in declared.items()
@@ -384,7 +386,7 @@ def _source(link: Link, nodes: dict[int, Node]) -> list[Any]:
     node = nodes[link[0]]
     if node.blueprint is None:
         return [str(node.key), _slot(link, [node])]
-    inner = node.blueprint.outputs[link[1]]
+    inner = node.blueprint.outputs[str(link[1])]
     return [f"{node.key}:{inner[0]}", _slot(inner, node.blueprint.nodes)]
 
 
@@ -393,13 +395,16 @@ def _prompt(node: Node, inputs: dict[str, Any]) -> dict[str, Any]:
     return {"class_type": node.kind, "inputs": inputs, "_meta": {"title": node.title or node.kind}}
 
 
-def _height(node: Node) -> int:
-    """Room for a node in either way of drawing it, where the table does not say it."""
+def _height(node: Node, folded: bool = False) -> int:
+    """Room for a node in either way of drawing it; `folded` is without its advanced inputs."""
     its = shape(node)
     if node.size[1]:
         return node.size[1]
     preview = 150 if node.blueprint else 0  # of the picture in the making
-    return 50 + 26 * max(len(its.sockets), len(its.outputs)) + 28 * len(its.widgets) + preview
+    rows = [widget for widget in its.widgets.values() if not (folded and widget.advanced)]
+    unfold = len(rows) < len(its.widgets)  # a button
+    sockets = max(len(its.sockets), len(its.outputs))
+    return 50 + 26 * sockets + 28 * (len(rows) + unfold) + preview
 
 
 def _entry(node: Node, links: list[list[Any]], order: int, at: tuple[int, int]) -> dict[str, Any]:
@@ -430,7 +435,7 @@ def _entry(node: Node, links: list[list[Any]], order: int, at: tuple[int, int]) 
         "id": node.key,
         "type": node.blueprint.id if node.blueprint else node.kind,
         "pos": list(at),
-        "size": [node.size[0], _height(node)],
+        "size": [node.size[0], _height(node, folded=True)],
         "flags": {},
         "order": order,
         "mode": node.mode,

@@ -16,11 +16,14 @@ from typing import Any
 
 import torch
 
+from pcdm_core.checkpoints import WEIGHTS_FOLDER
 from pcdm_core.files import write_text
 from pcdm_core.pose.editor import library, to_edited
-from pcdm_core.pose.formats import to_openpose
+from pcdm_core.pose.formats import read_pose, to_openpose
 from pcdm_core.pose.interpolate import interpolate_poses
 from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.pose.retarget import retarget
+from pcdm_core.published.table import files_of
 from tests.hosts import ROOT
 from tests.published.workflows import published
 from tests.workflows import graph
@@ -36,12 +39,14 @@ from tests.workflows.graph import Choice, Node, Workflow
 _FIRST = 300  # pixels: the width of the first column and the note in it
 HEIGHT = 768  # of the person's picture and of what is saved, in pixels: what one can see
 _FRAME = (768, 512)
-_STUDENT = {"inpainting": Choice(1), "refining": Choice(1), "steps": 4}
+_PERSON = "000007"  # who raises both arms well; web/pcdm_person.png shows them
+_STUDENT: dict[str, Any] = {"inpainting": Choice(1), "refining": Choice(1), "steps": 4}
 _PAPER = "[PCDMs](https://arxiv.org/abs/2310.06313)"
 _WEIGHTS = (
     "The weights that ship draw *rendered people*, small: of a photograph they keep the pose and "
-    "rough colours. For photographs open the template **Photographs - the published weights**, "
-    "which lists the files and where to get them."
+    "rough colours. Photographs need [the authors' files]"
+    f"({files_of('published')[0].source.address}); the template **Photographs - the published "
+    "weights** lists them all."
 )
 _OWN = (
     "**A person of your own:** connect a *Load Image* to `picture` of *PCDM Example Person*. "
@@ -50,8 +55,13 @@ _OWN = (
 
 
 def _pose(name: str) -> str:
-    """A pose of the editor's library, as the editor writes it."""
-    return json.dumps(to_edited(_of_library(name), *_FRAME), separators=(",", ":"))
+    """A pose of the editor's library as the editor writes it, on the first example's person.
+
+    On other proportions the shipped weights draw it badly.
+    """
+    person = read_pose(WEIGHTS_FOLDER / "examples" / _PERSON / "00.json")
+    fitted = retarget(_of_library(name).with_canvas(_FRAME), person, _FRAME).pose
+    return json.dumps(to_edited(fitted, *_FRAME), separators=(",", ":"))
 
 
 def _of_library(name: str) -> Keypoints:
@@ -136,7 +146,7 @@ def _dragged() -> Workflow:
         "Drag a pose",
         "pcdm_pose_editor",
         {
-            "1. A person": _person("000007"),
+            "1. A person": _person(_PERSON),
             "2. Drag the pose": [_editor(3, "The pose", _pose("Both arms up"), underlay=person)],
             "3. Run": [
                 NEW_POSE.node(4, person=person, pose=(3, "pose")),
@@ -162,7 +172,7 @@ def _from_picture() -> Workflow:
         "pcdm_pose_from_picture",
         {
             "1. Two people": [
-                *_person("000007"),
+                *_person(_PERSON),
                 Node(3, "PCDMExamplePerson", "Somebody in the pose", views),
             ],
             "2. The pose of the other": [found, shown],
@@ -225,7 +235,7 @@ def _movement() -> Workflow:
         "A movement between two poses",
         "pcdm_sequence",
         {
-            "1. A person": _person("000007"),
+            "1. A person": _person(_PERSON),
             "2. Drag the first pose": [_editor(3, "First key pose", "")],
             "3. Drag the last pose": [_editor(4, "Last key pose", _pose("Both arms up"))],
             "4. Run": [Node(5, "PCDMInterpolatePoses", "Poses between", moving), new],
@@ -259,7 +269,7 @@ def _clip() -> Workflow:
         "The poses of a clip",
         "pcdm_clip",
         {
-            "1. A person": _person("000007"),
+            "1. A person": _person(_PERSON),
             "2. A clip": [Node(3, "PCDMPoseFromKeypoints", "Its frames", frames, (340, 420))],
             "3. One body, calm": [
                 Node(4, "PCDMSmoothPoses", "Without jitter", calm),
@@ -281,7 +291,7 @@ def _clip() -> Workflow:
 def _kept_background() -> Workflow:
     person = (2, "IMAGE")
     new = NEW_POSE.node(3, person=person, pose=(1, "target_pose"))
-    parts = {name: (3, name) for name in ("picture", "mask", "old_mask")}
+    parts: dict[str, Any] = {name: (3, name) for name in ("picture", "mask", "old_mask")}
     return Workflow(
         "Keep the background",
         "pcdm_keep_background",

@@ -73,7 +73,7 @@ def test_a_template_is_small_has_groups_a_note_and_the_packs_name(workflow: Work
         assert len(nodes) <= 8
         assert len(links) <= 8
     (note,) = (node for node in nodes if node["type"] == NOTE)
-    assert "](http" in note["widgets_values"][0] or workflow.stem != "pcdm_app"
+    assert "](http" in note["widgets_values"][0]  # what has to be fetched, and from where
     assert {node["properties"].get("cnr_id") for node in nodes if node is not note} <= {
         "pcdm",
         "comfy-core",
@@ -92,6 +92,14 @@ def test_a_template_is_small_has_groups_a_note_and_the_packs_name(workflow: Work
             assert not any(overlap(box, other) for other in those[:number])
 
 
+def test_a_sampler_is_as_high_as_what_it_shows_and_has_room_for_what_it_folds_away() -> None:
+    (opened,) = (workflow for workflow in ALL if workflow.stem == "pcdm_three_stage")
+    nodes = {node["type"]: node for node in opened.front_end()["nodes"]}
+    prior, sampler = nodes["PCDMPredictTargetEmbedding"], nodes["PCDMInpaintingSampler"]
+    assert sampler["size"][1] == 50 + 26 * 7 + 28 * 4  # seed, steps, pictures, and the button
+    assert sampler["pos"][1] - prior["pos"][1] >= 50 + 26 * 5 + 28 * 4
+
+
 def inside(box: tuple[float, ...], group: list[float]) -> bool:
     x, y, width, height = box
     left, top, wide, high = group
@@ -101,6 +109,17 @@ def inside(box: tuple[float, ...], group: list[float]) -> bool:
 def overlap(one: Any, other: Any) -> bool:
     across = one[0] < other[0] + other[2] and other[0] < one[0] + one[2]
     return across and one[1] < other[1] + other[3] and other[1] < one[1] + one[3]
+
+
+@pytest.mark.parametrize("workflow", ALL, ids=names(ALL))
+def test_a_templates_thumbnail_is_square_and_shows_before_and_after(workflow: Workflow) -> None:
+    with Image.open(ROOT / "workflows" / f"{workflow.title}.jpg") as picture:
+        pixels = np.asarray(picture.convert("RGB"), int)
+    assert pixels.shape[0] == pixels.shape[1] >= 512
+    before, after = pixels[:, :360], pixels[:, -360:]
+    assert before.std() > 10
+    assert after.std() > 10
+    assert np.abs(before - after).mean() > 10
 
 
 def test_no_number_of_a_node_comes_twice() -> None:
