@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from PIL import Image
 
+from pcdm_core.picture_files import open_picture
 from pcdm_core.ranges import COUNT
 
 from .comfyui import Prompt, comfyui_folder, seeded
@@ -80,7 +80,8 @@ class LongSession:
         outputs = self.server.run(seeded(self.graphs[name], seed, STEPS))
         for node, output in outputs.items():
             for image in output.get("images", ()):
-                pixels = Image.open(io.BytesIO(self.server.picture(image))).convert("RGB").tobytes()
+                with open_picture(io.BytesIO(self.server.picture(image))) as picture:
+                    pixels = picture.convert("RGB").tobytes()
                 digest = hashlib.sha256(pixels).hexdigest()
                 if self.pictures.setdefault((name, seed, node), digest) != digest:
                     self.faults.append(f"prompt {number + 1}: {name}, seed {seed}, node {node}")

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +100,8 @@ class Case:
 
     def online(self, encoders: FrozenEncoders, device: torch.device | str) -> OnlineFeatures:
         """Features as the published scripts compute them, in every step."""
-        return OnlineFeatures(
-            self.people.to(device), **vars(encoders), coarse=self.coarse.to(device)
-        )
+        parts = {field.name: getattr(encoders, field.name) for field in fields(encoders)}
+        return OnlineFeatures(self.people.to(device), **parts, coarse=self.coarse.to(device))
 
 
 def count(case: Case) -> dict[str, float]:

@@ -276,7 +276,7 @@ def numeric_options() -> Iterator[tuple[str, str, Range]]:
 def test_the_commands_have_the_numeric_options_that_are_known() -> None:
     generate = {option for command, option, _ in numeric_options() if command == "generate"}
     sampling = {"--seed", "--steps", "--guidance-scale"}
-    assert generate == sampling | {"--pictures", "--chunk", "--max-pixels"}
+    assert generate == sampling | {"--pictures", "--chunk", "--max-pixels", "--smooth"}
 
 
 @pytest.mark.parametrize(("command", "option", "allowed"), list(numeric_options()), ids=str)

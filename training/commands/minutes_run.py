@@ -64,21 +64,22 @@ class Plan:
 @contextmanager
 def time_limit(seconds: float) -> Generator[None]:
     """Ends the block with a TimeoutError; on Windows, which has no such signal, it never does."""
-    if not hasattr(signal, "SIGALRM"):
+    alarm = getattr(signal, "SIGALRM", None)
+    if alarm is None:
         yield
         return
 
     def stop(*_: object) -> None:
         raise TimeoutError("The time is over.")
 
-    before = signal.signal(signal.SIGALRM, stop)
+    before = signal.signal(alarm, stop)
     # Again every few seconds: what the error leaves may wait for worker processes.
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 3.0)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(alarm, before)
 
 
 class MinutesRun(MiniRun):

@@ -15,9 +15,12 @@ from pathlib import Path
 
 from pcdm_core.cli import run
 from pcdm_core.files import part_of, replace_file
-from pcdm_core.ranges import COUNT
+from pcdm_core.ranges import COUNT, Range
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+MINUTES = Range(0, 1440, whole=False, above=True)
 
 
 def ship(weights: Path, target: Path) -> None:
@@ -60,7 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="start training at N rendered people and take in the others as they come",
     )
     limit = parser.add_argument_group("a run whose whole time is given")
-    limit.add_argument("--minutes", type=float, help="for everything, evaluation and files too")
+    limit.add_argument(
+        "--minutes", type=MINUTES.parse, help="for everything, evaluation and files too"
+    )
     limit.add_argument("--preset", help="which of the configuration's choices (default: its own)")
     limit.add_argument("--pairs", type=COUNT.parse, default=200, help="to evaluate (default 200)")
     limit.add_argument("--files", type=Path, help="what is to be taken away (default OUT/files)")

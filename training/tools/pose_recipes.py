@@ -207,8 +207,6 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe("Sneaking", "Walking", 70, "lunge", ("guard", "guard"), lean=(36, 0, 0)),
     Recipe("Climbing stairs", "Walking", 60, "climb", ("swing_front", "swing_back"),
            lean=(12, 0, 0)),
-    Recipe("Sprinting start", "Sport", 88, "lunge", ("dangle", "dangle"), lean=(66, 0, 0),
-           head=(-30, 0, 0)),
     Recipe("Jumping", "Sport", 0, "jump", ("raised", "raised")),
     Recipe("Jumping, arms wide", "Sport", 30, "jump", ("out", "v"), lean=(-8, 0, 0)),
     Recipe("Star jump", "Sport", -16, "star", ("out", "out"), lean=(0, 0, 12)),
