@@ -131,7 +131,7 @@ def test_checkpoints_by_the_clock_part_no_processes_and_change_no_bit(
     # The one that writes is late, so that the clocks of the others are due before its own.
     run = replace(RUN, steps=12, batch_size=4, log_steps=1, ema_decay=None, optimizer="adamw")
     results: dict[str, dict[str, Any]] = {}
-    for name, minutes in (("often", 0.002), ("never", 60.0)):
+    for name, minutes in (("often", 0.0002), ("never", 60.0)):
         folder, clocked = tmp_path / name, replace(run, checkpoint_minutes=minutes)
         folder.mkdir()
         port = workers.free_port()
