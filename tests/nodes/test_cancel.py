@@ -69,14 +69,14 @@ def test_a_search_for_people_that_is_cancelled_ends_with_its_look(
 ) -> None:
     pytest.importorskip("ai_edge_litert")
     management = graph.host.comfy("comfy.model_management")
-    tools = graph.host.pack("nodes.pose_tools")
-    search = tools.detect_people
+    batch = graph.host.pack("pcdm_core.pose.detect.batch")
+    search = batch.detect_people
 
     def cancelled_within(*arguments: Any, **options: Any) -> Any:
         management.interrupt_current_processing()
         return search(*arguments, **options)
 
-    monkeypatch.setattr(tools, "detect_people", cancelled_within)
+    monkeypatch.setattr(batch, "detect_people", cancelled_within)
     try:
         with pytest.raises(management.InterruptProcessingException):
             graph.run("PCDMPoseFromImage", image=image())
