@@ -225,6 +225,7 @@ class TrainConfig:
     seed: Annotated[Whole, Field(ge=SEED.low, le=SEED.high)] = 0
     mixed_precision: Precision = "no"
     compile: Switch = False
+    moments_in_memory: Switch = False  # of rendered people, see features/in_memory.py
     tensorboard: Switch = False
     wandb: Switch = False
     identities: Count = 1500

@@ -21,8 +21,10 @@ from pcdm_core.images import from_planes
 from pcdm_core.vae import Autoencoder, PatchAutoencoder, build_autoencoder
 
 from ..config import TrainConfig
+from ..data.in_memory import CoarsePictures, People
+from ..features.in_memory import MomentsInMemory
 from ..loop.sample_rng import seed_part
-from ..stages import AutoencoderStage, InpaintingStage, PriorStage, RefiningStage
+from ..stages import AutoencoderStage, Frozen, InpaintingStage, PriorStage, RefiningStage
 from ..stages.closed_form import fit_code, fit_encoder
 from ..stages.global_encoder import GlobalEncoderStage
 from ..stages.initialise import build_denoiser, warm_start
@@ -151,6 +153,16 @@ class MiniRun(RenderedRun):
             self.accelerator.wait_for_everyone()
         return PerceptualLoss(load_perception(path).to(device), run)
 
+    def features(
+        self, frozen: Frozen, coarse: CoarsePictures | None = None
+    ) -> People | MomentsInMemory:
+        """What a stage learns on: people, or with `moments_in_memory` their moments too."""
+        people = self.read_people()
+        if not self.config.moments_in_memory:
+            return people
+        code, patches = frozen.autoencoder, frozen.patch_encoder
+        return MomentsInMemory(people, code, patches, coarse=coarse)
+
     def train_inpainting(self) -> None:
         """Stage 2 and the patch encoder."""
         model, run, seed = (
@@ -162,9 +174,9 @@ class MiniRun(RenderedRun):
         patch_encoder = PatchImageEncoder(self.preset.patch_encoder)
         if (start := self.earlier("patch_encoder")) is not None:
             warm_start(patch_encoder, start.state_dict())
-        people = self.read_people()
         frozen = replace(self.frozen(), perception=self.perception("inpainting"))
-        stage = InpaintingStage(model, patch_encoder, frozen, people, run, seed)
+        features = self.features(frozen)
+        stage = InpaintingStage(model, patch_encoder, frozen, features, run, seed)
         self.train("inpainting", stage)
 
     def train_prior(self) -> None:
@@ -177,8 +189,8 @@ class MiniRun(RenderedRun):
         model, run, seed = self.fresh("refining"), self.config.stage("refining"), self.config.seed
         coarse = self.coarse().to(self.accelerator.device)
         frozen = replace(self.frozen(True), perception=self.perception("refining"))
-        people = self.read_people()
-        self.train("refining", RefiningStage(model, frozen, people, coarse, run, seed), coarse)
+        features = self.features(frozen, coarse)
+        self.train("refining", RefiningStage(model, frozen, features, coarse, run, seed), coarse)
 
     def run_all(self, enough: int | None = None) -> None:
         """Everything, in order; it begins with `enough` people."""
