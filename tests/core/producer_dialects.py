@@ -15,6 +15,7 @@ from tests.core.one_person import (
     WIDTH,
     Dialect,
     body_18,
+    body_25,
     canvas,
     coco_17,
     flat,
@@ -198,6 +199,112 @@ def sam_3d_body() -> Any:
     return {"frames": [[person]], "image_size": [HEIGHT, WIDTH]}
 
 
+def joints_seen() -> dict[str, tuple[float, float]]:
+    """COCO's joints by name, without the hidden one."""
+    points = zip(COCO_NAMES, coco_17(), strict=True)
+    return {name: (x, y) for name, (x, y, c) in points if c > 0.3}
+
+
+def easymocap() -> Any:
+    """EasyMocap's annotations: BODY_25 in `annots`, hands beside it."""
+    person = {
+        "bbox": [150.0, 70.0, 360.0, 690.0, 0.9], "personID": 0, "isKeyframe": False,
+        "keypoints": [list(point) for point in body_25()],
+        "handl2d": [[*point, 0.9] for point in LEFT_HAND],
+        "handr2d": [[*point, 0.9] for point in RIGHT_HAND],
+        "face2d": [[0.0, 0.0, 0.0]] * 70,
+    }  # fmt: skip
+    return {"filename": "images/1/000000.jpg", "height": HEIGHT, "width": WIDTH, "annots": [person]}
+
+
+def detectron2() -> Any:
+    """`Instances.get_fields()`: all people's points in one array."""
+    points = [list(point) for point in coco_17(0.9, 0.02)]
+    return {"pred_boxes": [[150.0, 70.0, 360.0, 690.0]], "scores": [0.99], "pred_classes": [0],
+            "pred_keypoints": [points], "image_size": [HEIGHT, WIDTH]}  # fmt: skip
+
+
+def vitpose() -> Any:
+    """transformers' `post_process_pose_estimation` with a threshold: `labels` are the numbers."""
+    sure = [(number, point) for number, point in enumerate(coco_17()) if point[2] > 0.3]
+    person = {"keypoints": [list(point[:2]) for _, point in sure], "scores": [0.8] * len(sure),
+              "labels": [number for number, _ in sure], "bbox": [150.0, 70.0, 210.0, 620.0]}  # fmt: skip  # noqa: E501
+    return [[person]]
+
+
+def label_studio() -> Any:
+    """Percent of the picture; a box is among the results."""
+    sizes = {"original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0}
+    box = {"value": {"x": 9, "y": 9, "width": 30, "height": 60, "rectanglelabels": ["person"]}}
+    points = [
+        {**sizes, "id": name, "type": "keypointlabels",
+         "value": {"x": x / WIDTH * 100, "y": y / HEIGHT * 100, "width": 0.5,
+                   "keypointlabels": [name]}} for name, (x, y) in joints_seen().items()
+    ]  # fmt: skip
+    return [{"id": 1, "annotations": [{"id": 1, "result": [*points, {**sizes, **box}]}],
+             "data": {"image": "/data/upload/1.jpg"}}]  # fmt: skip
+
+
+def labelme() -> Any:
+    """Points with labels; a box has two of them."""
+    shapes = [{"label": name, "points": [[x, y]], "group_id": 1, "shape_type": "point"}
+              for name, (x, y) in joints_seen().items()]  # fmt: skip
+    box = {"label": "person", "points": [[150, 70], [360, 690]], "shape_type": "rectangle"}
+    return {"version": "5.5.0", "shapes": [*shapes, box], "imagePath": "1.jpg", "imageData": None,
+            "imageHeight": HEIGHT, "imageWidth": WIDTH}  # fmt: skip
+
+
+def via() -> Any:
+    """VGG Image Annotator's project: whole pixels."""
+    regions = [{"shape_attributes": {"name": "point", "cx": round(x), "cy": round(y)},
+                "region_attributes": {"joint": name}} for name, (x, y) in joints_seen().items()]  # fmt: skip  # noqa: E501
+    return {"_via_img_metadata": {"1.jpg123": {"filename": "1.jpg", "size": 123,
+            "regions": regions}}, "_via_settings": {}}  # fmt: skip
+
+
+def apple_vision() -> Any:
+    """VNHumanBodyPoseObservation: fractions, and y runs upwards."""
+    part = {"shoulder": "shoulder_1", "elbow": "forearm", "wrist": "hand", "hip": "upLeg",
+            "knee": "leg", "ankle": "foot", "nose": "head", "neck": "neck_1"}  # fmt: skip
+    points: dict[str, Any] = {"root": {"x": 0.5, "y": 0.5, "confidence": 0.9}}
+    for joint, (x, y, c) in zip(Joint, body_18(0.9), strict=True):
+        *side, name = joint.name.lower().split("_")
+        key = "_".join([*side, part.get(name, name), "joint"])
+        points[key] = {"x": x / WIDTH, "y": 1 - y / HEIGHT, "confidence": c}
+    return points
+
+
+def zed() -> Any:
+    """ZED's BODY_18: points in the picture beside those in space."""
+    points = [[x, y] for x, y, _ in body_18(missing=(-1.0, -1.0, 0.0))]
+    body = {"id": 0, "confidence": 88.0, "keypoint_2d": points, "keypoint": [[0.1, 0.2, -2.0]] * 18}
+    return {"is_new": True, "body_list": [body]}
+
+
+def movenet_array() -> Any:
+    """The model's own output, `[1, 1, 17, 3]`: y, x, score in fractions."""
+    return [[[[y / HEIGHT, x / WIDTH, c] for x, y, c in coco_17()]]]
+
+
+def numbered_points() -> Any:
+    """`[[id, x, y], ...]`, as tutorials of MediaPipe and YOLO collect them."""
+    points = [[n, x, y] for n, (x, y) in enumerate(BODY)]
+    points[MISSING] = [MISSING, 0, 0]
+    return points
+
+
+def columns() -> Any:
+    xs, ys, sure = (list(column) for column in zip(*coco_17(), strict=True))
+    return {"width": WIDTH, "height": HEIGHT, "x": xs, "y": ys, "confidence": sure}
+
+
+def ultralytics_csv() -> str:
+    """`Results.to_csv()`: dictionaries in cells."""
+    (person,) = ultralytics()
+    box, points = (str(person[key]) for key in ("box", "keypoints"))
+    return f'name,class,confidence,box,keypoints\nperson,0,0.91,"{box}","{points}"\n'
+
+
 def by_track() -> Any:
     """People of one picture by their numbers."""
     return {"people": {"1": {"keypoints": flat(body_18(0.9))}}, "width": WIDTH, "height": HEIGHT}
@@ -264,6 +371,18 @@ OF_PRODUCERS = {
     "PoseNet": Dialect(posenet, neck_is_made=True, says="by the joints' names"),
     "Roboflow": Dialect(roboflow, neck_is_made=True, says="by the joints' names"),
     "SAM 3D Body": Dialect(sam_3d_body, says="70 points"),
+    "EasyMocap": Dialect(easymocap, hands=True, says="EasyMocap"),
+    "Detectron2": Dialect(detectron2, neck_is_made=True, says="Detectron2"),
+    "ViTPose of transformers": Dialect(vitpose, neck_is_made=True, says="list of people"),
+    "Label Studio": Dialect(label_studio, neck_is_made=True, says="Label Studio"),
+    "labelme": Dialect(labelme, neck_is_made=True, says="labelme"),
+    "VGG Image Annotator": Dialect(via, neck_is_made=True, says="VGG Image Annotator"),
+    "Apple Vision": Dialect(apple_vision, says="Apple Vision"),
+    "ZED": Dialect(zed, says="ZED"),
+    "MoveNet array": Dialect(movenet_array, neck_is_made=True, says="y stands before x"),
+    "numbered points": Dialect(numbered_points, says="its own number"),
+    "columns": Dialect(columns, neck_is_made=True, says="columns of points"),
+    "Ultralytics csv": Dialect(ultralytics_csv, neck_is_made=True, says="csv, a person a row"),
     "people by number": Dialect(by_track, says="OpenPose JSON"),
     "19 points": Dialect(nineteen, says="and the background"),
     "numbers as text": Dialect(numbers_as_text, says="BODY_18"),

@@ -28,6 +28,11 @@ PLACES |= {
 COCO = "nose left-eye right-eye left-ear right-ear left-shoulder right-shoulder left-elbow " \
     "right-elbow left-wrist right-wrist left-hip right-hip left-knee right-knee left-ankle " \
     "right-ankle "  # fmt: skip
+LIMBS = COCO.split(maxsplit=5)[5]
+LIMBS_18 = "right-shoulder right-elbow right-wrist left-shoulder left-elbow left-wrist " \
+    "right-hip right-knee right-ankle left-hip left-knee left-ankle"  # fmt: skip
+LEGS = "right-ankle right-knee right-hip left-hip left-knee left-ankle"
+ARMS = "right-wrist right-elbow right-shoulder left-shoulder left-elbow left-wrist"
 FEET = "left-foot left-foot left-foot right-foot right-foot right-foot"
 ORDERS = {
     "Human3.6M": "pelvis right-hip right-knee right-ankle left-hip left-knee left-ankle spine "
@@ -42,11 +47,21 @@ ORDERS = {
     "coco_25": "nose left-eye right-eye left-ear right-ear neck left-shoulder right-shoulder "
     "left-elbow right-elbow left-wrist right-wrist left-hip right-hip pelvis left-knee right-knee "
     "left-ankle right-ankle " + FEET,
+    "CrowdPose": f"{LIMBS} top neck",
+    "AI Challenger": f"{LIMBS_18} top neck",
+    "LSP": f"{LEGS} {ARMS} neck top",
+    "OpenPose MPI": f"top neck {LIMBS_18} spine",
+    "PoseTrack 2017": f"{LEGS} {ARMS} neck nose top",
+    "JHMDB": "neck spine nose right-shoulder left-shoulder right-hip left-hip right-elbow "
+    "left-elbow right-knee left-knee right-wrist left-wrist right-ankle left-ankle",
+    "MPII": f"{LEGS} pelvis thorax neck top {ARMS}",
     "BODY_25": "nose neck right-shoulder right-elbow right-wrist left-shoulder left-elbow "
     "left-wrist pelvis right-hip right-knee right-ankle left-hip left-knee left-ankle right-eye "
     "left-eye right-ear left-ear " + FEET,
     "COCO-17": COCO,
 }
+
+FIRST = ("BODY_25", "COCO-17", "CrowdPose", "OpenPose MPI", "MPII")  # of so many points
 
 
 def points_in(order: str) -> list[list[float]]:
@@ -66,7 +81,33 @@ def test_a_skeleton_is_known_by_its_proportions(name: str) -> None:
     off = np.abs(reading.keypoints.xy[0].numpy() - expected_body())[visible]
     assert off.max() < (0.01 if name == "COCO-17" else 1e-6)  # a neck that is made is near
     switched = any("by the body's proportions" in line for line in reading.report.guessed)
-    assert switched == (name not in ("BODY_25", "COCO-17"))
+    assert switched == (name not in FIRST)
+
+
+def in_posetracks_order(points: np.ndarray) -> np.ndarray:
+    """`[18, 3]` of OpenPose's with the neck and the crown for eyes, and no ears."""
+    nose, neck = points[0], points[[2, 5]].mean(axis=0)
+    ears = np.full((2, 3), np.nan)
+    limbs = points[[5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13, 10]]
+    return np.concatenate([[nose, nose + 0.6 * (neck - nose), nose - 0.5 * (neck - nose)],
+                           ears, limbs])  # fmt: skip
+
+
+def test_posetracks_neck_and_crown_are_no_eyes() -> None:
+    """Its 17 points are COCO's, but for four of the head's."""
+    body = np.column_stack([np.array(BODY, dtype=float), np.full(18, 0.9)])
+    reading = read(np.nan_to_num(in_posetracks_order(body)).tolist())
+    assert "PoseTrack" in str(reading.report)
+    assert reading.keypoints.visible[0].tolist() == [True] * 14 + [False] * 4
+    right = total = 0
+    for seed in range(200):
+        _, xy, visible = random_pose(seed)
+        if visible[[0, 2, 5]].all():
+            points = np.column_stack([xy, np.ones(18)])
+            context = Context("here")
+            right += "Pose" in choose_skeleton(in_posetracks_order(points)[None], (), context).name
+            total += 1
+    assert right >= 0.95 * total > 50
 
 
 def test_one_frame_of_a_clip_is_read_as_the_others_are() -> None:

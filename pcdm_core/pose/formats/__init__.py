@@ -3,7 +3,8 @@
 A new format is one entry in the table of what is new about it: the keys of a person in `people.py`,
 of pictures in `documents.py`; a document that has to be rearranged is a row of `PRODUCERS` in
 `producers.py`; other text is for `tables.py`, another container for `sources.py`; a skeleton that
-counts joints differently is a row of `SKELETONS` in `joint_maps.py`. All of them end in
+counts joints differently is a row of `SKELETONS` in `joint_maps.py`; what holds no pose is named in
+`no_pose.py`. All of them end in
 `assemble.py`, where coordinates become fractions of the picture; `read.py` is the way in,
 `write.py` the way out. docs/pose-formats.md lists them.
 """

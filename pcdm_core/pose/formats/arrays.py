@@ -17,11 +17,14 @@ from numpy.lib import format as npy
 from .frame import Context
 from .joint_maps import BODY_COUNTS
 from .limits import LARGEST_FILE
+from .no_pose import refuse_document
+from .points import Y_FIRST, are_y_first
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 _OTHERS = {
     b"\x89HDF": "an HDF5 file", b"MATLAB": "a MATLAB file", b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "an archive (gzip: unpack it)", b"7z\xbc\xaf": "an archive", b"Rar!": "an archive",
     b"SQLite": "a database", b"bplist": "a property list", b"%PDF": "a PDF",
 }  # fmt: skip
 _MOST_NUMBERS = 2**24  # 300,000 frames of 18 joints
@@ -93,12 +96,16 @@ def _document(arrays: Mapping[str, np.ndarray], context: Context) -> Any:
     fitting = {name: array for name, array in numeric.items() if _is_pose(array)}
     name = next((key for key in _POINT_KEYS if key in fitting), next(iter(fitting), None))
     if name is None:
+        refuse_document(arrays, context)
         shapes = ", ".join(str(list(array.shape)) for array in list(arrays.values())[:4])
         raise context.error(
             f"no pose among its arrays ({shapes}); expected [frames, points, 2 or 3] of a body's "
             f"{' or '.join(map(str, BODY_COUNTS))} points"
         )
     points = _with_axes(fitting[name])
+    if points.shape[-2:] == (17, 3) and are_y_first(points):
+        context.findings.guess(Y_FIRST)
+        points = points[..., [1, 0, 2]]
     if points.size > _MOST_NUMBERS:
         raise context.error(f"{points.size} numbers, and at most {_MOST_NUMBERS} are read")
     shared: dict[str, Any] = {

@@ -25,6 +25,7 @@ SCORE_THRESHOLD = 0.3
 # Coordinates from -1 to 1 put half of a body below 0. A body in fractions with so many points out
 # of the picture would hardly show.
 _SIGNED_SHARE = 0.4
+_LARGEST_SPAN = 1.5  # of a person in pictures, seen with so much of it outside
 
 _SCALES = (100.0, 255.0, 1000.0)  # of confidences beyond 0 to 10
 
@@ -250,6 +251,12 @@ def _units(
         return (float(size[1]), float(size[0])), 0.0
     if units == "signed":
         return (2.0, 2.0), 0.5
+    if context.units == "auto" and _lie_round_the_middle(places):
+        low, high = places.min(), places.max()
+        raise context.error(
+            f"coordinates run from {low:.2f} to {high:.2f}, round the middle of a picture, and "
+            "are neither pixels nor fractions of it; export them before they are normalised"
+        )
     if len(places):
         context.findings.fact("Coordinates: fractions of the picture.")
     return (1.0, 1.0), 0.0
@@ -276,6 +283,13 @@ def _look_signed(places: Points) -> bool:
     negative = (places < 0).any(axis=1).sum()
     within = np.less_equal(np.abs(places), 1).all()
     return bool(within and len(places) >= 5 and negative >= _SIGNED_SHARE * len(places))
+
+
+def _lie_round_the_middle(places: Points) -> bool:
+    """Whether a picture's middle is 0 and its width 2, but not its height (VideoPose3D)."""
+    if len(places) < 5 or (places < 0).any(axis=1).mean() < _SIGNED_SHARE:
+        return False
+    return bool((np.ptp(places, axis=0) > _LARGEST_SPAN).any())
 
 
 def _are_swapped(body: Points, hands: Sequence[Points]) -> bool:

@@ -17,7 +17,8 @@ from ...ranges import SIDE
 from .assemble import RawFrame, RawPerson, fault_frame
 from .frame import Context
 from .joint_maps import BODY_COUNTS
-from .limits import LARGEST_NUMBER, MOST_PEOPLE, PoseError, brief
+from .limits import LARGEST_NUMBER, MOST_PEOPLE, PoseError, brief, parse_json
+from .no_pose import refuse_document
 from .people import (
     are_points,
     is_body,
@@ -35,9 +36,12 @@ _PEOPLE_KEYS = {
     "people": "OpenPose JSON",
     "bodies": "AlphaPose JSON",
     "instances": "mmpose results",
+    "annots": "EasyMocap's annotations",
 }
 _FRAMES_KEYS = ("predictions", "frames", "pose_metas", "pose_metas_original")
-_LOOSE_KEYS = ("poses", "persons", "detections", "results", "skeletons", "data")  # asked last
+_LOOSE_KEYS = ("poses", "persons", "detections", "results", "skeletons", "data", "result",
+               "output", "outputs", "pose", "pose_keypoint", "text")  # asked last  # fmt: skip
+_META_KEYS = ("keypoints_body", "kps_body")  # Wan's, which are a picture's and not only a person's
 _SIZE_KEYS = (("canvas_height", "canvas_width"), ("height", "width"),
               ("image_height", "image_width"), ("imageHeight", "imageWidth"))  # fmt: skip
 _SIZES_WITHIN = ("image", "canvas", "image_size", "resolution")
@@ -65,6 +69,8 @@ def frames_of(document: Any, context: Context, depth: int = 0) -> list[RawFrame]
     document = plain(document)
     if depth > _DEEPEST:
         raise context.error(f"no pose within {_DEEPEST} levels of lists; export it again")
+    if isinstance(document, str) and document.lstrip().startswith(("{", "[")):
+        document = _document_within(document, context)
     if document is None:
         raise context.error("nothing is in it (null); the detector found no person")
     document = in_known_shape(document, context)
@@ -77,6 +83,14 @@ def frames_of(document: Any, context: Context, depth: int = 0) -> list[RawFrame]
     if is_list(document):
         return _frames_of_list(document, context, depth)
     raise context.error(f"no pose ({brief(document)}); give OpenPose JSON or a POSE_KEYPOINT")
+
+
+def _document_within(text: str, context: Context) -> Any:
+    """What JSON within a text of JSON holds: a service's answer, a node's output."""
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise context.error(f"damaged JSON ({error}); export the pose again") from error
 
 
 def _frames_of_mapping(document: Mapping[str, Any], context: Context, depth: int) -> list[RawFrame]:
@@ -102,11 +116,12 @@ def _frames_of_mapping(document: Mapping[str, Any], context: Context, depth: int
         say_format("several people's points" if several else "one person's points")
         return [_frame_of_people(several or [document], document, context)]
     for key in _LOOSE_KEYS:
-        if isinstance(plain(document.get(key)), (list, tuple, Mapping)):
+        if isinstance(plain(document.get(key)), (list, tuple, str, Mapping)):
             return frames_of(document[key], context, depth + 1)
     parts = {str(name): part for name, part in document.items() if _holds_people(part)}
     if len(parts) * 2 > len(document):
         return _frames_by_name(parts, context, depth)
+    refuse_document(document, context)
     raise context.error(
         f'no OpenPose document, it has no "people" ({brief(document)}); '
         "give OpenPose JSON, a POSE_KEYPOINT, or 18 lines of x y"
@@ -167,7 +182,8 @@ def _frames_of_list(document: Sequence[Any], context: Context, depth: int) -> li
         return [RawFrame([person_of(document, context)], None, context)]
     if len(document) == 1 and not is_person(document[0]):
         return frames_of(document[0], context, depth + 1)
-    if all(element is None or is_person(element) for element in document):
+    people = all(element is None or is_person(element) for element in document)
+    if people and not any(key in (document[0] or {}) for key in _META_KEYS):
         return _frames_by_picture(document, context)
     if all(element is None or is_body(element) for element in document):
         context.findings.format("lists of points")
@@ -204,7 +220,8 @@ def _by_picture(people: Sequence[Any]) -> dict[Any, list[Any]]:
 def _picture_of(person: Mapping[str, Any]) -> int | str | None:
     """Name or number of the picture that a person says to be in."""
     says = (person.get(key) for key in _PICTURE_KEYS)
-    return next((picture for picture in says if isinstance(picture, (int, str))), None)
+    named = (picture for picture in says if isinstance(picture, (int, str)) and picture != "")
+    return next(named, None)
 
 
 def _frames_by_picture(people: Sequence[Any], context: Context) -> list[RawFrame]:
@@ -242,8 +259,14 @@ def _coco_frames(document: Mapping[str, Any], context: Context) -> list[RawFrame
         if isinstance(image, Mapping) and isinstance(image.get("id"), (int, str))
     }
     frames: list[RawFrame] = []
-    for picture, members in _by_picture(people).items():
-        image = pictures.get(picture, {})
+    groups = _by_picture(people)
+    if missing := len(pictures.keys() - groups.keys()):
+        context.findings.guess(
+            f"nobody is annotated in {missing} of {len(pictures)} pictures; these are left out."
+        )
+    order = {picture: number for number, picture in enumerate(pictures)}
+    for picture in sorted(groups, key=lambda picture: order.get(picture, len(order))):
+        members, image = groups[picture], pictures.get(picture, {})
         name = image.get("file_name")
         name = name if isinstance(name, str) else str(picture)
         place = context.at(f"picture {brief(name)}")

@@ -4,7 +4,8 @@ Sources: OpenPose `doc/02_output.md` (BODY_25, COCO) and `poseParameters.cpp` (B
 COCO's person key points, Halpe-FullBody's README (26 and 136), MediaPipe's pose landmarks, CMU
 Panoptic's toolbox, Wan-Animate's metas (20), SAM 3D Body's `mhr70.py`, COCO-WholeBody, Human3.6M as
 SemGCN and mmpose have it, MPI-INF-3DHP as mmpose has it, NVIDIA trt_pose `human_pose.json`, Kinect
-for Windows v2 `JointType`, easy_ViTPose's `coco_25`.
+for Windows v2 `JointType`, easy_ViTPose's `coco_25`, mmpose's `crowdpose.py`, `aic.py`, `mpii.py`
+and `posetrack18.py`, LSP's README, OpenPose's MPI.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .points import NO_POINTS, Points
 
 _SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
 # Other names of the neck, which lies between the shoulders. The first that a skeleton has counts.
-_NECKS = ("spine shoulder", "thorax", "shoulder center", "mid shoulder", "neck", "head bottom")
+_NECKS = ("spine shoulder", "thorax", "shoulder center", "mid shoulder", "neck")
 _OTHER_ENDS = {"ankle": "foot", "wrist": "hand"}  # of limbs, where the usual ones have no name
 # Within `leftShoulder`, `LShoulder` and `lshoulder`.
 _WORD_ENDS = re.compile(
@@ -84,16 +85,18 @@ def _skeleton(name: str, points: str) -> Skeleton:
     return skeleton
 
 
-_BODY_18 = (
-    "nose neck right-shoulder right-elbow right-wrist left-shoulder left-elbow left-wrist "
-    "right-hip right-knee right-ankle left-hip left-knee left-ankle right-eye left-eye right-ear "
-    "left-ear "
+_LIMBS_18 = (
+    "right-shoulder right-elbow right-wrist left-shoulder left-elbow left-wrist "
+    "right-hip right-knee right-ankle left-hip left-knee left-ankle "
 )
-_COCO_17 = (
-    "nose left-eye right-eye left-ear right-ear left-shoulder right-shoulder left-elbow "
-    "right-elbow left-wrist right-wrist left-hip right-hip left-knee right-knee left-ankle "
-    "right-ankle "
+_LIMBS_COCO = (
+    "left-shoulder right-shoulder left-elbow right-elbow left-wrist right-wrist left-hip right-hip "
+    "left-knee right-knee left-ankle right-ankle "
 )
+_LEGS_UP = "right-ankle right-knee right-hip left-hip left-knee left-ankle "
+_ARMS_UP = "right-wrist right-elbow right-shoulder left-shoulder left-elbow left-wrist "
+_BODY_18 = f"nose neck {_LIMBS_18} right-eye left-eye right-ear left-ear "
+_COCO_17 = f"nose left-eye right-eye left-ear right-ear {_LIMBS_COCO} "
 _BODY_25 = (
     "nose neck right-shoulder right-elbow right-wrist left-shoulder left-elbow left-wrist pelvis "
     "right-hip right-knee right-ankle left-hip left-knee left-ankle right-eye left-eye right-ear "
@@ -111,6 +114,10 @@ _KINECT_25 = (
     "spine-base spine-mid neck head left-shoulder left-elbow left-wrist left-hand right-shoulder "
     "right-elbow right-wrist right-hand left-hip left-knee left-ankle left-foot right-hip "
     "right-knee right-ankle right-foot spine-shoulder"
+)
+_JHMDB = (
+    "neck belly face right-shoulder left-shoulder right-hip left-hip right-elbow left-elbow "
+    "right-knee left-knee right-wrist left-wrist right-ankle left-ankle"
 )
 _COCO_25 = (
     "nose left-eye right-eye left-ear right-ear neck left-shoulder right-shoulder left-elbow "
@@ -154,6 +161,17 @@ SKELETONS = {
         _skeleton("Human3.6M's 17 joints", _HUMAN36M),
         _skeleton("MPI-INF-3DHP's 17 joints", _MPI_3DHP),
     ),
+    14: (
+        _skeleton("CrowdPose's 14 joints", _LIMBS_COCO + "head neck"),
+        _skeleton("AI Challenger's 14 joints", _LIMBS_18 + "head neck"),
+        _skeleton("LSP's 14 joints", _LEGS_UP + _ARMS_UP + "neck head"),
+    ),
+    15: (
+        _skeleton("OpenPose MPI's 15 joints", "head neck " + _LIMBS_18),
+        _skeleton("PoseTrack 2017's 15 joints", _LEGS_UP + _ARMS_UP + "head-bottom nose head-top"),
+        _skeleton("JHMDB's 15 joints", _JHMDB),
+    ),
+    16: (_skeleton("MPII's 16 joints", _LEGS_UP + "pelvis thorax upper-neck head " + _ARMS_UP),),
     133: (_skeleton("COCO-WholeBody (133 points)", _COCO_17),),
     134: (
         _skeleton("COCO-WholeBody with neck (134 points)", _BODY_18),
@@ -168,10 +186,13 @@ SKELETONS = {
     26: (_skeleton("Halpe-26", _HALPE_26),),
     33: (_skeleton("MediaPipe's 33 landmarks", _MEDIAPIPE_33),),
     70: (_skeleton("SAM 3D Body's 70 points", _MHR_70),),
+    135: (_skeleton("OpenPose BODY_135", _COCO_17 + "upper-neck head-top"),),
     136: (_skeleton("Halpe-136", _HALPE_26),),
     308: (_skeleton("Sapiens' 308 points", _MHR_70),),
 }
 BODY_COUNTS = tuple(SKELETONS)
+# 17 as well, of which two stand where COCO has the eyes and two are never labelled.
+POSE_TRACK = _skeleton("PoseTrack's 17 joints", f"nose head-bottom head-top ear ear {_LIMBS_COCO}")
 # Their detectors score every point, seen or not.
 SCORED_COUNTS = (17, 26, 33, 133, 134, 136)
 

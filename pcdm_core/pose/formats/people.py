@@ -16,7 +16,9 @@ from .joint_maps import BODY_COUNTS, skeleton_of
 from .limits import PoseError, brief
 from .points import (
     NO_POINTS,
+    Y_FIRST,
     Points,
+    are_y_first,
     is_list,
     is_number,
     is_point,
@@ -31,20 +33,23 @@ _BODY_KEYS = (
     "keypoints_body", "kps_body",  # Wan's metas
     "pose_landmarks", "poseLandmarks", "landmarks", "landmark",  # MediaPipe
     "pred_keypoints_2d",  # SAM 3D Body
+    "keypoint_2d",  # ZED
 )  # fmt: skip
 _KEYS_3D = (
     "pose_keypoints_3d", "keypoints_3d", "keypoints3D", "pred_keypoints_3d", "joints_3d",
-    "pose_world_landmarks", "poseWorldLandmarks", "worldLandmarks",
+    "pose_world_landmarks", "poseWorldLandmarks", "worldLandmarks", "joint_positions",
 )  # fmt: skip
-_SCORE_KEYS = ("keypoint_scores", "keypoints_scores", "keypoints_score", "scores")
+_SCORE_KEYS = ("keypoint_scores", "keypoints_scores", "keypoints_score", "scores", "joints_vis")
 _HAND_KEYS = tuple(
     (
         f"hand_{side}_keypoints_2d", f"hand_{side}_keypoints", f"{side}hand_kpts",
         f"keypoints_{side}_hand", f"kps_{side[0]}hand",
-        f"{side}_hand_landmarks", f"{side}HandLandmarks",
+        f"{side}_hand_landmarks", f"{side}HandLandmarks", f"hand{side[0]}2d",
     )
     for side in HAND_SIDES
 )  # fmt: skip
+
+_FACE_KEYS = ("face_keypoints_2d", "keypoints_face", "face_landmarks", "faceLandmarks")
 
 # Of a document or a person: what its points are called; two of them say it one level down.
 _NAME_KEYS = ("keypoint_names", "keypoints_names", "joint_names", "joints_names", "categories",
@@ -62,6 +67,8 @@ _NUMBERED_COLUMN = re.compile(rf"({'|'.join(_AXES)})_?(\d+)", re.IGNORECASE)
 
 _FLAT_COUNTS = {count * step for count in BODY_COUNTS for step in (2, 3)}
 _FOUR_NUMBERS = 33 * 4  # MediaPipe's x, y, z, visibility
+_COCO_POINTS = 17
+_NEVER_OPENPOSES = (14, 16)  # points; a list of 18 was cut
 _ANIMALS = re.compile(r"tail|paw|hoof|withers", re.IGNORECASE)
 
 
@@ -133,6 +140,9 @@ def person_of(person: Any, context: Context) -> RawPerson:
         counts = (len(names),)
     if person is None or (is_list(person) and not _joints_by_name(person)[0]):
         body = points_of(person, counts, context, "the body")
+        if not names and body.shape == (17, 3) and are_y_first(body):
+            context.findings.guess(Y_FIRST)
+            body = body[:, [1, 0, 2]]
         return RawPerson(body, joint_names=names)
     if not isinstance(person, (Mapping, list, tuple)):
         raise context.error(f"expected an object, found {brief(person)}")
@@ -149,9 +159,12 @@ def person_of(person: Any, context: Context) -> RawPerson:
         names, counts = labels, (len(labels),)
     elif key is not None:
         points = person[key]
-    body = points_of(points, counts, context, key or "the body")
     scores = first_of(_SCORE_KEYS, person)
     scores = None if is_number(scores) else scores  # PoseFlow's is the person's
+    if key in _OPENPOSE_KEYS:
+        counts = tuple(count for count in counts if count not in _NEVER_OPENPOSES)
+    points, scores = _in_their_places(points, scores, person.get("labels"))
+    body = points_of(points, counts, context, key or "the body")
     if not len(body):
         _refuse_3d(person, context)
     body = with_confidences(body, scores, context)
@@ -159,6 +172,8 @@ def person_of(person: Any, context: Context) -> RawPerson:
         _hand_of(first_of(keys, person), side, context)
         for keys, side in zip(_HAND_KEYS, HAND_SIDES, strict=True)
     )
+    if not (len(body) or len(left_hand) or len(right_hand)) and first_of(_FACE_KEYS, person):
+        raise context.error("only a face's points are in it; export the body's")
     # ComfyUI's SDPose scores every point, and calls the left hand right: it takes COCO-WholeBody's
     # first hand for the right one.
     from_sdpose = "foot_keypoints_2d" in person
@@ -225,6 +240,23 @@ def _refuse_3d(person: Mapping[str, Any], context: Context) -> None:
             "only 3D key points are in it, without their places in the picture; export the 2D "
             "ones (pose_keypoints_2d)"
         )
+
+
+def _in_their_places(points: Any, scores: Any, labels: Any) -> tuple[Any, Any]:
+    """All of COCO's points and scores where only the sure ones are listed: transformers' ViTPose.
+
+    `labels` has their numbers then.
+    """
+    points, scores, labels = plain(points), plain(scores), plain(labels)
+    few = is_list(labels) and is_list(points) and len(points) == len(labels) < _COCO_POINTS
+    if not few or not all(label in range(_COCO_POINTS) for label in labels):
+        return points, scores
+    place = {label: number for number, label in enumerate(labels)}
+    order = [place.get(number) for number in range(_COCO_POINTS)]
+    full = [None if number is None else points[number] for number in order]
+    if is_list(scores) and len(scores) == len(labels):
+        scores = [0.0 if number is None else scores[number] for number in order]
+    return full, scores
 
 
 def _hand_of(value: Any, side: str, context: Context) -> Points:

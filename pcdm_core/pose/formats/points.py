@@ -18,10 +18,14 @@ Points = NDArray[np.float64]
 
 NO_POINTS: Points = np.zeros((0, 3))
 
-_CONFIDENCES = ("confidence", "score", "visibility", "visible", "c", "v")
+Y_FIRST = "y stands before x, as MoveNet writes: so the person stands upright."
+
+_CONFIDENCES = ("confidence", "score", "visibility", "visible", "c", "v", "likelihood",
+                "inFrameLikelihood")  # fmt: skip
 _PLACES = ("position", "point", "location", "coordinates")  # x and y one level down
 _NULLS = (None, None, None)
 _LANDMARKS = 33  # MediaPipe's, whose points have a depth
+_DEPTHS = 0.2  # of the points; a confidence below 0 is damage
 _LONGEST_NUMBER = 40  # characters
 _OTHERS = {21: " (a hand's)", 468: " (a face's)", 478: " (a face's)"}  # landmarks of a part
 
@@ -60,17 +64,21 @@ def points_of(value: Any, counts: tuple[int, ...], context: Context, name: str) 
     either = " or ".join(map(str, counts))
     if len(value) == 4 * _LANDMARKS and _LANDMARKS in counts and all(map(is_number, value)):
         value = [value[start : start + 4] for start in range(0, len(value), 4)]
+    if _have_numbers(value):
+        context.findings.guess("the first number of each point is its own number and no place.")
+        sure = all(len(point) == 4 and 0 <= point[3] <= 1 for point in value)
+        value = [point[1:] if sure else point[1:3] for point in value]
     if any(is_list(element) or isinstance(element, Mapping) for element in value):
         points = _array(_rows(value, context), context, name)
         if len(points) not in counts:
             whose = _OTHERS.get(len(points), "")
             raise context.error(f"{name} has {len(points)} points{whose}; expected {either}")
-        return _without_depths(points)
+        return _without_depths(points, context)
     for step in (3, 2):
         if len(value) % step == 0 and len(value) // step in counts:
             starts = range(0, len(value), step)
             rows = ((*value[start : start + step], 1.0)[:3] for start in starts)
-            return _without_depths(_array(rows, context, name))
+            return _without_depths(_array(rows, context, name), context)
     raise context.error(
         f"{name} has {len(value)} numbers, which are not x, y, confidence (or x, y) of "
         f"{either} points. Export or detect the pose again."
@@ -85,7 +93,7 @@ def with_confidences(points: Points, scores: Any, context: Context) -> Points:
         PointError: a confidence is no number.
     """
     scores = plain(scores)
-    if scores is None or not len(points):
+    if scores is None or (is_list(scores) and not scores) or not len(points):
         return points
     if is_list(scores) and len(scores) == 1 and is_list(scores[0]):
         scores = scores[0]
@@ -121,6 +129,19 @@ def is_missing(points: Points, threshold: float) -> NDArray[np.bool_]:
     x, y, confidence = np.moveaxis(points, -1, 0)
     code = ((x == 0) & (y == 0)) | (x == -1) | (y == -1) | ((x == y) & (x < 0))
     return ~(confidence > threshold) | code
+
+
+def are_y_first(points: Points) -> bool:
+    """Whether `[..., 17, 3]` in COCO's order are MoveNet's y, x, score in fractions.
+
+    Read as x, y these people would lie on the left side, heads to the left.
+    """
+    if (points < 0).any() or (points > 1).any():
+        return False
+    shoulders, hips = points[..., 5:7, :2].mean(axis=-2), points[..., 11:13, :2].mean(axis=-2)
+    along, down = np.moveaxis(hips - shoulders, -1, 0)
+    whole = (points[..., [5, 6, 11, 12], 2] > 0).all(axis=-1)
+    return bool(whole.any() and (along > 2 * np.abs(down))[whole].mean() > 0.5)
 
 
 def plain(value: Any) -> Any:
@@ -172,6 +193,14 @@ def is_label(number: Any, place: int) -> bool:
     return number in (place, place + 1, -1)
 
 
+def _have_numbers(value: Sequence[Any]) -> bool:
+    """Whether every point begins with its own number: 0, x, y; 1, x, y; and so on."""
+    return all(
+        is_list(point) and len(point) in (3, 4) and point[0] == number and is_point(point)
+        for number, point in enumerate(value)
+    )
+
+
 def _rows(value: Sequence[Any], context: Context) -> Iterator[tuple[Any, ...]]:
     """x, y and confidence of each point in a list of points, not yet checked."""
     confidence = _place_of_confidence(value, context)
@@ -179,7 +208,8 @@ def _rows(value: Sequence[Any], context: Context) -> Iterator[tuple[Any, ...]]:
         if element is None or (is_list(element) and not element):
             yield _NULLS
         elif isinstance(element, Mapping) and {"x", "y"} <= (point := _flattened(element)).keys():
-            yield point["x"], point["y"], next((point[k] for k in _CONFIDENCES if k in point), 1.0)
+            sure = next((point[k] for k in _CONFIDENCES if k in point), 1.0)
+            yield point["x"], point["y"], float(sure) if isinstance(sure, bool) else sure
         elif is_list(element) and len(element) == 4:
             yield element[0], element[1], element[confidence]
         elif is_list(element) and len(element) in (2, 3):
@@ -236,10 +266,17 @@ def _place_of_confidence(value: Sequence[Any], context: Context) -> int:
     )
 
 
-def _without_depths(points: Points) -> Points:
-    """The same where a landmark's third number is its depth and no confidence."""
-    if len(points) == _LANDMARKS and (points[:, 2] < 0).any():
+def _without_depths(points: Points, context: Context) -> Points:
+    """The same where a landmark's third number is its depth and no confidence.
+
+    Raises:
+        PoseError: other points have depths, and are in space.
+    """
+    below = (points[:, 2] < 0) & ~is_missing(points, -np.inf)
+    if len(points) == _LANDMARKS and below.any():
         points[~np.isnan(points[:, 2]), 2] = 1.0
+    elif below.sum() > _DEPTHS * len(points):
+        raise context.error(f"{len(points)} points are 3D: x, y, z. Export the 2D key points")
     return points
 
 

@@ -12,9 +12,19 @@ from typing import Any, NamedTuple
 
 from ..keypoints import HAND_SIDES
 from .frame import Context
+from .joint_maps import BODY_COUNTS
 from .points import is_label, is_list, plain
 
 _DRESS_CODE_SIZE = {"height": 512, "width": 384}
+_HUMANS = "keypoint_annotations"
+# VNHumanBodyPoseObservation's names.
+_APPLE_VISION = {
+    "head_joint": "nose", "neck_1_joint": "neck",
+    **{f"{side}_{part}_joint": f"{side}_{joint}" for side in HAND_SIDES for part, joint in (
+        ("eye", "eye"), ("ear", "ear"), ("shoulder_1", "shoulder"), ("forearm", "elbow"),
+        ("hand", "wrist"), ("upLeg", "hip"), ("leg", "knee"), ("foot", "ankle"))},
+}  # fmt: skip
+_LEAST_NAMED = 8  # points of a person with names
 _MOST = 0.75  # of a person's points; the others are damaged
 _DAMAGE = (TypeError, KeyError, IndexError, ValueError, AttributeError, OverflowError)
 
@@ -140,6 +150,117 @@ def _is_easy_vitpose(document: Any) -> bool:
     return "skeleton" in document and _elements(frames, Mapping)
 
 
+def _read_detectron2(document: Any) -> Any:
+    """Points of all instances in one array; (height, width) beside them, perhaps."""
+    height, width = _part(document, "image_size") or (None, None)
+    people = [{"keypoints": points} for points in plain(document["pred_keypoints"])]
+    return {"people": people, "height": height, "width": width}
+
+
+def _read_ai_challenger(document: Any) -> Any:
+    """A mapping of people a picture; 1 is a seen joint, 2 a hidden one, 3 none."""
+    people: list[Any] = []
+    for picture in document:
+        for numbers in picture[_HUMANS].values():
+            rows = zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
+            points = [[x, y, 0.0 if seen == 3 else 1.0] for x, y, seen in rows]
+            people.append({"keypoints": points, "image_id": picture.get("image_id")})
+    return people
+
+
+def _read_zed(document: Any) -> Any:
+    """People with their points in the picture and in space."""
+    return {"people": document["body_list"]}
+
+
+def _read_apple_vision(document: Any) -> Any:
+    """Shares of the picture whose y runs upwards."""
+    points: dict[str, Any] = {}
+    for theirs, ours in _APPLE_VISION.items():
+        if (point := document.get(theirs)) is not None:
+            x, y = (point["x"], point["y"]) if isinstance(point, Mapping) else point[:2]
+            sure = point.get("confidence", 1.0) if isinstance(point, Mapping) else 1.0
+            points[ours] = [x, 1 - y, sure]
+    return {"people": [{"keypoints": points}]}
+
+
+def _is_labelme(document: Any) -> bool:
+    shapes = document.get("shapes")
+    points = [s for s in shapes if _part(s, "shape_type") == "point"] if is_list(shapes) else []
+    return _all_have(points, "points") and len(points) >= _LEAST_NAMED
+
+
+def _read_labelme(document: Any) -> Any:
+    """Points with labels; a group's are one person's."""
+    people: dict[Any, dict[str, Any]] = {}
+    for shape in document["shapes"]:
+        if shape["shape_type"] == "point":
+            people.setdefault(shape.get("group_id"), {})[shape["label"]] = shape["points"][0]
+    bodies = [{"keypoints": points} for points in people.values()]
+    return {**document, "people": bodies}
+
+
+def _via_pictures(document: Any) -> list[Any]:
+    pictures = document.get("_via_img_metadata", document)
+    return list(pictures.values()) if isinstance(pictures, Mapping) else []
+
+
+def _read_via(document: Any) -> Any:
+    """Points of a picture's regions, each with the joint as an attribute."""
+    people: list[Any] = []
+    for picture in _via_pictures(document):
+        points: dict[str, Any] = {}
+        for region in picture["regions"]:
+            place, says = region["shape_attributes"], region["region_attributes"]
+            if place["name"] == "point":
+                points[str(next(iter(says.values())))] = [place["cx"], place["cy"]]
+        people.append({"keypoints": points, "image_id": picture.get("filename")})
+    return people
+
+
+def _label_studio_points(task: Any) -> list[Mapping[str, Any]]:
+    """A task's points: of the full export results of annotations, of the short one a list."""
+    points: list[Mapping[str, Any]] = []
+    for part in task.values() if isinstance(task, Mapping) else ():
+        if _elements(part, Mapping):
+            items = [item for one in part for item in plain(one.get("result")) or [one]]
+            points += [item for item in items if _part(item, "value", "keypointlabels")
+                      or _part(item, "keypointlabels")]  # fmt: skip
+    return points
+
+
+def _read_label_studio(document: Any) -> Any:
+    """Points in percent of the picture; a task is a picture with one person."""
+    frames: list[Any] = []
+    for task in document:
+        points: dict[str, Any] = {}
+        frame: dict[str, Any] = {"people": [{"keypoints": points}]}
+        for item in _label_studio_points(task):
+            value = item.get("value", item)
+            (label,) = value["keypointlabels"]
+            if label in points:
+                raise ValueError("two people in one picture")
+            points[label] = (value["x"] / 100, value["y"] / 100)
+            frame |= {"height": item.get("original_height"), "width": item.get("original_width")}
+        frames.append(frame)
+    return frames
+
+
+def _are_columns(document: Any) -> bool:
+    xs, ys = _part(document, "x"), _part(document, "y")
+    return is_list(xs) and is_list(ys) and len(xs) == len(ys) in BODY_COUNTS
+
+
+def _read_columns(document: Any) -> Any:
+    """A list of x, one of y and perhaps one of scores."""
+    rest = {key: value for key, value in document.items() if key not in ("x", "y")}
+    return {**rest, "keypoints": document}
+
+
+def _all_have(parts: Sequence[Any], key: str) -> bool:
+    return bool(parts) and all(isinstance(part, Mapping) and key in part for part in parts)
+
+
 def _is_mapping(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda document: isinstance(document, Mapping) and fits(document)
 
@@ -163,5 +284,33 @@ PRODUCERS: Sequence[Producer] = (
         _is_mapping(lambda d: is_list(d.get("frames")) and is_list(_part(d, "image_size"))),
         _read_sam_3d_body,
     ),
+    Producer(
+        "Detectron2's instances",
+        _is_mapping(lambda d: is_list(_part(d, "pred_keypoints"))),
+        _read_detectron2,
+    ),
+    Producer(
+        "AI Challenger's annotations",
+        lambda document: is_list(document) and _all_have(document, _HUMANS),
+        _read_ai_challenger,
+    ),
+    Producer("ZED's bodies", _is_mapping(lambda d: is_list(_part(d, "body_list"))), _read_zed),
+    Producer(
+        "Apple Vision's joints",
+        _is_mapping(lambda d: len(_APPLE_VISION.keys() & d.keys()) >= _LEAST_NAMED),
+        _read_apple_vision,
+    ),
+    Producer("labelme's points", _is_mapping(_is_labelme), _read_labelme),
+    Producer(
+        "VGG Image Annotator's points",
+        _is_mapping(lambda d: _all_have(_via_pictures(d), "regions")),
+        _read_via,
+    ),
+    Producer(
+        "Label Studio's export",
+        lambda d: is_list(d) and len(d) > 0 and bool(_label_studio_points(d[0])),
+        _read_label_studio,
+    ),
+    Producer("columns of points", _is_mapping(_are_columns), _read_columns),
     Producer("Dress Code's key points", _is_mapping(_is_dress_code), _read_dress_code),
 )

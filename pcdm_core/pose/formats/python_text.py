@@ -14,9 +14,10 @@ from .limits import parse_json
 
 _FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 _ASSIGNED = re.compile(r"\s*[A-Za-z_]\w{0,60}\s*=\s*(?=[\[({A-Za-z])")
-_BEGINS = re.compile(r"\s*(?:[\[{(]|null\s*$|[A-Za-z_][\w.]{0,60}\()")
+_IMPORTS = re.compile(r"\s*(?:(?:import|from)\s[^\n]*|#[^\n]*)\n")
+_BEGINS = re.compile(r"\s*(?:\"?[\[{(]|null\s*$|[A-Za-z_][\w.]{0,60}\()")
 _TOKEN = re.compile(
-    r"(?P<space>\s+|#[^\n]*)"
+    r"(?P<space>\s+|(?:#|//)[^\n]*)"
     r"|[rbuRBU]{0,2}(?P<text>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
     r"|(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
     r"|(?P<word>[-+]?[A-Za-z_][\w.]*)"
@@ -33,6 +34,8 @@ def unfenced(text: str) -> str:
     """What stands in a text's first fence, or the text; without a name that it is assigned to."""
     fence = _FENCE.search(text) if "```" in text else None
     text = fence[1] if fence else text
+    while match := _IMPORTS.match(text):
+        text = text[match.end() :]
     match = _ASSIGNED.match(text)
     return text[match.end() :] if match else text
 

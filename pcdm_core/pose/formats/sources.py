@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from .assemble import RawFrame, fault_frame
 from .documents import frames_of
 from .frame import Context
 from .limits import LARGEST_FILE, PoseError, check_length
+from .no_pose import refuse_text
 from .python_text import documents_of, is_structured, unfenced
 from .text import frames_of_text, looks_like_table
 
@@ -66,6 +68,7 @@ def _frames_of_text(text: str, context: Context) -> list[RawFrame]:
     if looks_like_table(text):
         return frames_of_text(text, context)
     text = unfenced(text)
+    refuse_text(text, context)
     if not is_structured(text):
         return frames_of_text(text, context)
     documents = documents_of(text, context)
@@ -117,7 +120,8 @@ def _decoded(content: bytes, context: Context) -> str:
 def files_in_order(folder: Path, endings: Sequence[str] = ENDINGS) -> list[Path]:
     """A folder's files with these endings, by the numbers in their names."""
     return sorted(
-        (file for file in folder.iterdir() if file.suffix.lower() in endings and file.is_file()),
+        (file for file in folder.iterdir() if file.suffix.lower() in endings
+         and not file.name.startswith(".") and file.is_file()),
         key=lambda file: [int(part) if part.isdecimal() else part
                           for part in re.split(r"(\d+)", file.name)],
     )  # fmt: skip
@@ -133,6 +137,13 @@ def _frames_of_folder(path: Path, context: Context) -> list[RawFrame]:
         )
     if sum(file.stat().st_size for file in files) > LARGEST_FILE:
         raise context.error(f"at most {LARGEST_FILE} bytes are read; give a smaller part of it")
+    endings = Counter(file.suffix.lower() for file in files)
+    ending = max(endings, key=endings.__getitem__)
+    if others := [file.name for file in files if file.suffix.lower() != ending]:
+        files = [file for file in files if file.suffix.lower() == ending]
+        context.findings.guess(
+            f"{len(others)} of other kinds than {ending} are no frames ({', '.join(others[:3])})."
+        )
     context.findings.fact(f"A folder of {len(files)} files.")
     frames: list[RawFrame] = []
     for file in files:

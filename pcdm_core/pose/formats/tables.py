@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +12,10 @@ from .frame import Context
 from .joint_maps import BODY_COUNTS, skeleton_of
 from .people import by_column
 from .points import number_of
+from .python_text import documents_of
 
 _DELIMITERS = ",;\t"
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")  # of spreadsheets in most of Europe
 _NAMES = ("name", "file_name", "filename", "image", "image_name", "image_id", "frame", "frame_id",
           "frame_index", "frame_number", "path")  # fmt: skip
 _JOINTS = ("joint", "keypoint", "landmark", "bodypart", "body_part", "part", "name", "label")
@@ -39,6 +42,9 @@ def document_of_csv(text: str, context: Context) -> Any:
     if {"from", "to"} <= set(titles) or _are_pictures(titles):
         raise context.error("a list of pairs of pictures; give the table of their poses")
     by_name = {title.lower(): title for title in titles}
+    in_cells = _people_in_cells(text, titles, delimiter, context)
+    if in_cells is not None:
+        return in_cells
     joint = next((by_name[key] for key in _JOINTS if key in by_name), None)
     if joint is not None and {"x", "y"} <= by_name.keys():
         rows = _rows(text, titles, delimiter)
@@ -57,6 +63,20 @@ def document_of_csv(text: str, context: Context) -> Any:
     return people
 
 
+def _people_in_cells(
+    text: str, titles: Sequence[str], delimiter: str, context: Context
+) -> list[Any] | None:
+    """Ultralytics' `Results.to_csv()`: a person's points are a document in one cell."""
+    if "keypoints" not in titles:
+        return None
+    rows = _rows(text, titles, delimiter)
+    cells = [row["keypoints"] for row in rows]
+    if not rows or not all(isinstance(cell, str) and cell.startswith(("{", "[")) for cell in cells):
+        return None
+    context.findings.format("csv, a person a row")
+    return [{"keypoints": documents_of(cell, context)[0]} for cell in cells]
+
+
 def document_of_labels(lines: Sequence[Sequence[str]], context: Context) -> Any:
     """One picture's people from lines of a YOLO pose label; None where the lines are none."""
     steps = {_YOLO_STEPS.get(len(words)) for words in lines}
@@ -73,14 +93,17 @@ def _rows(text: str, titles: Sequence[str], delimiter: str) -> list[dict[str, An
     reader = csv.reader(io.StringIO(text.lstrip()), delimiter=delimiter)
     next(reader)
     return [
-        dict.fromkeys(titles) | {t: _cell(cell) for t, cell in zip(titles, row, strict=False)}
+        dict.fromkeys(titles)
+        | {t: _cell(cell, delimiter) for t, cell in zip(titles, row, strict=False)}
         for row in reader
         if any(cell.strip() for cell in row)
     ]
 
 
-def _cell(cell: str) -> Any:
+def _cell(cell: str, delimiter: str) -> Any:
     cell = cell.strip()
+    if delimiter != "," and _DECIMAL_COMMA.fullmatch(cell):
+        cell = cell.replace(",", ".")
     number = number_of(cell)
     if number is None:
         return cell or None
