@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import ExifTags, Image
 
 from pcdm_core.cli import main
 from pcdm_core.images import Fit, load_picture, save_picture
@@ -218,6 +219,25 @@ def test_generate_refuses_pixels_of_another_picture_by_the_options_name(
     canvas = str(write(tmp_path / "canvas.json", document()))
     assert generate(folder, tmp_path / "b.png", "--pose", canvas) == 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_generate_turns_a_phones_photograph_as_its_key_points_lie(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Case 82: stored lying, orientation 6, key points of the upright picture without a size."""
+    upright = Image.open(folder / "00.png")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    lying = upright.transpose(Image.Transpose.ROTATE_90)
+    lying.save(tmp_path / "phone.png", exif=exif)
+    keypoints = to_openpose(read_pose(folder / "00.json"), upright.height, upright.width)[0]
+    pose = write(tmp_path / "phone.json", {"people": keypoints["people"]})
+    outputs = [tmp_path / "upright.png", tmp_path / "turned.png"]
+    for image, output in zip((folder / "00.png", tmp_path / "phone.png"), outputs, strict=True):
+        inputs = ["--image", str(image), "--source-pose", str(pose), "--pose", str(pose)]
+        assert generate(folder, output, *inputs) == 0
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    assert Image.open(outputs[0]).size == upright.size
 
 
 def test_generate_takes_a_skeleton_picture_and_a_person_of_a_frame(

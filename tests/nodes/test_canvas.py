@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import ExifTags, Image
 
 from tests.core.pose_dialects import BODY
 from tests.core.test_canvas import FRAME, VIDEO, arm, document, unsquashed
@@ -77,6 +78,32 @@ def test_frames_of_two_shapes_keep_their_own(graph: Graph) -> None:
     keypoints, _ = graph.run("PCDMPoseToKeypoints", pose=pose, **SIZE)
     torch.testing.assert_close(points_of(keypoints), torch.tensor(BODY).float())
     assert arm(points_of(keypoints[1:]).numpy()) == pytest.approx(45, abs=0.1)
+
+
+def test_a_phones_photograph_is_upright_under_its_key_points(graph: Graph) -> None:
+    """Case 82: stored lying, orientation 6, key points of the upright picture without a size."""
+    height, width = FRAME
+    pixels = torch.full((height, width, 3), 255, dtype=torch.uint8).numpy()
+    for x, y in BODY:
+        pixels[y - 4 : y + 4, x - 4 : x + 4] = (255, 0, 0)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    folder = Path(graph.host.comfy("folder_paths").get_input_directory())
+    file = folder / "phone.jpg"
+    lying = Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90)
+    lying.save(file, quality=95, exif=exif)
+    try:
+        picture = graph.host.comfy("nodes").LoadImage().load_image(file.name)[0]
+    finally:
+        file.unlink()
+    assert tuple(picture.shape[1:3]) == FRAME
+    pose = pose_of(graph, document(BODY, None), picture_height=height, picture_width=width)
+    for x, y in pose.to_pixels(height, width)[0].round().int().tolist():
+        assert picture[0, y, x, 0] - picture[0, y, x, 1] > 0.6
+    loaded = graph.load()
+    sockets = inpainting_inputs(graph, loaded, graph.pose())
+    sockets |= {"source": picture, "source_pose": pose, "target_pose": pose}
+    assert graph.output("PCDMInpaintingConditioning", **sockets).ui is None
 
 
 def test_the_editor_traces_by_way_of_the_picture_below(graph: Graph) -> None:

@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from tests.core.one_person import BODY
-from tests.core.pose_dialects import DIALECTS, HEIGHT, MISSING, WIDTH, source_of
+from tests.core.pose_dialects import (
+    DIALECTS,
+    HEIGHT,
+    MISSING,
+    WIDTH,
+    aux_dwpose,
+    sdpose,
+    source_of,
+)
 from tests.nodes.conftest import Host
 from tests.nodes.graph import Graph, make_graph
 from tests.nodes.test_interface import STANDING, pose_document
@@ -124,18 +132,29 @@ def test_a_report_is_shown_on_the_node_that_runs(graph: Graph, monkeypatch: Any)
     assert "POSE_KEYPOINT" in texts[0][0]
 
 
+def detectors_document(producer: str, points: torch.Tensor) -> dict[str, Any]:
+    """In the shape of controlnet_aux's DWPose node or of ComfyUI's SDPose node, at 512x512."""
+    (document,) = aux_dwpose() if producer == "DWPose" else sdpose()
+    score = 1.0 if producer == "DWPose" else 0.83
+    person = document["people"][0]
+    person["pose_keypoints_2d"] = [n for x, y in points.tolist() for n in (x, y, score)]
+    for side in ("left", "right"):
+        person[f"hand_{side}_keypoints_2d"] = None if producer == "DWPose" else [0.0] * 63
+    return document | {"canvas_height": 512, "canvas_width": 512}
+
+
+@pytest.mark.parametrize("name", ["one person", "Standing", "Seated", "Drawing a bow", "Kneeling"])
 @pytest.mark.parametrize("producer", ["DWPose", "SDPose"])
 def test_a_detectors_key_points_come_back_from_their_drawing_to_the_pixel(
-    graph: Graph, producer: str
+    graph: Graph, producer: str, name: str
 ) -> None:
     """At 512x512, but for joints that lie under another's disc."""
-    score = 1.0 if producer == "DWPose" else 0.83
-    points = torch.tensor(BODY, dtype=torch.float64) * torch.tensor([1.0, 2 / 3])
-    body = [number for x, y in points.round().tolist() for number in (x, y, score)]
-    person = {"pose_keypoints_2d": body} | (
-        {"foot_keypoints_2d": [0.0] * 18} if producer == "SDPose" else {}
-    )
-    document = {"people": [person], "canvas_height": 512, "canvas_width": 512}
+    places = torch.tensor(BODY, dtype=torch.float64) / torch.tensor([512.0, 768.0])
+    library = graph.host.pack("pcdm_core.pose.editor").library()
+    if name != "one person":
+        (places,) = (one.keypoints.xy[0] for one in library if one.name == name)
+    points = (places * 512).round()
+    document = detectors_document(producer, points)
     size = {"picture_height": 0, "picture_width": 0}
     pose, _ = read_pose(graph, text=json.dumps([document]), **size)
     image, *_ = graph.run("PCDMRenderPose", pose=pose, height=512, width=512, draw_hands=True)
@@ -146,5 +165,5 @@ def test_a_detectors_key_points_come_back_from_their_drawing_to_the_pixel(
     free = apart.amin(dim=1) > 9
     assert free.sum() > 12
     assert again.visible[0][free].all()
-    off = (again.xy[0] * 512 - points.round()).abs().amax(dim=-1)
+    off = (again.xy[0] * 512 - points).abs().amax(dim=-1)
     assert off[free].max() <= 1
