@@ -256,7 +256,7 @@ def labelme() -> Any:
 
 def via() -> Any:
     """VGG Image Annotator's project: whole pixels."""
-    regions = [{"shape_attributes": {"name": "point", "cx": round(x), "cy": round(y)},
+    regions = [{"shape_attributes": {"name": "point", "cx": float(round(x)), "cy": float(round(y))},
                 "region_attributes": {"joint": name}} for name, (x, y) in joints_seen().items()]  # fmt: skip  # noqa: E501
     return {"_via_img_metadata": {"1.jpg123": {"filename": "1.jpg", "size": 123,
             "regions": regions}}, "_via_settings": {}}  # fmt: skip
@@ -288,7 +288,7 @@ def movenet_array() -> Any:
 
 def numbered_points() -> Any:
     """`[[id, x, y], ...]`, as tutorials of MediaPipe and YOLO collect them."""
-    points = [[n, x, y] for n, (x, y) in enumerate(BODY)]
+    points = [[n, float(x), float(y)] for n, (x, y) in enumerate(BODY)]
     points[MISSING] = [MISSING, 0, 0]
     return points
 

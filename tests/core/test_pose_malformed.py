@@ -45,7 +45,7 @@ def children(node: Any) -> list[tuple[Any, Any]]:
 
 def is_a_number(value: Any) -> bool:
     """Or the text of one."""
-    return type(value) is float or (isinstance(value, str) and value.replace(".", "").isdigit())
+    return type(value) is float or (isinstance(value, str) and value.replace(".", "", 1).isdigit())
 
 
 def walk(document: Any, rng: random.Random) -> Path:

@@ -20,6 +20,10 @@ NO_POINTS: Points = np.zeros((0, 3))
 
 Y_FIRST = "y stands before x, as MoveNet writes: so the person stands upright."
 
+_COCO_POINTS = 17
+_HIGH, _LOW = [0, 5, 6], [11, 12, 13, 14]  # nose and shoulders, hips and knees
+_FEW = 0.1  # of the numbers; these are damaged
+
 _CONFIDENCES = ("confidence", "score", "visibility", "visible", "c", "v", "likelihood",
                 "inFrameLikelihood")  # fmt: skip
 _PLACES = ("position", "point", "location", "coordinates")  # x and y one level down
@@ -134,14 +138,18 @@ def is_missing(points: Points, threshold: float) -> NDArray[np.bool_]:
 def are_y_first(points: Points) -> bool:
     """Whether `[..., 17, 3]` in COCO's order are MoveNet's y, x, score in fractions.
 
-    Read as x, y these people would lie on the left side, heads to the left.
+    Read as x, y these people would lie, heads to the left: by most ways from the nose and the
+    shoulders to the hips and the knees, of which a single point spoils few.
     """
-    if (points < 0).any() or (points > 1).any():
+    places = np.where(is_missing(points, 0.0)[..., None], np.nan, points[..., :2])
+    places = places.reshape(-1, _COCO_POINTS, 2)
+    there = places[~np.isnan(places)]
+    if not len(there) or ((there < 0) | (there > 1)).mean() > _FEW:
         return False
-    shoulders, hips = points[..., 5:7, :2].mean(axis=-2), points[..., 11:13, :2].mean(axis=-2)
-    along, down = np.moveaxis(hips - shoulders, -1, 0)
-    whole = (points[..., [5, 6, 11, 12], 2] > 0).all(axis=-1)
-    return bool(whole.any() and (along > 2 * np.abs(down))[whole].mean() > 0.5)
+    ways = places[:, None, _LOW] - places[:, _HIGH, None]
+    ways = ways[~np.isnan(ways[..., 0])]
+    along, down = np.median(ways, axis=0) if len(ways) else (0.0, 0.0)
+    return bool(along > 2 * abs(down))
 
 
 def plain(value: Any) -> Any:

@@ -213,7 +213,7 @@ def _read_via(document: Any) -> Any:
         for region in picture["regions"]:
             place, says = region["shape_attributes"], region["region_attributes"]
             if place["name"] == "point":
-                points[str(next(iter(says.values())))] = [place["cx"], place["cy"]]
+                points[str(next(iter(says.values()), None))] = [place["cx"], place["cy"]]
         people.append({"keypoints": points, "image_id": picture.get("filename")})
     return people
 
@@ -223,7 +223,8 @@ def _label_studio_points(task: Any) -> list[Mapping[str, Any]]:
     points: list[Mapping[str, Any]] = []
     for part in task.values() if isinstance(task, Mapping) else ():
         if _elements(part, Mapping):
-            items = [item for one in part for item in plain(one.get("result")) or [one]]
+            results = [_part(one, "result") for one in part]
+            items = [one for some in (*results, part) if _elements(some, Mapping) for one in some]
             points += [item for item in items if _part(item, "value", "keypointlabels")
                       or _part(item, "keypointlabels")]  # fmt: skip
     return points
