@@ -158,6 +158,21 @@ def test_a_saved_drawing_is_one_and_a_photograph_is_none(quality: int) -> None:
         assert not is_drawing(saved(pixels)), file
 
 
+@pytest.mark.parametrize(("kind", "flat"), [("wall", False), ("paper", True)])
+def test_thin_parts_on_a_wall_of_the_clothes_colour_are_no_drawing(kind: str, flat: bool) -> None:
+    """Head, hands and shoes of a person stand out, and the wall is as uneven as light makes it."""
+    rng = np.random.default_rng(3)
+    uneven = np.add.outer(np.linspace(-14, 14, HEIGHT), np.linspace(-9, 9, WIDTH))[..., None]
+    ground = 120 + (uneven + rng.normal(0, 3, (HEIGHT, WIDTH, 1)) if kind == "wall" else 0 * uneven)
+    picture = np.repeat(ground, 3, axis=2)
+    for a, b in ((0, 1), (4, 3), (7, 6), (10, 9), (13, 12)):
+        lines = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+        draw_lines(lines, XY[a], XY[b], (255, 255, 255), 4)
+        shade = np.array([205, 150, 60]) + rng.normal(0, 8, (HEIGHT, WIDTH, 3))
+        picture = np.where(lines > 0, shade, picture)
+    assert is_drawing(picture.clip(0, 255).astype(np.uint8)) == flat
+
+
 def test_dwposes_json_is_drawn_and_read_back_to_the_pixel() -> None:
     """At 512 x 512; a joint under another's disc may lie anywhere below it."""
     for pose in library()[::4]:
