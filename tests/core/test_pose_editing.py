@@ -18,7 +18,7 @@ from pcdm_core.pose.editor import (
     to_edited,
 )
 from pcdm_core.pose.formats import PoseError
-from pcdm_core.pose.keypoints import Keypoints
+from pcdm_core.pose.keypoints import Joint, Keypoints
 from pcdm_core.pose.render import COLOURS, LIMBS
 
 HEIGHT, WIDTH = 384, 256
@@ -191,6 +191,20 @@ def test_the_poses_stand_inside_their_frame_with_whole_bodies() -> None:
         assert visible[1:14].all(), f"{pose.name}: a joint of the body is missing"
         assert xy.min() >= 0.03, pose.name
         assert xy.max() <= 0.97, pose.name
+
+
+def test_crossed_legs_cross_and_an_ankle_lies_on_the_knee() -> None:
+    """Seen from before: the left ankle lies on the right of the right one."""
+    crossed = [pose for pose in library() if "cross-legged" in pose.name]
+    assert len(crossed) == 2
+    for pose in crossed:
+        xy = pose.keypoints.xy[0]
+        assert xy[Joint.LEFT_ANKLE, 0] < xy[Joint.RIGHT_ANKLE, 0], pose.name
+        assert xy[Joint.LEFT_KNEE, 0] > xy[Joint.RIGHT_KNEE, 0], pose.name
+    (pose,) = (pose for pose in library() if pose.name == "Ankle on the knee")
+    xy = pose.keypoints.to_pixels(768, 512)[0]
+    thigh = (xy[Joint.RIGHT_HIP] - xy[Joint.RIGHT_KNEE]).norm()
+    assert (xy[Joint.LEFT_ANKLE] - xy[Joint.RIGHT_KNEE]).norm() < 0.4 * thigh
 
 
 def test_a_pose_seen_from_behind_has_no_face() -> None:
