@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.core.one_person import BODY
+from tests.core.one_person import BODY, LEFT_HAND, whole_body_133
 from tests.core.pose_dialects import (
     DIALECTS,
     HEIGHT,
@@ -83,6 +83,30 @@ def test_comfyuis_own_pose_nodes_take_the_pose_keypoint(graph: Graph) -> None:
     ).result
     assert image.shape == (1, 256, 192, 3)
     assert image.max() > 0.5
+
+
+def test_what_comfyuis_sdpose_finds_goes_in_as_it_comes(graph: Graph) -> None:
+    """By the host's own conversion of the network's 133 points; older hosts do not have it."""
+    sdpose = pytest.importorskip("comfy_extras.nodes_sdpose", reason="the host has no SDPose nodes")
+    points = whole_body_133()
+    places, scores = [[x, y] for x, y, _ in points], [score for *_, score in points]
+    frames = sdpose._to_openpose_frames([[places], [places]], [[scores], [scores]], HEIGHT, WIDTH)
+    pose, report = read_pose(graph, keypoints=frames, picture_height=0, picture_width=0)
+    assert pose.canvases == [(HEIGHT, WIDTH)] * 2
+    assert pose.visible[1].tolist() == [joint != MISSING for joint in range(18)]
+    off = pose.to_pixels(HEIGHT, WIDTH)[1] - torch.tensor(BODY)
+    assert off[pose.visible[1]].abs().max() <= 2  # the neck, which is made
+    hands = pose.hands_xy[1] * torch.tensor([WIDTH, HEIGHT])
+    assert (hands[0] - torch.tensor(LEFT_HAND)).abs().max() < 0.01
+    assert "SDPose" in report
+    drawing = sdpose.SDPoseDrawKeypoints.execute(
+        frames, draw_body=True, draw_hands=False, draw_face=False, draw_feet=False, stick_width=4,
+        face_point_size=3, score_threshold=0.3, draw_head=True,
+    ).result[0]  # fmt: skip
+    again, _ = graph.run("PCDMPoseFromSkeleton", image=drawing, person=-1)
+    both = again.visible & pose.visible
+    assert int(both.sum()) > 25
+    assert ((again.xy - pose.xy)[both] * torch.tensor([WIDTH, HEIGHT])).abs().max() <= 3
 
 
 def test_a_skeleton_picture_becomes_the_pose_that_it_shows(graph: Graph) -> None:
