@@ -165,6 +165,17 @@ def test_movenets_y_comes_first_where_the_person_stands_only_so(tmp_path: Path) 
     assert "y stands before x" not in str(upright.report)
 
 
+def test_three_axes_are_taken_for_frames_and_that_is_said(tmp_path: Path) -> None:
+    """rtmlib's arrays of one picture count people there."""
+    frames = np.array([coco_17()] * 3)[..., :2]
+    reading = read_pose_with_report(npy_file(tmp_path, frames), size=SIZE)
+    assert len(reading.keypoints) == 3
+    assert "the 3 poses are frames" in " ".join(reading.report.guessed)
+    one_picture = read_pose_with_report(npy_file(tmp_path, frames[None]), size=SIZE)
+    assert len(one_picture.keypoints) == 1
+    assert "are frames" not in str(one_picture.report)
+
+
 def test_depths_are_no_confidences(tmp_path: Path) -> None:
     places = np.array([[x / 400 - 0.6, y / 400 - 1, 0.1 * (-1) ** n]
                        for n, (x, y, _) in enumerate(coco_17())])  # fmt: skip

@@ -103,6 +103,10 @@ def _document(arrays: Mapping[str, np.ndarray], context: Context) -> Any:
             f"{' or '.join(map(str, BODY_COUNTS))} points"
         )
     points = _with_axes(fitting[name])
+    if fitting[name].ndim < 4 and len(points) > 1:
+        context.findings.guess(
+            f"the {len(points)} poses are frames, and not people of one picture."
+        )
     if points.shape[-2:] == (17, 3) and are_y_first(points):
         context.findings.guess(Y_FIRST)
         points = points[..., [1, 0, 2]]
