@@ -151,6 +151,7 @@ function addEditor(node) {
     setValue: () => {}
   })
   shown.serialize = false
+  shown.label = 'pose' // in an app's panel
   shown.editor = editor
   hide(widget)
   node.setSize?.([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])])

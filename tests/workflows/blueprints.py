@@ -135,7 +135,6 @@ NEW_POSE = Blueprint(
         **_WEIGHTS,
     },
     {"picture": (122, "image"), "mask": (122, "mask"), "old_mask": (107, "mask")},
-    {"own_proportions": False},
 )
 
 REFINE = Blueprint(
