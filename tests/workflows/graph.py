@@ -62,6 +62,7 @@ class Node:
         size: width and height; a height of 0 follows from the rows.
         models: files that the front end offers to fetch.
         properties: what else the front end keeps with the node.
+        labels: of inputs, where people read something else than the name.
         blueprint: what the node stands for, in place of `kind`.
     """
 
@@ -72,6 +73,7 @@ class Node:
     size: tuple[int, int] = (320, 0)
     models: list[dict[str, str]] = field(default_factory=list)
     properties: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
     mode: int = 0
     blueprint: Blueprint | None = None
 
@@ -117,7 +119,7 @@ class Blueprint:
 
     def node(self, key: int, title: str = "", **inputs: Any) -> Node:
         """A node that stands for it."""
-        return Node(key, "", title or self.name, inputs, (340, 0), blueprint=self)
+        return Node(key, "", title or self.name, inputs, (440, 0), blueprint=self)
 
 
 @dataclass(frozen=True)
@@ -428,7 +430,7 @@ def _entry(node: Node, links: list[list[Any]], order: int, at: tuple[int, int]) 
     its = shape(node)
     into = {link[4]: link[0] for link in links if link[3] == node.key}
     out = [(link[2], link[0]) for link in links if link[1] == node.key]
-    labels = node.blueprint.labels if node.blueprint else {}
+    labels = node.blueprint.labels if node.blueprint else node.labels
     widgets: list[Any] = []
     for name, widget in its.widgets.items():
         widgets.append(widget.value(node.inputs.get(name)))

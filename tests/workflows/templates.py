@@ -110,6 +110,7 @@ def _note(*paragraphs: str) -> str:
 
 def _app() -> Workflow:
     person = Node(1, "LoadImage", "The person", {"image": "pcdm_person.png"}, (_FIRST, 400))
+    person.labels["image"] = "rendered person, no photograph"
     picture = (1, "IMAGE")
     editor = _editor(2, "Drag the pose", _pose("Waving"), underlay=picture)
     new = NEW_POSE.node(3, person=picture, pose=(2, "pose"), **_STUDENT)
@@ -127,7 +128,8 @@ def _app() -> Workflow:
         },
         _note(
             "## A person, a dragged pose, Run",
-            "For the picture at every drag set the arrow beside *Run* to **Run (On Change)**. "
+            "For a picture at every drag set the arrow beside *Run*, here in the graph, to "
+            "**Run (On Change)**. "
             "The few-step student of the shipped weights draws it in 4 steps.",
             f"{_WEIGHTS} The method is {_PAPER}.",
         ),
