@@ -119,13 +119,20 @@ function hide(widget) {
 }
 
 /**
+ * The editor goes back to where it is to be seen, when the front end has left it elsewhere.
+ *
  * Front ends before 1.43 keep a Vue node's element for the next node of that number, which may be
- * in another graph or the same node made anew: it would show another pose than its own.
+ * in another graph or the same node made anew: it would show another pose than its own. And where
+ * the app's panel stays open while a workflow is opened, the hidden graph takes the editor from it.
  */
 function takePlace(node, element) {
-  if (element.isConnected || node.graph !== app.canvas.graph) return
-  const place = `[data-node-id="${CSS.escape(node.id)}"] .pcdm-editor`
-  document.querySelector(place)?.replaceWith(element)
+  if (element.getClientRects().length || node.graph !== app.canvas.graph) return
+  const older = `[data-node-id="${CSS.escape(node.id)}"] .pcdm-editor`
+  if (!element.isConnected) document.querySelector(older)?.replaceWith(element)
+  for (const item of document.querySelectorAll('[data-testid="app-mode-widget-item"]')) {
+    const its = item.dataset.widgetKey?.split(':').includes(String(node.id))
+    if (its) item.querySelector(`[node-type="${NODE}"]:empty`)?.append(element)
+  }
 }
 
 function addEditor(node) {
@@ -144,6 +151,7 @@ function addEditor(node) {
     setValue: () => {}
   })
   shown.serialize = false
+  shown.label = 'pose' // in an app's panel
   shown.editor = editor
   hide(widget)
   node.setSize?.([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])])

@@ -49,6 +49,23 @@ app.graph.nodes
   .map((node) => node.title)
 """
 
+#: Titles of nodes that lie over others, with what a run shows on them.
+OVERLAPS = """
+(() => {
+  const boxes = app.graph.nodes.map((node) => {
+    const drawn = document.querySelector(`[data-node-id="${node.id}"]`)?.getBoundingClientRect()
+    if (drawn?.width) return [drawn.left, drawn.top, drawn.right, drawn.bottom]
+    const [x, y, wide, high] = [...node.pos, ...node.size]
+    return [x, y - LiteGraph.NODE_TITLE_HEIGHT, x + wide, y + high]
+  })
+  const over = ([left, top, right, bottom], other) =>
+    left < other[2] && other[0] < right && top < other[3] && other[1] < bottom
+  return app.graph.nodes
+    .filter((node, place) => boxes.slice(0, place).some((box) => over(box, boxes[place])))
+    .map((node) => node.title)
+})()
+"""
+
 
 @pytest.mark.skipif(not has_shipped(), reason="the shipped weights are not in this checkout")
 @pytest.mark.parametrize("workflow", TEMPLATES, ids=lambda workflow: workflow.stem)
@@ -79,3 +96,4 @@ def test_a_dropped_workflow_runs_and_shows_its_pictures(
     page.run("new Promise((done) => setTimeout(done, 1500))")
     folder = Path(os.environ.get("PCDM_SCREENSHOTS", tmp_path))
     page.screenshot(folder / f"{workflow.stem}_{style}.png")
+    assert page.run(OVERLAPS) == []

@@ -8,12 +8,7 @@ from __future__ import annotations
 from tests.workflows.graph import OUTSIDE, Blueprint, Node
 
 _CATEGORY = "PCDM"
-_WEIGHTS = {
-    "prior": "weights: prior",
-    "inpainting": "weights: inpainting",
-    "refining": "weights: refining",
-    "encoders": "weights: encoders",
-}
+_WEIGHTS = {name: name for name in ("prior", "inpainting", "refining", "encoders")}
 _PERSON = (OUTSIDE, "person")
 _SAMPLING = {"seed": (OUTSIDE, "seed"), "steps": (OUTSIDE, "steps")}
 
@@ -135,7 +130,6 @@ NEW_POSE = Blueprint(
         **_WEIGHTS,
     },
     {"picture": (122, "image"), "mask": (122, "mask"), "old_mask": (107, "mask")},
-    {"own_proportions": False},
 )
 
 REFINE = Blueprint(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -31,6 +31,20 @@ _SENT = {"ImageCompare": {"compare_view": {"__value__": ["", ""]}}}
 _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN")
 _INPUT_NODE, _OUTPUT_NODE = -10, -20
 
+# Pixels by which a run makes a node higher: a note of it, the picture in the making, or both.
+_NOTE, _PREVIEW = 130, 260
+_GROWTH = {
+    "KSampler": _PREVIEW,
+    "PCDMInpaintingSampler": _NOTE + _PREVIEW,
+    "PCDMRefiningSampler": _NOTE + _PREVIEW,
+    "PCDMInpaintingConditioning": _NOTE,
+    "PCDMRefiningConditioning": _NOTE,
+    "PCDMPoseFromImage": _NOTE,
+    "PCDMPoseFromKeypoints": _NOTE,
+    "PCDMRetargetPose": _NOTE,
+    "PCDMSmoothPoses": _NOTE,
+}
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -48,6 +62,7 @@ class Node:
         size: width and height; a height of 0 follows from the rows.
         models: files that the front end offers to fetch.
         properties: what else the front end keeps with the node.
+        labels: of inputs, where people read something else than the name.
         blueprint: what the node stands for, in place of `kind`.
     """
 
@@ -58,6 +73,7 @@ class Node:
     size: tuple[int, int] = (320, 0)
     models: list[dict[str, str]] = field(default_factory=list)
     properties: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
     mode: int = 0
     blueprint: Blueprint | None = None
 
@@ -71,7 +87,6 @@ class Blueprint:
             blueprint's inputs, in the order of `labels`.
         labels: the names of the inputs and what people read.
         outputs: names and where they come from.
-        defaults: of inputs that begin with other values than their nodes.
         nodes: have numbers that no workflow and no other blueprint has.
     """
 
@@ -82,7 +97,6 @@ class Blueprint:
     columns: dict[str, list[Node]]
     labels: dict[str, str]
     outputs: dict[str, Link]
-    defaults: dict[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -105,7 +119,7 @@ class Blueprint:
 
     def node(self, key: int, title: str = "", **inputs: Any) -> Node:
         """A node that stands for it."""
-        return Node(key, "", title or self.name, inputs, (340, 0), blueprint=self)
+        return Node(key, "", title or self.name, inputs, (440, 0), blueprint=self)
 
 
 @dataclass(frozen=True)
@@ -169,7 +183,7 @@ class Workflow:
         inside = width <= max(node.size[0] for node in next(iter(self.columns.values())))
         top = height + HEAD + GAP if inside else 0
         entries = [_entry(note, [], 0, (0, 0 if inside else -height - HEAD - GAP))]
-        placed, groups = placed_in(self.columns, _height, top)
+        placed, groups = placed_in(self.columns, _room, top)
         entries += [_entry(node, links, order + 1, at) for order, (node, at) in enumerate(placed)]
         definitions = [definition(blueprint) for blueprint in blueprints.values()]
         return {
@@ -239,8 +253,7 @@ def shape(node: Node) -> Shape:
             if key in inside.sockets:
                 sockets[name] = inside.sockets[key]
             else:
-                widget = inside.widgets[key]
-                widgets[name] = replace(widget, default=widget.value(blueprint.defaults.get(name)))
+                widgets[name] = inside.widgets[key]
         outputs = {name: _kind(link, blueprint.nodes) for name, link in blueprint.outputs.items()}
         return Shape(sockets, widgets, outputs)
     info = object_info()[node.kind]
@@ -281,7 +294,7 @@ def definition(blueprint: Blueprint) -> dict[str, Any]:
     for slot, link in enumerate(blueprint.outputs.values()):
         origin = (link[0], _slot(link, nodes))
         links.append([len(links) + 1, *origin, _OUTPUT_NODE, slot, _kind(link, nodes)])
-    placed, groups = placed_in(blueprint.columns, _height)
+    placed, groups = placed_in(blueprint.columns, _room)
     right = max(at[0] for _, at in placed) + 500
     entries = [_entry(node, links, order, at) for order, (node, at) in enumerate(placed)]
     fields = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
@@ -395,23 +408,29 @@ def _prompt(node: Node, inputs: dict[str, Any]) -> dict[str, Any]:
     return {"class_type": node.kind, "inputs": inputs, "_meta": {"title": node.title or node.kind}}
 
 
-def _height(node: Node, folded: bool = False) -> int:
-    """Room for a node in either way of drawing it; `folded` is without its advanced inputs."""
+def _height(node: Node) -> int:
+    """Of a node in either way of drawing it, with its advanced inputs folded away."""
     its = shape(node)
     if node.size[1]:
         return node.size[1]
     preview = 150 if node.blueprint else 0  # of the picture in the making
-    rows = [widget for widget in its.widgets.values() if not (folded and widget.advanced)]
+    rows = [widget for widget in its.widgets.values() if not widget.advanced]
     unfold = len(rows) < len(its.widgets)  # a button
     sockets = max(len(its.sockets), len(its.outputs))
     return 50 + 26 * sockets + 28 * (len(rows) + unfold) + preview
+
+
+def _room(node: Node) -> int:
+    """For a node that is unfolded, or has run."""
+    advanced = sum(widget.advanced for widget in shape(node).widgets.values())
+    return _height(node) + max(28 * advanced, _GROWTH.get(node.kind, 0))
 
 
 def _entry(node: Node, links: list[list[Any]], order: int, at: tuple[int, int]) -> dict[str, Any]:
     its = shape(node)
     into = {link[4]: link[0] for link in links if link[3] == node.key}
     out = [(link[2], link[0]) for link in links if link[1] == node.key]
-    labels = node.blueprint.labels if node.blueprint else {}
+    labels = node.blueprint.labels if node.blueprint else node.labels
     widgets: list[Any] = []
     for name, widget in its.widgets.items():
         widgets.append(widget.value(node.inputs.get(name)))
@@ -435,7 +454,7 @@ def _entry(node: Node, links: list[list[Any]], order: int, at: tuple[int, int]) 
         "id": node.key,
         "type": node.blueprint.id if node.blueprint else node.kind,
         "pos": list(at),
-        "size": [node.size[0], _height(node, folded=True)],
+        "size": [node.size[0], _height(node)],
         "flags": {},
         "order": order,
         "mode": node.mode,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-COLOUR = "#8fb8d8"
+COLOUR = "#3f789e"  # titles can be read with light and with dark palettes
 HEAD, MARGIN, GAP = 80, 15, 20  # of groups: room for the title, around nodes, between groups
 
 

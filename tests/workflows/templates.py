@@ -39,7 +39,7 @@ from tests.workflows.graph import Choice, Node, Workflow
 _FIRST = 300  # pixels: the width of the first column and the note in it
 HEIGHT = 768  # of the person's picture and of what is saved, in pixels: what one can see
 _FRAME = (768, 512)
-_PERSON = "000007"  # who raises both arms well; web/pcdm_person.png shows them
+_PERSON = "000007"  # web/pcdm_person.png shows them
 _STUDENT: dict[str, Any] = {"inpainting": Choice(1), "refining": Choice(1), "steps": 4}
 _PAPER = "[PCDMs](https://arxiv.org/abs/2310.06313)"
 _WEIGHTS = (
@@ -48,10 +48,12 @@ _WEIGHTS = (
     f"({files_of('published')[0].source.address}); the template **Photographs - the published "
     "weights** lists them all."
 )
+_AS_DRAWN: dict[str, Any] = {"own_proportions": False}  # the pose is on the person's body already
 _OWN = (
     "**A person of your own:** connect a *Load Image* to `picture` of *PCDM Example Person*. "
     "Their pose is found, and everything follows."
 )
+_OTHER_BODY = " Where their body is unlike the example's, switch *own proportions* on."
 
 
 def _pose(name: str) -> str:
@@ -108,8 +110,9 @@ def _note(*paragraphs: str) -> str:
 
 def _app() -> Workflow:
     person = Node(1, "LoadImage", "The person", {"image": "pcdm_person.png"}, (_FIRST, 400))
+    person.labels["image"] = "rendered person, no photograph"
     picture = (1, "IMAGE")
-    editor = _editor(2, "Drag the pose", _pose("Both arms up"), underlay=picture)
+    editor = _editor(2, "Drag the pose", _pose("Waving"), underlay=picture)
     new = NEW_POSE.node(3, person=picture, pose=(2, "pose"), **_STUDENT)
     image = (3, "picture")
     both = {"image1": picture, "image2": image}
@@ -125,7 +128,8 @@ def _app() -> Workflow:
         },
         _note(
             "## A person, a dragged pose, Run",
-            "For the picture at every drag set the arrow beside *Run* to **Run (On Change)**. "
+            "For a picture at every drag set the arrow beside *Run*, here in the graph, to "
+            "**Run (On Change)**. "
             "The few-step student of the shipped weights draws it in 4 steps.",
             f"{_WEIGHTS} The method is {_PAPER}.",
         ),
@@ -147,7 +151,7 @@ def _dragged() -> Workflow:
         "pcdm_pose_editor",
         {
             "1. A person": _person(_PERSON),
-            "2. Drag the pose": [_editor(3, "The pose", _pose("Both arms up"), underlay=person)],
+            "2. Drag the pose": [_editor(3, "The pose", _pose("Waving"), underlay=person)],
             "3. Run": [
                 NEW_POSE.node(4, person=person, pose=(3, "pose")),
                 _compared(6, person, image),
@@ -176,7 +180,7 @@ def _from_picture() -> Workflow:
                 Node(3, "PCDMExamplePerson", "Somebody in the pose", views),
             ],
             "2. The pose of the other": [found, shown],
-            "3. Run": [NEW_POSE.node(5, person=person, pose=(4, "pose"))],
+            "3. Run": [NEW_POSE.node(5, person=person, pose=(4, "pose"), **_AS_DRAWN)],
             "4. What comes out": [_saved(6, (5, "picture"), "pose_from_picture")],
         },
         _note(
@@ -189,7 +193,8 @@ def _from_picture() -> Workflow:
 
 
 def _four_steps() -> Workflow:
-    new = NEW_POSE.node(3, person=(2, "IMAGE"), pose=(1, "target_pose"), **_STUDENT)
+    links: dict[str, Any] = {"person": (2, "IMAGE"), "pose": (1, "target_pose")}
+    new = NEW_POSE.node(3, **links, **_STUDENT, **_AS_DRAWN)
     image = (3, "picture")
     return Workflow(
         "In four steps",
@@ -202,27 +207,28 @@ def _four_steps() -> Workflow:
         _note(
             "## Four steps in place of twenty",
             "The weights are a few-step student: a fifth of the time, pictures almost as good. "
-            "Leave *steps* at 4; it was trained for that. " + _OWN,
+            "Leave *steps* at 4; it was trained for that. " + _OWN + _OTHER_BODY,
             _WEIGHTS,
         ),
     )
 
 
 def _many_poses() -> Workflow:
+    new = NEW_POSE.node(3, person=(2, "IMAGE"), pose=(1, "target_pose"), **_AS_DRAWN)
     truth = Node(5, "PreviewImage", "The true pictures", {"images": (1, "truth")}, (440, 480))
     return Workflow(
         "One person in many poses",
         "pcdm_many_poses",
         {
             "1. A person, and eight poses": _person("000000", "all others"),
-            "2. Run": [NEW_POSE.node(3, person=(2, "IMAGE"), pose=(1, "target_pose"))],
+            "2. Run": [new],
             "3. What comes out": [_saved(4, (3, "picture"), "many_poses")],
             "To compare with": [truth],
         },
         _note(
             "## Eight poses as one batch",
             "Any batch of poses goes into `pose`: frames of *PCDM Pose from Key Points*, or a "
-            "movement of *PCDM Interpolate Poses*. " + _OWN,
+            "movement of *PCDM Interpolate Poses*. " + _OWN + _OTHER_BODY,
             _WEIGHTS,
         ),
     )
@@ -230,14 +236,14 @@ def _many_poses() -> Workflow:
 
 def _movement() -> Workflow:
     moving = {"first_pose": (3, "pose"), "next_pose": (4, "pose"), "count": 8}
-    new = NEW_POSE.node(6, person=(2, "IMAGE"), pose=(5, "pose"), own_proportions=True)
+    new = NEW_POSE.node(6, person=(2, "IMAGE"), pose=(5, "pose"))
     return Workflow(
         "A movement between two poses",
         "pcdm_sequence",
         {
             "1. A person": _person(_PERSON),
             "2. Drag the first pose": [_editor(3, "First key pose", "")],
-            "3. Drag the last pose": [_editor(4, "Last key pose", _pose("Both arms up"))],
+            "3. Drag the last pose": [_editor(4, "Last key pose", _pose("Waving"))],
             "4. Run": [Node(5, "PCDMInterpolatePoses", "Poses between", moving), new],
             "5. What comes out": [_saved(7, (6, "picture"), "sequence")],
         },
@@ -261,10 +267,10 @@ def _frames() -> str:
 
 
 def _clip() -> Workflow:
-    person = (2, "IMAGE")
     frames = {"text": _frames(), "gaps": "interpolate"}
     calm = {"poses": (3, "pose"), "strength": 0.5}
-    body = {"target_pose": (4, "pose"), "source_pose": (1, "source_pose"), "one_body": True}
+    person = {"source_pose": (1, "source_pose"), "source": (1, "image")}
+    body = {"target_pose": (4, "pose"), **person, "one_body": True}
     return Workflow(
         "The poses of a clip",
         "pcdm_clip",
@@ -273,9 +279,9 @@ def _clip() -> Workflow:
             "2. A clip": [Node(3, "PCDMPoseFromKeypoints", "Its frames", frames, (340, 420))],
             "3. One body, calm": [
                 Node(4, "PCDMSmoothPoses", "Without jitter", calm),
-                Node(5, "PCDMRetargetPose", "Of the person's size", {**body, "source": person}),
+                Node(5, "PCDMRetargetPose", "Of the person's size", body),
             ],
-            "4. Run": [NEW_POSE.node(6, person=person, pose=(5, "pose"))],
+            "4. Run": [NEW_POSE.node(6, person=(2, "IMAGE"), pose=(5, "pose"), **_AS_DRAWN)],
             "5. What comes out": [_saved(7, (6, "picture"), "clip")],
         },
         _note(
@@ -290,7 +296,7 @@ def _clip() -> Workflow:
 
 def _kept_background() -> Workflow:
     person = (2, "IMAGE")
-    new = NEW_POSE.node(3, person=person, pose=(1, "target_pose"))
+    new = NEW_POSE.node(3, person=person, pose=(1, "target_pose"), **_AS_DRAWN)
     parts: dict[str, Any] = {name: (3, name) for name in ("picture", "mask", "old_mask")}
     return Workflow(
         "Keep the background",
@@ -304,7 +310,7 @@ def _kept_background() -> Workflow:
             "## The new person in the old scene",
             "Where only the old person stood, ComfyUI's own nodes draw the scene's edge across, "
             "softly: right for studios and skies. For a detailed background connect `empty_scene` "
-            "to an inpainting workflow. " + _OWN,
+            "to an inpainting workflow. " + _OWN + _OTHER_BODY,
             _WEIGHTS,
         ),
     )
@@ -353,7 +359,7 @@ def _recorded(stem: str) -> dict[int, Node]:
 
 def _opened(title: str, stem: str, columns: dict[str, tuple[int, ...]], *note: str) -> Workflow:
     nodes = _recorded(stem)
-    own = Node(28, "LoadImage", "Your own picture", {"image": "example.png"}, (320, 400))
+    own = Node(28, "LoadImage", "Your own picture", {"image": "pcdm_person.png"}, (320, 400))
     own.mode = graph.BYPASSED
     nodes[1].inputs["picture"] = (28, "IMAGE")
     nodes[28] = own
