@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from ..quoting import one_line, short
 from .files import CheckpointError, PathLike, WeightsFile, read_state_dict
 from .signatures import StateDict
 
@@ -36,7 +37,7 @@ _VAE_NAMES = (
     (".block.", ".resnets."),
     ("encoder.down.", "encoder.down_blocks."),
 )
-_UP = re.compile(r"decoder\.up\.(\d+)\.")
+_UP = re.compile(r"decoder\.up\.([0-9]{1,4})\.")  # longer numbers are no levels
 
 _CLIP_NAMES = (
     ("visual.class_embedding", "vision_model.embeddings.class_embedding"),
@@ -91,7 +92,8 @@ def translate(file: WeightsFile) -> WeightsFile:
     """The file under names that `signatures` knows; `container` says what was done.
 
     Raises:
-        CheckpointError: the autoencoder of SDXL, which has the right shapes and the wrong weights.
+        CheckpointError: the autoencoder of SDXL, which has the right shapes and the wrong weights;
+            or the names are those of a layout and the shapes are not.
     """
     tensors, words = file.tensors, [file.container]
     if all(key.startswith(_WRAPPER) for key in tensors):
@@ -111,7 +113,13 @@ def translate(file: WeightsFile) -> WeightsFile:
         words.append(CHECKPOINT)
     for layout, keys, translated in _LAYOUTS:
         if keys <= tensors.keys():
-            tensors = translated(tensors)
+            try:
+                tensors = translated(tensors)
+            except ValueError as error:
+                raise CheckpointError(
+                    f"{file.name} has the names of {layout} but other shapes: {error}. Copy or "
+                    f"download it again, or choose another file."
+                ) from error
             words.append(layout)
             break
     return file if len(words) == 1 else replace(file, tensors=tensors, container=", ".join(words))
@@ -127,23 +135,29 @@ def _renamed(key: str, names: Iterable[tuple[str, str]]) -> str:
 
 def _vae(tensors: StateDict) -> StateDict:
     """diffusers' names; the attention's 1x1 convolutions become linear layers."""
-    levels = [int(match[1]) for key in tensors if (match := _UP.match(key))]
+    top = max((int(match[1]) for key in tensors if (match := _UP.match(key))), default=0)
     result: StateDict = {}
     for key, tensor in tensors.items():
         if not key.startswith(_VAE_PARTS):
             continue  # of a training: the discriminator, an average of the weights
         # Theirs count from the picture inwards, diffusers' in the order of the computation.
-        key = _UP.sub(lambda match: f"decoder.up_blocks.{max(levels) - int(match[1])}.", key)
+        key = _UP.sub(lambda match: f"decoder.up_blocks.{top - int(match[1])}.", key)
         key = _renamed(key, _VAE_NAMES)
         result[key] = tensor.flatten(1) if ".attentions." in key and tensor.ndim > 1 else tensor
     return result
 
 
 def _split(tensors: StateDict, fused: re.Pattern[str], parts: tuple[str, ...]) -> StateDict:
-    """One matrix or vector of queries, keys and values becomes three."""
+    """One matrix or vector of queries, keys and values becomes three.
+
+    Raises:
+        ValueError: it is none of three equal parts.
+    """
     result: StateDict = {}
     for key, tensor in tensors.items():
         if match := fused.fullmatch(key):
+            if not tensor.ndim or len(tensor) % len(parts):
+                raise ValueError(f"{one_line(key, 80)} is {short(list(tensor.shape))}")
             names = (f"{match[1]}{part}.{match[2]}" for part in parts)
             result |= dict(zip(names, tensor.chunk(3), strict=True))
         else:
@@ -153,9 +167,11 @@ def _split(tensors: StateDict, fused: re.Pattern[str], parts: tuple[str, ...]) -
 
 def _open_clip(tensors: StateDict) -> StateDict:
     """transformers' names for the picture tower; the text's is left out."""
+    if tensors["visual.proj"].ndim != 2:
+        raise ValueError(f"visual.proj is {short(list(tensors['visual.proj'].shape))}")
     fused = re.compile(r"(vision_model\..*\.)attn\.in_proj_(weight|bias)")
     tower = {
-        _renamed(key, _CLIP_NAMES): tensor.T if key == "visual.proj" else tensor
+        _renamed(key, _CLIP_NAMES): tensor.mT if key == "visual.proj" else tensor
         for key, tensor in tensors.items()
         if key.startswith("visual.")
     }
