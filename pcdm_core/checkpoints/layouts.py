@@ -22,7 +22,7 @@ ORIGINAL_VAE = "the original layout of Stable Diffusion"
 _FIRST_STAGE = "first_stage_model."
 _VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 _WRAPPER = "module."
-_PART = 25_000_000
+_PART = 12_000_000
 
 _VAE_NAMES = (
     (".mid.block_1.", ".mid_block.resnets.0."),
@@ -73,19 +73,26 @@ def read_weights(path: PathLike, *, mapped: bool = False) -> WeightsFile:
 
 
 def tensors_in_turn(file: WeightsFile) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a file that is mapped, in parts of `_PART` bytes of which one is in memory.
+    """The tensors that a file has on the disk, large ones by rows: `_PART` bytes are in memory.
 
-    What has been looked at of a mapping counts as memory of the process: every part has its own.
+    What has been looked at of a mapping counts as memory of the process: every part has its own,
+    which goes when the caller has let go of the last tensor.
     """
-    parts: dict[int, list[str]] = {}
-    total = 0
+    parts, size = list[list[tuple[str, int, int]]]([[]]), 0
     for name, tensor in file.tensors.items():
-        parts.setdefault(total // _PART, []).append(name)
-        total += tensor.nbytes
-    for names in parts.values():
-        tensors = file.tensors if len(parts) == 1 else read_weights(file.path, mapped=True).tensors
-        for name in names:
-            yield name, tensors[name]
+        rows = max(1, len(tensor)) if tensor.ndim else 1
+        step = max(1, rows * _PART // max(tensor.nbytes, 1))
+        for start in range(0, rows, step):
+            size += min(step, rows - start) * tensor.nbytes // rows
+            if size > _PART and parts[-1]:
+                parts.append([])
+                size = 0
+            parts[-1].append((name, start, step))
+    for part in parts:
+        tensors = read_weights(file.path, mapped=True).tensors
+        for name, start, step in part:
+            yield name, tensors[name][start : start + step] if tensors[name].ndim else tensors[name]
+        del tensors
 
 
 def translate(file: WeightsFile) -> WeightsFile:

@@ -11,7 +11,7 @@ from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pcdm_core.checkpoints import build, convert, inspect, load_model
+from pcdm_core.checkpoints import build, convert, inspect, layouts, load_model
 from pcdm_core.checkpoints.files import WeightsFile
 from pcdm_core.checkpoints.layouts import translate
 from pcdm_core.checkpoints.signatures import SIGNATURES, dinov2_published
@@ -238,6 +238,32 @@ def test_a_network_of_another_size_is_named_beside_the_one_that_fits(
     assert words == message(convert, tmp_path / "file.pt", tmp_path / "out.safetensors")
     assert main(["inspect", str(tmp_path / "file.pt")]) == 0
     assert f"note: It is {title}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["file.safetensors", "file.pt"])
+def test_values_are_looked_at_a_little_at_a_time_and_all_of_them(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layouts, "_PART", 400)
+    stored = {
+        "large": torch.arange(1000.0).reshape(50, 20),
+        "one row": torch.arange(500.0).reshape(1, 500),
+        "number": torch.tensor(7.0),
+        "nothing": torch.zeros(0, 3),
+        "small": torch.arange(8.0),
+    }
+    if name.endswith(".pt"):
+        torch.save(stored, tmp_path / name)
+    else:
+        save_file(stored, tmp_path / name)
+    pieces: dict[str, list[Tensor]] = {}
+    for key, piece in layouts.tensors_in_turn(layouts.read_weights(tmp_path / name, mapped=True)):
+        assert piece.nbytes <= 400 or len(piece) == 1
+        pieces.setdefault(key, []).append(piece.clone())
+    assert pieces.keys() == stored.keys()
+    for key, tensor in stored.items():
+        whole = torch.cat(pieces[key]) if tensor.ndim else pieces[key][0]
+        assert torch.equal(whole, tensor), key
 
 
 # --- what is no weights file ---------------------------------------------------------------------
