@@ -134,7 +134,7 @@ def _translated(path: Path, rng: random.Random) -> Path:
     for _ in range(rng.choice((1, 2))):
         key = rng.choice(list(tensors))
         tensor = tensors.pop(key)
-        values = (tensor.flatten()[0], tensor.flatten()[:1], tensor[:0], tensor.repeat(2, 1))
+        values = (tensor.flatten()[0], tensor.flatten()[:1], torch.stack([tensor, tensor]))
         digits = key.replace("0", rng.choice(("9" * 5000, "\u0663", "77")))
         parts = (("in_proj", "q_proj"), ("weights_in", "gate_proj"), ("mlp.fc", "mlp.weights_in"))
         other = next((key.replace(*part) for part in parts if part[0] in key), digits)
