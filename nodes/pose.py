@@ -16,6 +16,7 @@ from ..pcdm_core.images import load_picture
 from ..pcdm_core.pose.body_mask import body_mask
 from ..pcdm_core.pose.detect import detect_people
 from ..pcdm_core.pose.formats import Gaps, Order, PoseError, Units, read_pose, read_pose_with_report
+from ..pcdm_core.pose.formats.limits import GIVE_SIZE, PixelsError
 from ..pcdm_core.pose.formats.sources import ENDINGS
 from ..pcdm_core.pose.keypoints import Keypoints
 from ..pcdm_core.pose.render import render_pose
@@ -30,6 +31,7 @@ CATEGORY = "PCDM/pose"
 EXAMPLES = WEIGHTS_FOLDER / "examples"
 NO_FILE = "none"
 ALL_OTHERS = "all others"
+_SET_SIZE = "set picture_height and picture_width"
 
 
 def pose_files() -> list[str]:
@@ -171,15 +173,18 @@ class PCDMPoseFromKeypoints(io.ComfyNode):
         frame: str = "",
         gaps: Gaps = "hold",
     ) -> io.NodeOutput:
-        reading = read_pose_with_report(
-            _one_source(keypoints, text.strip(), file),
-            size=_size_of(picture_height, picture_width),
-            person="largest" if person < 0 else person,
-            order=order,
-            units=units,
-            frame=_frame_asked_for(frame),
-            gaps=gaps,
-        )
+        try:
+            reading = read_pose_with_report(
+                _one_source(keypoints, text.strip(), file),
+                size=_size_of(picture_height, picture_width),
+                person="largest" if person < 0 else person,
+                order=order,
+                units=units,
+                frame=_frame_asked_for(frame),
+                gaps=gaps,
+            )
+        except PixelsError as error:
+            raise PoseError(str(error).replace(GIVE_SIZE, _SET_SIZE)) from error
         report = str(reading.report)
         return io.NodeOutput(reading.keypoints, report, ui=show(cls, report))
 

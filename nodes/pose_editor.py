@@ -131,7 +131,7 @@ class PCDMPoseEditor(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, pose_json: str | None = None) -> bool | str:
         """Says before the run what is wrong with a text that was typed or pasted."""
-        if not pose_json:
+        if not pose_json or not isinstance(pose_json, str):  # refused when it runs
             return True
         try:
             read_edited(pose_json, ANY_SIZE, ANY_SIZE)

@@ -121,15 +121,18 @@ def add_picture_options(*parsers: argparse.ArgumentParser) -> None:
 @contextmanager
 def _picture_in(file: BinaryIO, name: str, max_pixels: int) -> Generator[Image.Image]:
     COUNT.check("max_pixels", max_pixels)
-    limited = _LimitedFile(file)
+    try:
+        limited = _LimitedFile(file)
+    except OSError as error:  # a file of the system that has no size
+        raise ValueError(f"{name}: cannot be read as a picture ({one_line(error)})") from error
     # WebP's reader takes the whole file before it knows the size.
     whole = limited.size if _is_webp(file) and limited.size <= max_pixels else 0
     limited.allowance = max(_HEADER_BYTES, whole)
     try:
         with _header(limited, max_pixels) as image:
             _check_size(image, max_pixels)
-            _check_effort(image, limited, max_pixels)
             limited.allowance = _HEADER_BYTES + 8 * image.width * image.height
+            _check_effort(image, limited, max_pixels)
             yield image
     except UnidentifiedImageError as error:
         raise ValueError(
@@ -218,10 +221,10 @@ class _LimitedFile(io.RawIOBase):
         file.seek(0)
 
     def content(self) -> bytes:
-        """All of it, which a JPEG's reader goes through too; it is where it was then."""
+        """What a reader can get of it; it is where it was then."""
         place = self._file.tell()
         self._file.seek(0)
-        content = self._file.read()
+        content = self._file.read(self.allowance)
         self._file.seek(place)
         return content
 

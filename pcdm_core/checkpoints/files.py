@@ -146,8 +146,11 @@ def read_state_dict(path: PathLike, *, mapped: bool = False) -> WeightsFile:
     path = find_weights(path)
     if _is_index(path):
         return _read_parts(path)
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({one_line(error)}).") from error
     if head[8:9] == b"{":
         return WeightsFile(path, *_read_safetensors(path), "safetensors")
     is_zip = head[:4] == b"PK\x03\x04"
@@ -260,7 +263,10 @@ def _read_parts(index: Path) -> WeightsFile:
         )
     tensors: dict[str, Tensor] = {}
     for part in parts:
-        stored, part_metadata = _read_safetensors(part)
+        try:
+            stored, part_metadata = _read_safetensors(part)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error} It is a part of {index.name}.") from error
         if part_metadata.get("weights_sha256") != metadata.get("weights_sha256"):
             raise CheckpointError(
                 f"{part} belongs to another save than {index.name}. Copy all parts again."

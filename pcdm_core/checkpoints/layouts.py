@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from ..quoting import one_line, short
 from .files import CheckpointError, PathLike, WeightsFile, read_state_dict
 from .signatures import StateDict
 
@@ -21,7 +22,7 @@ ORIGINAL_VAE = "the original layout of Stable Diffusion"
 _FIRST_STAGE = "first_stage_model."
 _VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 _WRAPPER = "module."
-_PART = 25_000_000
+_PART = 12_000_000
 
 _VAE_NAMES = (
     (".mid.block_1.", ".mid_block.resnets.0."),
@@ -36,7 +37,7 @@ _VAE_NAMES = (
     (".block.", ".resnets."),
     ("encoder.down.", "encoder.down_blocks."),
 )
-_UP = re.compile(r"decoder\.up\.(\d+)\.")
+_UP = re.compile(r"decoder\.up\.([0-9]{1,4})\.")  # longer numbers are no levels
 
 _CLIP_NAMES = (
     ("visual.class_embedding", "vision_model.embeddings.class_embedding"),
@@ -72,26 +73,34 @@ def read_weights(path: PathLike, *, mapped: bool = False) -> WeightsFile:
 
 
 def tensors_in_turn(file: WeightsFile) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a file that is mapped, in parts of `_PART` bytes of which one is in memory.
+    """The tensors that a file has on the disk, large ones by rows: `_PART` bytes are in memory.
 
-    What has been looked at of a mapping counts as memory of the process: every part has its own.
+    What has been looked at of a mapping counts as memory of the process: every part has its own,
+    which goes when the caller has let go of the last tensor.
     """
-    parts: dict[int, list[str]] = {}
-    total = 0
+    parts, size = list[list[tuple[str, int, int]]]([[]]), 0
     for name, tensor in file.tensors.items():
-        parts.setdefault(total // _PART, []).append(name)
-        total += tensor.nbytes
-    for names in parts.values():
-        tensors = file.tensors if len(parts) == 1 else read_weights(file.path, mapped=True).tensors
-        for name in names:
-            yield name, tensors[name]
+        rows = max(1, len(tensor)) if tensor.ndim else 1
+        step = max(1, rows * _PART // max(tensor.nbytes, 1))
+        for start in range(0, rows, step):
+            size += min(step, rows - start) * tensor.nbytes // rows
+            if size > _PART and parts[-1]:
+                parts.append([])
+                size = 0
+            parts[-1].append((name, start, step))
+    for part in parts:
+        tensors = read_weights(file.path, mapped=True).tensors
+        for name, start, step in part:
+            yield name, tensors[name][start : start + step] if tensors[name].ndim else tensors[name]
+        del tensors
 
 
 def translate(file: WeightsFile) -> WeightsFile:
     """The file under names that `signatures` knows; `container` says what was done.
 
     Raises:
-        CheckpointError: the autoencoder of SDXL, which has the right shapes and the wrong weights.
+        CheckpointError: the autoencoder of SDXL, which has the right shapes and the wrong weights;
+            or the names are those of a layout and the shapes are not.
     """
     tensors, words = file.tensors, [file.container]
     if all(key.startswith(_WRAPPER) for key in tensors):
@@ -111,7 +120,13 @@ def translate(file: WeightsFile) -> WeightsFile:
         words.append(CHECKPOINT)
     for layout, keys, translated in _LAYOUTS:
         if keys <= tensors.keys():
-            tensors = translated(tensors)
+            try:
+                tensors = translated(tensors)
+            except ValueError as error:
+                raise CheckpointError(
+                    f"{file.name} has the names of {layout} but other shapes: {error}. Copy or "
+                    f"download it again, or choose another file."
+                ) from error
             words.append(layout)
             break
     return file if len(words) == 1 else replace(file, tensors=tensors, container=", ".join(words))
@@ -127,23 +142,29 @@ def _renamed(key: str, names: Iterable[tuple[str, str]]) -> str:
 
 def _vae(tensors: StateDict) -> StateDict:
     """diffusers' names; the attention's 1x1 convolutions become linear layers."""
-    levels = [int(match[1]) for key in tensors if (match := _UP.match(key))]
+    top = max((int(match[1]) for key in tensors if (match := _UP.match(key))), default=0)
     result: StateDict = {}
     for key, tensor in tensors.items():
         if not key.startswith(_VAE_PARTS):
             continue  # of a training: the discriminator, an average of the weights
         # Theirs count from the picture inwards, diffusers' in the order of the computation.
-        key = _UP.sub(lambda match: f"decoder.up_blocks.{max(levels) - int(match[1])}.", key)
+        key = _UP.sub(lambda match: f"decoder.up_blocks.{top - int(match[1])}.", key)
         key = _renamed(key, _VAE_NAMES)
         result[key] = tensor.flatten(1) if ".attentions." in key and tensor.ndim > 1 else tensor
     return result
 
 
 def _split(tensors: StateDict, fused: re.Pattern[str], parts: tuple[str, ...]) -> StateDict:
-    """One matrix or vector of queries, keys and values becomes three."""
+    """One matrix or vector of queries, keys and values becomes three.
+
+    Raises:
+        ValueError: it is none of three equal parts.
+    """
     result: StateDict = {}
     for key, tensor in tensors.items():
         if match := fused.fullmatch(key):
+            if not tensor.ndim or len(tensor) % len(parts):
+                raise ValueError(f"{one_line(key, 80)} is {short(list(tensor.shape))}")
             names = (f"{match[1]}{part}.{match[2]}" for part in parts)
             result |= dict(zip(names, tensor.chunk(3), strict=True))
         else:
@@ -153,9 +174,11 @@ def _split(tensors: StateDict, fused: re.Pattern[str], parts: tuple[str, ...]) -
 
 def _open_clip(tensors: StateDict) -> StateDict:
     """transformers' names for the picture tower; the text's is left out."""
+    if tensors["visual.proj"].ndim != 2:
+        raise ValueError(f"visual.proj is {short(list(tensors['visual.proj'].shape))}")
     fused = re.compile(r"(vision_model\..*\.)attn\.in_proj_(weight|bias)")
     tower = {
-        _renamed(key, _CLIP_NAMES): tensor.T if key == "visual.proj" else tensor
+        _renamed(key, _CLIP_NAMES): tensor.mT if key == "visual.proj" else tensor
         for key, tensor in tensors.items()
         if key.startswith("visual.")
     }

@@ -253,6 +253,7 @@ def value_fault(file: WeightsFile, signature: Signature) -> str:
     for name, tensor in tensors_in_turn(file):
         if not name.startswith(signature.dropped) and (fault := odd_weight(name, tensor)):
             return f"{file.path} ({signature.title}): {fault}. Copy or download the file again."
+        del tensor  # and with it the part of the file that it lies in
     return ""
 
 

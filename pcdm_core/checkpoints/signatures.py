@@ -324,15 +324,18 @@ def _replace(key: str, names: tuple[tuple[str, str], ...]) -> str:
 
 
 def dinov2_published(tensors: StateDict) -> StateDict:
-    """The names of the published files (and of transformers 4), which our files keep."""
+    """The names of the published files (and of transformers 4), which our files keep.
+
+    What does not go together stays apart, and fits no network.
+    """
     back = tuple((new, old) for old, new in _DINOV2_NAMES)
     result: StateDict = {}
     for key, tensor in tensors.items():
         if ".mlp.up_proj." in key:
             continue
         gate = _GATE.fullmatch(key)
-        if gate:
-            up = tensors[f"{gate[1]}up_proj{gate[2]}"]
+        up = tensors.get(f"{gate[1]}up_proj{gate[2]}") if gate else None
+        if gate and up is not None and up.shape == tensor.shape:
             result[f"{gate[1]}weights_in{gate[2]}"] = torch.cat([tensor, up])
         else:
             result[_replace(key, back)] = tensor
@@ -344,7 +347,7 @@ def dinov2_current(tensors: StateDict) -> StateDict:
     result: StateDict = {}
     for key, tensor in tensors.items():
         joined = _JOINED.fullmatch(key)
-        if joined:
+        if joined and tensor.ndim and len(tensor) % 2 == 0:
             gate, up = tensor.chunk(2)
             result[f"{joined[1]}gate_proj{joined[2]}"] = gate
             result[f"{joined[1]}up_proj{joined[2]}"] = up

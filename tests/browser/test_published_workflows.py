@@ -10,6 +10,7 @@ from tests.browser.editor import Editor
 from tests.browser.test_dropped_workflows import DROP
 from tests.hosts import ROOT
 from tests.workflows.conftest import Server
+from tests.workflows.templates import workflows
 from tests.workflows.test_workflows import PUBLISHED
 
 #: Marks the nodes in the groups of loaders and stages, as a drag around both does.
@@ -35,9 +36,10 @@ PROMPT = "app.graphToPrompt().then(({ output }) => output)"
 def test_loaders_and_stages_become_one_node(
     page: Page, server: Server, style: str, name: str
 ) -> None:
-    path = ROOT / "workflows" / f"{name}.json"
+    title = next(workflow.title for workflow in workflows() if workflow.stem == name)
+    path = ROOT / "workflows" / f"{title}.json"
     text = path.read_text(encoding="utf-8")
-    api = json.loads((path.parent / "api" / path.name).read_text(encoding="utf-8"))
+    api = json.loads((path.parent / "api" / f"{name}.json").read_text(encoding="utf-8"))
     front = Editor(page, server)
     front.open(style)
     front.need(style)

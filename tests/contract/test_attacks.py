@@ -1,11 +1,14 @@
 """What a workflow says is in the lists and ranges of the nodes, or it comes to nothing."""
 
+import re
 from typing import Any
 
 import pytest
 
 from tests.contract.attacks import EIGHTEEN_LINES, LOADERS, SECRET
 from tests.hosts import COMFYUI, RUNTIME, ask
+
+PYTHON = re.compile(r"--[a-z]|[a-z_]=|[a-z]\(|in Python|argument")  # an option, or what calls have
 
 
 @pytest.fixture(scope="module", params=[RUNTIME, COMFYUI])
@@ -41,6 +44,14 @@ def test_what_is_not_offered_is_refused_by_the_name_of_its_input(answer: dict[st
         assert words.isprintable(), f"{node}: {name}, {attack}: {words!r}"
         assert len(words) < 1000
     assert checked > 300
+
+
+def test_no_error_speaks_of_options_or_of_python(answer: dict[str, Any]) -> None:
+    for node, name, attack, ended, words, _ in answer["rows"]:
+        assert ended != "TypeError", f"{node}: {name}, {attack}: {words}"
+        # What an attack itself says comes back in quotes.
+        ours = re.sub(r"'[^']*'", "", words)
+        assert not PYTHON.search(ours), f"{node}: {name}, {attack}: {words}"
 
 
 def test_the_host_is_told_before_the_run_as_well(answer: dict[str, Any]) -> None:

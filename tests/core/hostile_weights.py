@@ -6,15 +6,18 @@ import random
 import struct
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from pcdm_core.checkpoints.signatures import Component
+from pcdm_core.checkpoints.signatures import Component, dinov2_published
 from pcdm_core.checkpoints.write import write_state_dict
 from pcdm_core.config import config_to_dict
+from tests.core.foreign_files import meta_dinov2, open_clip, original_vae
 from tests.core.weights_files import TEST, tiny_component
 
 NUMBERS = (0, -1, 3, 7, 8192, 65536, 2**31, 2**63, 10**30, 0.5, -0.0, 1e-40, 1e308)
@@ -117,6 +120,33 @@ def _headed(path: Path, rng: random.Random) -> Path:
     return path
 
 
+@cache
+def _programs() -> tuple[dict[str, Tensor], ...]:
+    """Networks as other programs save them."""
+    dinov2 = dinov2_published(dict(tiny_component("patch_encoder").state_dict()))
+    dinov2 = {name.removeprefix("model."): tensor for name, tensor in dinov2.items()}
+    return original_vae(), open_clip(), dinov2, meta_dinov2(dinov2, TEST.patch_encoder.num_layers)
+
+
+def _translated(path: Path, rng: random.Random) -> Path:
+    """The names of another program, of which one or two have other shapes or numbers."""
+    tensors = dict(rng.choice(_programs()))
+    for _ in range(rng.choice((1, 2))):
+        key = rng.choice(list(tensors))
+        tensor = tensors.pop(key)
+        values = (tensor.flatten()[0], tensor.flatten()[:1], torch.stack([tensor, tensor]))
+        digits = key.replace("0", rng.choice(("9" * 5000, "\u0663", "77")))
+        parts = (("in_proj", "q_proj"), ("weights_in", "gate_proj"), ("mlp.fc", "mlp.weights_in"))
+        other = next((key.replace(*part) for part in parts if part[0] in key), digits)
+        name, value = rng.choice((key, key, digits, other)), rng.choice((tensor, *values))
+        if rng.random() < 0.8:
+            tensors[name] = value.contiguous()
+    start = rng.choice(("", "", "", "module.", "first_stage_model.", "dinov2."))
+    path = path.with_suffix(".safetensors")
+    save_file({start + name: tensor.clone() for name, tensor in tensors.items()}, path)
+    return path
+
+
 class Malice:
     """Touches a file where somebody unpickles it."""
 
@@ -192,7 +222,9 @@ def _indexed(path: Path, rng: random.Random) -> Path:
     return path
 
 
-KINDS = (_configured, _configured, _versioned, _valued, _headed, _pickled, _bomb, _indexed)
+KINDS = (
+    _configured, _configured, _versioned, _valued, _headed, _translated, _pickled, _bomb, _indexed,
+)  # fmt: skip
 
 
 def hostile_file(folder: Path, seed: int) -> Path:

@@ -11,7 +11,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pcdm_core.checkpoints import build, load_component, load_model, save_model, shipped_weights
+from pcdm_core.checkpoints import (
+    build,
+    inspect,
+    load_component,
+    load_model,
+    save_model,
+    shipped_weights,
+)
 from pcdm_core.checkpoints import load as checkpoints
 from pcdm_core.checkpoints.write import write_state_dict
 from pcdm_core.config import config_to_dict
@@ -138,7 +145,9 @@ def test_missing_broken_and_foreign_parts_are_named(tmp_path: Path) -> None:
     assert f"missing: {parts[1].name}" in words
 
     parts[1].write_bytes(whole[:-50])
-    assert str(parts[1]) in message(load_model, path)
+    words = message(load_model, path)
+    assert str(parts[1]) in words
+    assert words.endswith("It is a part of x.safetensors.index.json.")
 
     shutil.copyfile(others[1], parts[1])
     assert "belongs to another save" in message(load_model, path)
@@ -212,6 +221,12 @@ def test_what_is_no_weights_file_is_named(content: bytes, words: str, tmp_path: 
     sentence = message(load_model, path)
     assert words in sentence
     assert str(path) in sentence
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a system without /proc")
+def test_a_file_that_cannot_be_read_is_named() -> None:
+    words = message(inspect, "/proc/self/mem")
+    assert words.startswith("/proc/self/mem cannot be read (")
 
 
 def test_a_configuration_that_does_not_fit_is_refused_with_both_numbers(tmp_path: Path) -> None:

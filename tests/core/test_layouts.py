@@ -9,9 +9,9 @@ import pytest
 import torch
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from pcdm_core.checkpoints import build, convert, inspect, load_model
+from pcdm_core.checkpoints import build, convert, inspect, layouts, load_model
 from pcdm_core.checkpoints.files import WeightsFile
 from pcdm_core.checkpoints.layouts import translate
 from pcdm_core.checkpoints.signatures import SIGNATURES, dinov2_published
@@ -23,9 +23,18 @@ from pcdm_core.config import (
     PatchEncoderConfig,
     UNetConfig,
 )
+from tests.bounds import bounded
 from tests.core.foreign_files import meta_dinov2, open_clip, original_vae
 from tests.core.tiny_pipeline import TEST
 from tests.core.weights_files import CLIP, KL, message, same, tiny_component, upstream_state
+
+
+def published_names(model: nn.Module) -> dict[str, Tensor]:
+    """A patch encoder's tensors as transformers publishes them."""
+    return {
+        name.removeprefix("model."): tensor
+        for name, tensor in dinov2_published(model.state_dict()).items()
+    }
 
 
 def in_memory(tensors: dict[str, Tensor]) -> WeightsFile:
@@ -88,13 +97,86 @@ def test_openclips_picture_tower_is_read(tmp_path: Path) -> None:
 def test_metas_dinov2_is_read(swiglu: bool, tmp_path: Path) -> None:
     config = replace(TEST.patch_encoder, swiglu=swiglu)
     model = build("patch_encoder", config).half()
-    state = {
-        name.removeprefix("model."): tensor
-        for name, tensor in dinov2_published(model.state_dict()).items()
-    }
-    foreign = meta_dinov2(state, config.num_layers)
+    foreign = meta_dinov2(published_names(model), config.num_layers)
     torch.save({f"module.{name}": tensor for name, tensor in foreign.items()}, tmp_path / "d.pth")
     assert same(load_model(tmp_path / "d.pth", config=config), model)
+
+
+@pytest.mark.parametrize(
+    ("layout", "end"),
+    [
+        ("OpenCLIP", "attn.in_proj_weight"),
+        ("OpenCLIP", "visual.proj"),
+        ("Meta", "attn.qkv.weight"),
+    ],
+)
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3, 1), (4,)], ids=str)
+def test_the_names_of_a_layout_with_other_shapes_are_refused_by_the_tensors_name(
+    layout: str, end: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    dinov2 = published_names(tiny_component("patch_encoder"))
+    tensors = open_clip() if layout == "OpenCLIP" else meta_dinov2(dinov2, 1)
+    key = next(name for name in tensors if name.endswith(end))
+    save_file({**tensors, key: torch.zeros(shape)}, tmp_path / "odd.safetensors")
+    for action in (inspect, load_model):
+        sentence = message(action, tmp_path / "odd.safetensors")
+        assert "odd.safetensors" in sentence
+        assert f"the names of {layout}'s layout but other shapes" in sentence
+        assert f"{end} is {list(shape)}" in sentence
+
+
+@pytest.mark.parametrize("part", ["gate_proj", "up_proj", "both", "weights_in"])
+def test_halves_of_a_layer_that_do_not_go_together_are_refused(part: str, tmp_path: Path) -> None:
+    config = replace(TEST.patch_encoder, swiglu=True)
+    tensors = published_names(build("patch_encoder", config).half())
+    key = next(name for name in tensors if name.endswith("weights_in.weight"))
+    gate, up = (key.replace("weights_in", name) for name in ("gate_proj", "up_proj"))
+    halves = dict(zip((gate, up), tensors.pop(key).chunk(2), strict=True))
+    if part == "weights_in":
+        halves = {key: halves[gate][:1]}
+    elif part == "both":
+        halves[up] = halves[up][:, :1]
+    else:
+        del halves[gate if part == "up_proj" else up]
+    torch.save({**tensors, **halves}, tmp_path / "dinov2.pt")
+    words = message(load_model, tmp_path / "dinov2.pt", config=config)
+    assert "dinov2.pt" in words
+    assert "does not fit its configuration" in words
+
+
+MANY = 80_000  # names: if each were held against all others, it would be a hang, see `bounded`
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["x{}", "decoder.up.{}.x", "visual.{}", "blocks.{}.x"])
+def test_a_header_is_read_in_a_time_that_grows_with_its_entries(name: str, tmp_path: Path) -> None:
+    shapes = {
+        "encoder.mid.attn_1.q.weight": [1],
+        "decoder.up.0.block.0.conv1.weight": [1],
+        "visual.conv1.weight": [1],
+        "visual.proj": [1, 1],
+        "patch_embed.proj.weight": [1],
+        "norm.weight": [1],
+        "norm.bias": [1],
+        "blocks.0.attn.qkv.weight": [3],
+    }
+    others = ("encoder", "norm", "patch", name.partition(".")[0])
+    shapes = {key: shape for key, shape in shapes.items() if key.startswith(others)}
+    shapes |= {name.format(number): [1] for number in range(MANY)}
+    save_file({key: torch.zeros(shape) for key, shape in shapes.items()}, tmp_path / "many.pt")
+    with bounded(500):
+        words = message(inspect, tmp_path / "many.pt")
+    assert "many.pt" in words
+    assert "tensors of no known layout" in words
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "\u0663", "12345"], ids=["long", "arabic", "five"])
+def test_a_level_of_an_autoencoder_that_is_none_is_refused(number: str, tmp_path: Path) -> None:
+    tensors = {**original_vae(), f"decoder.up.{number}.block.0.conv1.weight": torch.zeros(1)}
+    save_file(tensors, tmp_path / "vae.safetensors")
+    words = message(load_model, tmp_path / "vae.safetensors", config=KL)
+    assert "vae.safetensors" in words
+    assert "1 unexpected: decoder.up" in words.replace("vae.decoder", "decoder")
 
 
 def test_the_entries_of_a_training_checkpoint_beside_its_weights_are_left_out(
@@ -156,6 +238,32 @@ def test_a_network_of_another_size_is_named_beside_the_one_that_fits(
     assert words == message(convert, tmp_path / "file.pt", tmp_path / "out.safetensors")
     assert main(["inspect", str(tmp_path / "file.pt")]) == 0
     assert f"note: It is {title}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["file.safetensors", "file.pt"])
+def test_values_are_looked_at_a_little_at_a_time_and_all_of_them(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layouts, "_PART", 400)
+    stored = {
+        "large": torch.arange(1000.0).reshape(50, 20),
+        "one row": torch.arange(500.0).reshape(1, 500),
+        "number": torch.tensor(7.0),
+        "nothing": torch.zeros(0, 3),
+        "small": torch.arange(8.0),
+    }
+    if name.endswith(".pt"):
+        torch.save(stored, tmp_path / name)
+    else:
+        save_file(stored, tmp_path / name)
+    pieces: dict[str, list[Tensor]] = {}
+    for key, piece in layouts.tensors_in_turn(layouts.read_weights(tmp_path / name, mapped=True)):
+        assert piece.nbytes <= 400 or len(piece) == 1
+        pieces.setdefault(key, []).append(piece.clone())
+    assert pieces.keys() == stored.keys()
+    for key, tensor in stored.items():
+        whole = torch.cat(pieces[key]) if tensor.ndim else pieces[key][0]
+        assert torch.equal(whole, tensor), key
 
 
 # --- what is no weights file ---------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pcdm_core.cli import main
 from pcdm_core.images import as_picture, fit, load_image, load_picture
 from pcdm_core.picture_files import FORMATS, MAX_PIXELS, open_picture, picture_size
 from tests.bounds import bounded
-from tests.core.hostile_pictures import DAMAGED, MEGABYTE, TOO_LARGE, png, small
+from tests.core.hostile_pictures import DAMAGED, MEGABYTE, TOO_LARGE, png, small, with_hole
 from training.data import open_pictures
 from training.evaluation.folders import read_pixels
 
@@ -325,6 +325,18 @@ def test_a_jpeg_that_goes_over_its_pixels_again_and_again_is_refused(tmp_path: P
         else:
             with pytest.raises(ValueError, match=r"scans\.jpg.*50\d\d scans over the picture"):
                 load_picture(path)
+
+
+def test_what_comes_behind_a_jpeg_is_not_read(tmp_path: Path) -> None:
+    with_hole(tmp_path / "tail.jpg", small("JPEG"), 2000 * MEGABYTE)
+    with bounded(200):
+        assert load_picture(tmp_path / "tail.jpg").shape == (1, 3, 8, 8)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a system without /proc")
+def test_a_file_without_a_size_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^/proc/self/mem: cannot be read as a picture \("):
+        load_picture("/proc/self/mem")
 
 
 def test_reading_a_picture_leaves_the_callers_image_as_it_is() -> None:

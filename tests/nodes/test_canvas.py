@@ -63,8 +63,10 @@ def test_a_videos_pose_keeps_its_angles_on_a_portrait(graph: Graph) -> None:
 
 def test_pixels_without_a_canvas_name_what_to_set(graph: Graph) -> None:
     """Case 84: OpenPose's own file."""
-    with pytest.raises(ValueError, match="picture_height and picture_width"):
+    with pytest.raises(ValueError, match="set picture_height and picture_width") as caught:
         pose_of(graph, document(canvas=None))
+    assert "--" not in str(caught.value)
+    assert "Python" not in str(caught.value)
     pose = pose_of(graph, document(canvas=None), picture_height=1080, picture_width=1920)
     assert pose.canvases == [VIDEO]
     with pytest.raises(ValueError, match="1080x0"):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -27,6 +27,7 @@ from training.features.cached import CachedFeatures, FeatureCache, FrozenEncoder
 from training.features.fill import Filling, encode, fill, missing_tasks
 from training.features.protocol import OnlineFeatures
 from training.features.store import CacheError, FeatureTable, table_name
+from training.loop.precision import EncoderPrecision, encoder_precision
 from training.loop.trainer import PairSource, Trainer
 from training.stages import Frozen, InpaintingStage, PriorStage, RefiningStage, StageModule
 from training.stages.initialise import build_denoiser
@@ -322,6 +323,39 @@ def test_encoders_in_bf16_have_tables_of_their_own(cache: FeatureCache, tmp_path
     error = float((ours - theirs).abs().max() / theirs.std())
     assert 1e-5 < error < 0.1
     assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("precision", get_args(EncoderPrecision))
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_precision_is_the_encoders_alone(precision: EncoderPrecision, fails: bool) -> None:
+    def switches() -> tuple[bool, bool, bool]:
+        backends = torch.backends
+        tf32 = backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32
+        return *tf32, torch.is_autocast_enabled("cpu")
+
+    before = switches()
+    with suppress(RuntimeError), encoder_precision(precision, torch.device("cpu")):
+        assert switches() == (precision == "tf32", precision == "tf32", precision == "bf16")
+        if fails:
+            raise RuntimeError
+    assert switches() == before
+
+
+def test_features_in_tf32_are_computed_so_and_lie_apart(
+    cache: FeatureCache, tmp_path: Path
+) -> None:
+    caches = [copy_of(cache, tmp_path, precision=name) for name in get_args(EncoderPrecision)]
+    assert len({one.table("tokens").folder for one in caches}) == 3
+    seen: list[bool] = []
+    hook = cache.encoders.of("tokens").register_forward_pre_hook(
+        lambda *_: seen.append(torch.backends.cuda.matmul.allow_tf32)
+    )
+    try:
+        for one in caches:
+            encode(one, "tokens", [torch.zeros(1, 3, 28, 28)])
+    finally:
+        hook.remove()
+    assert seen == [name == "tf32" for name in get_args(EncoderPrecision)]
 
 
 def test_missing_features_are_counted_before_training(cache: FeatureCache, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The processes are forked from one that has imported everything, so that a test c
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ from training.config import StageRun, TrainConfig
 from training.data import open_pictures
 from training.data.in_memory import People
 from training.features import fill as fill_module
+from training.loop import trainer as trainer_module
 from training.loop.distributed import make_accelerator, whole
 from training.loop.run_log import locked_run
 from training.loop.trainer import PairSource, Trainer
@@ -287,7 +289,13 @@ def take_part(
 def train_with_a_slow_disk(
     run: StageRun, rank: int, processes: int, port: int, folder: Path, sharded: bool
 ) -> None:
-    """One of several that train to the end; the first, which writes, takes a while for it."""
+    """One of several that train to the end; the first, which writes, takes a while for it.
+
+    Every one has a clock of its own: those of the others are faster than that of the first.
+    """
+    minutes = itertools.count(step=1 + rank)
+    clock = SimpleNamespace(monotonic=lambda: 60.0 * next(minutes))
+    trainer_module.time = clock  # type: ignore[attr-defined]
     join_others(rank, processes, port)
     trainer, source = noise_trainer("prior", run, folder, sharded)
     save, steps = trainer.checkpoints.save, list[int]()
