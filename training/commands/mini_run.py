@@ -152,8 +152,8 @@ class MiniRun(RenderedRun):
                 network = train_perception(self.read_people(), run, self.config.seed)
                 save_perception(network, path)
             self.accelerator.wait_for_everyone()
-        network = load_perception(path).to(device)
-        network = network.to(memory_format=torch.channels_last)  # a fifth less time on a CPU
+        # Channels last: a fifth less time on a CPU.
+        network = load_perception(path).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return PerceptualLoss(network, run)
 
     def features(
