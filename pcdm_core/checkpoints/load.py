@@ -263,11 +263,8 @@ def _one_by_one(
     """Whether a file's tensors can be renamed each alone: another program's layout cannot."""
     if file.container != "safetensors" and not file.container.startswith("safetensors in "):
         return False
-    try:
-        names = {key for name, tensor in file.tensors.items() for key in ours({name: tensor})}
-    except KeyError:  # two tensors become one
-        return False
-    return names == set(keys)
+    names = {key for name, tensor in file.tensors.items() for key in ours({name: tensor})}
+    return names == set(keys)  # else two tensors become one
 
 
 def build(component: Component, config: Any, device: Device | None = None) -> Any:
