@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from safetensors import safe_open
 from torch import Tensor
 
 from ..quoting import one_line, short
@@ -89,7 +90,11 @@ def tensors_in_turn(file: WeightsFile) -> Iterator[tuple[str, Tensor]]:
                 size = 0
             parts[-1].append((name, start, step))
     for part in parts:
-        tensors = read_weights(file.path, mapped=True).tensors
+        if file.container == "safetensors":  # under its own names: to open others takes memory too
+            with safe_open(file.path, framework="pt") as opened:
+                tensors = {name: opened.get_tensor(name) for name, *_ in part}
+        else:
+            tensors = read_weights(file.path, mapped=True).tensors
         for name, start, step in part:
             yield name, tensors[name][start : start + step] if tensors[name].ndim else tensors[name]
         del tensors
