@@ -94,7 +94,7 @@ def note_small_weights(
     larger = f", enlarged {scale:.3g} times to {frame[0]}x{frame[1]}," if scale > 1 else ""
     return (
         f"Drawn at {preset.height}x{preset.width}{larger} by the {preset.name} weights, which know "
-        f"rendered people only. {_FOR_PHOTOGRAPHS}"
+        f"rendered people in front of plain walls only. {_FOR_PHOTOGRAPHS}"
     )
 
 

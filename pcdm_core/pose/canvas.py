@@ -73,11 +73,12 @@ def canvas_notes(frame: Size, source: Keypoints, target: Keypoints) -> list[str]
 
 
 def _alike(size: Size, frame: Size, scaled: bool) -> bool:
-    """Whether a canvas is the frame, or (`scaled`) fills it without margins."""
+    """Whether a canvas is the frame, or (`scaled`) fills it, but for what rounding leaves."""
     if size == frame or not scaled:
         return size == frame
     fit = Fit.of(*size, *frame, "pad")
-    return (fit.box_height, fit.box_width) == frame
+    sides = zip((fit.box_height, fit.box_width), frame, strict=True)
+    return all(abs(shown - side) <= 0.01 * side for shown, side in sides)
 
 
 def _words(sizes: Iterable[Size]) -> str:

@@ -18,7 +18,7 @@ from tests.workflows.test_pose_workflows import needs_runtime
 from tests.workflows.test_templates import own_picture
 from tests.workflows.test_workflows import has_shipped
 
-NODES = {"Load Image": (120, 200), "Person in a new pose": (480, 200), "Save Image": (900, 200)}
+NODES = {"Load Image": (120, 200), "Person in a new pose": (480, 200), "Save Image": (980, 200)}
 SEARCH = "document.activeElement?.matches('input') && document.activeElement.value"
 
 #: Where a socket of the node at a place of the graph is on the screen.

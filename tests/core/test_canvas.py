@@ -145,6 +145,10 @@ def test_what_is_said_of_canvases() -> None:
     frame, standing, wide = FRAME, read_pose(document(BODY, FRAME)), read_pose(document())
     assert canvas_notes(frame, standing, standing) == []
     assert canvas_notes(frame, standing, standing.with_canvas((384, 256))) == []  # only scaled
+    assert (
+        canvas_notes((960, 640), standing.with_canvas((960, 640)), standing.with_canvas((793, 529)))
+        == []
+    )
     (other,) = canvas_notes(frame, standing.with_canvas((384, 256)), standing)
     assert "drawn for a picture of 384x256, but the source picture is 768x512" in other
     (margins,) = canvas_notes(frame, standing, wide)

@@ -27,6 +27,7 @@ from tests.workflows.templates import workflows
 from tests.workflows.test_workflows import PUBLISHED
 
 SIDE = 720
+BADGE = 110  # pixels at the top left that a word of the front end covers
 QUALITY = 82
 EXAMPLES = WEIGHTS_FOLDER / "examples"
 
@@ -60,7 +61,9 @@ def thumbnail(before: Image.Image, after: list[Image.Image]) -> Image.Image:
     """A square: the left half before, the right half after, four of a batch."""
     sheet = Image.new("RGB", (SIDE, SIDE))
     half = SIDE // 2
-    sheet.paste(fitted(before, (half, SIDE)), (0, 0))
+    person = np.asarray(fitted(before, (half, SIDE - BADGE)))
+    below = np.pad(person, ((BADGE, 0), (0, 0), (0, 0)), mode="edge")  # a plain wall goes on
+    sheet.paste(Image.fromarray(below), (0, 0))
     if len(after) == 1:
         sheet.paste(fitted(after[0], (half, SIDE)), (half, 0))
         return sheet

@@ -107,9 +107,10 @@ def detect_people(
         raise ValueError(f"people are looked for in one picture at a time, got {len(picture)}")
     if is_drawing(to_uint8(picture)[0]):
         raise DrawingError(
-            "This is a flat drawing, and the detector finds people in photographs. Give a "
-            "skeleton to PCDM Pose from Skeleton Picture, or use the key points that it was drawn "
-            "from."
+            "This is a flat drawing, and the detector finds people in photographs. Of a drawn "
+            "person set the joints by hand, in PCDM Pose Editor with the picture as underlay. Give "
+            "a skeleton to PCDM Pose from Skeleton Picture, or use the key points that it was "
+            "drawn from."
         )
     if detector == "auto":
         detector = "blazepose" if has_blazepose() or not has_openpose() else "openpose"
