@@ -16,6 +16,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from tests.hosts import ROOT
 from tests.workflows.layout import GAP, HEAD, placed_in
+from tests.workflows.shapes import Shape, Widget
 
 OBJECT_INFO = ROOT / "tests" / "golden" / "object_info.json"
 OUTSIDE = 0  # stands for the number of a node in links from a blueprint's own inputs
@@ -44,13 +45,6 @@ _GROWTH = {
     "PCDMRetargetPose": _NOTE,
     "PCDMSmoothPoses": _NOTE,
 }
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A value of a drop-down by its place, where the text says what may change."""
-
-    place: int
 
 
 @dataclass
@@ -120,36 +114,6 @@ class Blueprint:
     def node(self, key: int, title: str = "", **inputs: Any) -> Node:
         """A node that stands for it."""
         return Node(key, "", title or self.name, inputs, (440, 0), blueprint=self)
-
-
-@dataclass(frozen=True)
-class Widget:
-    """A setting: its kind, what it begins with, the choices of a drop-down, if it folds away."""
-
-    kind: str
-    default: Any
-    choices: tuple[Any, ...] = ()
-    advanced: bool = False
-
-    def value(self, setting: Any) -> Any:
-        """What a table sets; the default where it says nothing or makes a connection."""
-        if isinstance(setting, Choice):
-            return self.choices[setting.place]
-        return self.default if setting is None or isinstance(setting, tuple) else setting
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a node takes and gives: kinds of the sockets, defaults of the widgets, and outputs."""
-
-    sockets: Mapping[str, str]
-    widgets: Mapping[str, Widget]
-    outputs: Mapping[str, str]
-
-    @property
-    def inputs(self) -> dict[str, str]:
-        """All inputs in the order of their slots, and their kinds."""
-        return {**self.sockets, **{name: widget.kind for name, widget in self.widgets.items()}}
 
 
 @dataclass

@@ -34,7 +34,8 @@ from tests.workflows.blueprints import (
     POSE_OF_PICTURE,
     REFINE,
 )
-from tests.workflows.graph import Choice, Node, Workflow
+from tests.workflows.graph import Node, Workflow
+from tests.workflows.shapes import Choice
 
 _FIRST = 300  # pixels: the width of the first column and the note in it
 HEIGHT = 768  # of the person's picture and of what is saved, in pixels: what one can see
