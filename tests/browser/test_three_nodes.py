@@ -61,7 +61,10 @@ def test_three_nodes_lead_from_an_empty_canvas_to_a_picture(
             f"app.graph.nodes.at(-1).pos = {json.dumps(place)}; app.canvas.setDirty(true, true)"
         )
     picture = json.dumps(own_picture(server))
-    page.run(f"app.graph.nodes[0].widgets.find(({{ name }}) => name === 'image').value = {picture}")
+    page.run(
+        "((widget, file) => { widget.value = file; widget.callback?.(file) })"
+        f"(app.graph.nodes[0].widgets.find(({{ name }}) => name === 'image'), {picture})"
+    )
     for start, output, name in ((0, "IMAGE", "person"), (1, "picture", "images")):
         pause(page, 1000)
         ends = [
