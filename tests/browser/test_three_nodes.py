@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.editor import Editor
+from tests.browser.test_app import pause
 from tests.browser.test_dropped_workflows import DARK
 from tests.workflows.conftest import Server
 from tests.workflows.test_pose_workflows import needs_runtime
@@ -45,22 +46,27 @@ def test_three_nodes_lead_from_an_empty_canvas_to_a_picture(
     page.errors.clear()
     page.run("app.graph.clear(); pcdm.look(1)")
     for count, (name, place) in enumerate(NODES.items(), 1):
-        page.click(700, 700, count=2)
+        page.click(1320, 560, count=2)
         page.wait(f"{SEARCH} === ''", 30)
+        page.mouse("mouseMoved", 300, 960)  # what lies under the mouse would be chosen
         for letter in name:
             page.key(letter)
         page.wait(f"{SEARCH} === {json.dumps(name)}", 30)
-        page.run("new Promise((done) => setTimeout(done, 1500))")
+        pause(page, 1500)
         page.key("Enter")
         page.wait(f"app.graph.nodes.length === {count}", 30)
+        pause(page, 500)
         page.click(700, 500)  # newer front ends hold the node at the mouse until it is put down
         page.run(
             f"app.graph.nodes.at(-1).pos = {json.dumps(place)}; app.canvas.setDirty(true, true)"
         )
     picture = json.dumps(own_picture(server))
-    page.run(f"app.graph.nodes[0].widgets.find(({{ name }}) => name === 'image').value = {picture}")
+    page.run(
+        "((widget, file) => { widget.value = file; widget.callback?.(file) })"
+        f"(app.graph.nodes[0].widgets.find(({{ name }}) => name === 'image'), {picture})"
+    )
     for start, output, name in ((0, "IMAGE", "person"), (1, "picture", "images")):
-        page.run("new Promise((done) => setTimeout(done, 1000))")
+        pause(page, 1000)
         ends = [
             page.run(SOCKET % (place, side, json.dumps(socket)))
             for place, side, socket in ((start, "false", output), (start + 1, "true", name))
