@@ -167,11 +167,13 @@ def test_a_disk_without_room_is_named_before_anything_is_asked(
 
 
 STOPPED = """
+import signal
 from pathlib import Path
 from pcdm_core.published.download import get_all
 from pcdm_core.published.table import Source, model_files
 from dataclasses import replace
 source = {source!r}
+signal.signal(signal.SIGINT, signal.default_int_handler)  # off in shells' background jobs
 get_all([replace(model_files()[0], sources=(source,))], Path({folder!r}))
 """
 
