@@ -243,7 +243,11 @@ def sharding(accelerator: Accelerator) -> Accelerator:
 
 
 def join_others(rank: int, processes: int, port: int) -> None:
-    """What a launcher tells a process; its first `Accelerator` joins the others."""
+    """What a launcher tells a process; its first `Accelerator` joins the others.
+
+    The group is left to the process's end: `destroy_process_group` holds Python's lock while it
+    waits for gloo's thread, which now and then needs that lock to drop a tensor.
+    """
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"ACCELERATE_USE_CPU": "true"}
@@ -282,8 +286,6 @@ def take_part(
     result = {"gradients": gradients, "weights": weights, "shards": shards}
     torch.save(result, folder / f"{processes}_{rank}.pt")
     trainer.save()
-    if processes > 1:
-        torch.distributed.destroy_process_group()
 
 
 def train_with_a_slow_disk(
@@ -309,7 +311,6 @@ def train_with_a_slow_disk(
     trainer.run_all(source)
     weights = [whole(p.detach()).clone() for p in trainer.parameters]
     torch.save({"weights": weights, "steps": steps}, folder / f"result_{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 def see_other_folders(rank: int, processes: int, port: int, folder: Path) -> None:
@@ -321,7 +322,6 @@ def see_other_folders(rank: int, processes: int, port: int, folder: Path) -> Non
     except ValueError as error:
         message = str(error)
     (folder / f"message_{rank}").write_text(message, encoding="utf-8")
-    torch.distributed.destroy_process_group()
 
 
 def fill_a_cache(
@@ -344,4 +344,3 @@ def fill_a_cache(
     moments = features.pair_moments(*run.rows().unbind(1))
     result = {"decoded": paths, "pairs": moments, "names": list(run.pictures.names)}
     torch.save(result, folder / f"result_{rank}.pt")
-    torch.distributed.destroy_process_group()
