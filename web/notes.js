@@ -51,7 +51,9 @@ function removeNote(node) {
 
 function showNotes() {
   for (const [node, text] of texts) {
-    if (node.graph && !noteOf(node) && !noteOf(node, HOSTS_NOTE)) addNote(node, text)
+    const hosts = noteOf(node, HOSTS_NOTE)
+    if (hosts) hosts.serialize = false // older front ends save it with the workflow
+    else if (node.graph && !noteOf(node)) addNote(node, text)
   }
   app.graph?.setDirtyCanvas(true, true)
 }
