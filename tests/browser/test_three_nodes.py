@@ -25,7 +25,8 @@ SEARCH = "document.activeElement?.matches('input') && document.activeElement.val
 #: Where a socket of the node at a place of the graph is on the screen.
 SOCKET = """
 ((place, isInput, name) => {
-  const node = app.graph.nodes[place]
+  // A node that was clicked is moved to the front of them all.
+  const node = [...app.graph.nodes].sort((a, b) => a.id - b.id)[place]
   const slot = (isInput ? node.inputs : node.outputs).findIndex((socket) => socket.name === name)
   const [x, y] = isInput ? node.getInputPos(slot) : node.getOutputPos(slot)
   const { scale, offset } = app.canvas.ds
