@@ -18,7 +18,7 @@ from .frame import Context
 from .joint_maps import BODY_COUNTS
 from .limits import LARGEST_FILE
 from .no_pose import refuse_document
-from .points import Y_FIRST, are_y_first
+from .points import with_x_first
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
@@ -107,9 +107,7 @@ def _document(arrays: Mapping[str, np.ndarray], context: Context) -> Any:
         context.findings.guess(
             f"the {len(points)} poses are frames, and not people of one picture."
         )
-    if points.shape[-2:] == (17, 3) and are_y_first(points):
-        context.findings.guess(Y_FIRST)
-        points = points[..., [1, 0, 2]]
+    points = with_x_first(points, context)
     if points.size > _MOST_NUMBERS:
         raise context.error(f"{points.size} numbers, and at most {_MOST_NUMBERS} are read")
     shared: dict[str, Any] = {

@@ -15,16 +15,16 @@ from .frame import Context
 from .joint_maps import BODY_COUNTS, skeleton_of
 from .limits import PoseError, brief
 from .points import (
+    COCO_POINTS,
     NO_POINTS,
-    Y_FIRST,
     Points,
-    are_y_first,
     is_list,
     is_number,
     is_point,
     plain,
     points_of,
     with_confidences,
+    with_x_first,
 )
 
 _OPENPOSE_KEYS = ("pose_keypoints_2d", "pose_keypoints")
@@ -67,7 +67,6 @@ _NUMBERED_COLUMN = re.compile(rf"({'|'.join(_AXES)})_?(\d+)", re.IGNORECASE)
 
 _FLAT_COUNTS = {count * step for count in BODY_COUNTS for step in (2, 3)}
 _FOUR_NUMBERS = 33 * 4  # MediaPipe's x, y, z, visibility
-_COCO_POINTS = 17
 _NEVER_OPENPOSES = (14, 16)  # points; a list of 18 was cut
 _ANIMALS = re.compile(r"tail|paw|hoof|withers", re.IGNORECASE)
 
@@ -140,9 +139,7 @@ def person_of(person: Any, context: Context) -> RawPerson:
         counts = (len(names),)
     if person is None or (is_list(person) and not _joints_by_name(person)[0]):
         body = points_of(person, counts, context, "the body")
-        if not names and body.shape == (17, 3) and are_y_first(body):
-            context.findings.guess(Y_FIRST)
-            body = body[:, [1, 0, 2]]
+        body = body if names else with_x_first(body, context)
         return RawPerson(body, joint_names=names)
     if not isinstance(person, (Mapping, list, tuple)):
         raise context.error(f"expected an object, found {brief(person)}")
@@ -248,11 +245,11 @@ def _in_their_places(points: Any, scores: Any, labels: Any) -> tuple[Any, Any]:
     `labels` has their numbers then.
     """
     points, scores, labels = plain(points), plain(scores), plain(labels)
-    few = is_list(labels) and is_list(points) and len(points) == len(labels) < _COCO_POINTS
-    if not few or not all(label in range(_COCO_POINTS) for label in labels):
+    few = is_list(labels) and is_list(points) and len(points) == len(labels) < COCO_POINTS
+    if not few or not all(label in range(COCO_POINTS) for label in labels):
         return points, scores
     place = {label: number for number, label in enumerate(labels)}
-    order = [place.get(number) for number in range(_COCO_POINTS)]
+    order = [place.get(number) for number in range(COCO_POINTS)]
     full = [None if number is None else points[number] for number in order]
     if is_list(scores) and len(scores) == len(labels):
         scores = [0.0 if number is None else scores[number] for number in order]

@@ -18,9 +18,7 @@ Points = NDArray[np.float64]
 
 NO_POINTS: Points = np.zeros((0, 3))
 
-Y_FIRST = "y stands before x, as MoveNet writes: so the person stands upright."
-
-_COCO_POINTS = 17
+COCO_POINTS = 17
 _HIGH, _LOW = [0, 5, 6], [11, 12, 13, 14]  # nose and shoulders, hips and knees
 _FEW = 0.1  # of the numbers; these are damaged
 
@@ -135,14 +133,22 @@ def is_missing(points: Points, threshold: float) -> NDArray[np.bool_]:
     return ~(confidence > threshold) | code
 
 
-def are_y_first(points: Points) -> bool:
+def with_x_first(points: Points, context: Context) -> Points:
+    """Points `[..., P, 3]` with x before y, which MoveNet's 17 have the other way round."""
+    if points.shape[-2:] != (COCO_POINTS, 3) or not _are_y_first(points):
+        return points
+    context.findings.guess("y stands before x, as MoveNet writes: so the person stands upright.")
+    return points[..., [1, 0, 2]]
+
+
+def _are_y_first(points: Points) -> bool:
     """Whether `[..., 17, 3]` in COCO's order are MoveNet's y, x, score in fractions.
 
     Read as x, y these people would lie, heads to the left: by most ways from the nose and the
     shoulders to the hips and the knees, of which a single point spoils few.
     """
     places = np.where(is_missing(points, 0.0)[..., None], np.nan, points[..., :2])
-    places = places.reshape(-1, _COCO_POINTS, 2)
+    places = places.reshape(-1, COCO_POINTS, 2)
     there = places[~np.isnan(places)]
     if not len(there) or ((there < 0) | (there > 1)).mean() > _FEW:
         return False
