@@ -68,8 +68,9 @@ def plain_sample(
         prediction = model(x_in, t.to(noise.device).expand(len(x_in)), rows)
         if guided:
             prediction = guide(*prediction.chunk(2), guidance_scale, guidance_rescale)
-        if hasattr(scheduler, "ancestral_step"):  # the prior's
-            extra = step_noise[index] if step_noise is not None and t > 0 else None
+        if hasattr(scheduler, "ancestral_step"):
+            last = index == steps - 1
+            extra = step_noise[index] if step_noise is not None and not last else None
             x = scheduler.ancestral_step(prediction, index, x, extra)
         else:
             x = scheduler.step(prediction, t, x, return_dict=False)[0]

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm.auto import trange
 
 from ..pcdm_core.config import InpaintingConfig, RefiningConfig, ScheduleConfig
+from ..pcdm_core.inputs import draw_step_noise
 from ..pcdm_core.quoting import short
 from ..pcdm_core.ranges import BATCH_INDEX
 from ..pcdm_core.sampling import guide
@@ -67,10 +68,18 @@ def sigmas_of(config: ScheduleConfig, steps: int, denoise: float = 1.0) -> Tenso
 class PublishedSampler(comfy.samplers.KSAMPLER):
     """The sampler that a stage was published with, on any SIGMAS."""
 
-    def __init__(self, config: ScheduleConfig) -> None:
+    def __init__(self, config: ScheduleConfig, batch_index: Sequence[int] | None = None) -> None:
+        """`batch_index` are the numbers of the rows' noises, for samplers that draw in each step.
+
+        Where nobody says them, as in SamplerCustomAdvanced, all rows draw the same.
+        """
         self.config = config
-        function = _sample_unipc if config.sampler == "unipc" else _sample_ddim
-        super().__init__(function, {"config": config})
+        options: dict[str, Any] = {"config": config}
+        if config.ancestral:
+            function, options["batch_index"] = _sample_ddpm, batch_index
+        else:
+            function = _sample_unipc if config.sampler == "unipc" else _sample_ddim
+        super().__init__(function, options)
 
     def max_denoise(self, model_wrap: Any, sigmas: Tensor) -> bool:
         """Whether the run starts from noise of unit variance.
@@ -133,6 +142,32 @@ def _sample_ddim(
         model, x, sigmas, extra_args=extra_args, callback=callback, disable=disable
     )
     return _ended(x, sigmas, config, model, extra_args)
+
+
+@torch.no_grad()
+def _sample_ddpm(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Any = None,
+    disable: bool | None = None,
+    *,
+    config: ScheduleConfig,
+    batch_index: Sequence[int] | None = None,
+) -> Tensor:
+    # DDPM's step is that of the ancestral Euler method in these variables.
+    seed, steps = (extra_args or {}).get("seed") or 0, len(sigmas) - 1
+    noise = iter(draw_step_noise(x.shape[1:], seed, len(x), batch_index, steps=max(steps, 1)))
+    return comfy.k_diffusion.sampling.sample_euler_ancestral(
+        model,
+        x,
+        sigmas,
+        extra_args=extra_args,
+        callback=callback,
+        disable=disable,
+        noise_sampler=lambda *_: next(noise).to(x),
+    )
 
 
 def _ended(
@@ -210,9 +245,10 @@ def run_sampler(
     guidance_rescale: float,
 ) -> Tensor:
     """LATENT samples after one run, with previews and cancelling as in the stock samplers."""
+    check_latent_rows(latent)
     inner: StageModel = model.model
     schedule = inner.core_config.schedule
-    sampler = PublishedSampler(schedule)
+    sampler = PublishedSampler(schedule, latent.get("batch_index"))
     if sampler_name != PUBLISHED:
         sampler = comfy.samplers.sampler_object(sampler_name)
     if scheduler == PUBLISHED:
@@ -229,7 +265,6 @@ def run_sampler(
             model_options=model.model_options,
         ).sigmas
     samples = latent["samples"]
-    check_latent_rows(latent)
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     return comfy.sample.sample_custom(
         with_rescaled_guidance(model, guidance_rescale),

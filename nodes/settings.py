@@ -28,7 +28,13 @@ RANGES: Mapping[str, Range] = {
     "guidance_scale": GUIDANCE_OR_OWN,
     "denoise": DENOISE_OR_OWN,
 }
-_SAMPLERS = {"unipc": "UniPC", "ddim": "DDIM", "ddim_trailing": "DDIM", "unclip": "unCLIP"}
+_SAMPLERS = {
+    "unipc": "UniPC",
+    "ddim": "DDIM",
+    "ddim_trailing": "DDIM",
+    "ddpm_trailing": "DDPM",
+    "unclip": "unCLIP",
+}
 _WITHOUT_WEIGHTS = "test"  # a preset that nobody has weights of
 
 

@@ -96,8 +96,13 @@ class ScheduleConfig(Ranged):
     beta_end: float = 0.012
     num_train_timesteps: int = 1000
     prediction_type: PredictionType = "epsilon"
-    sampler: Literal["unipc", "ddim", "unclip", "ddim_trailing"] = "unipc"
+    sampler: Literal["unipc", "ddim", "unclip", "ddim_trailing", "ddpm_trailing"] = "unipc"
     clip_sample_range: float | None = None  # unclip only: x0 is clamped to +- this
+
+    @property
+    def ancestral(self) -> bool:
+        """Whether each step of the sampler but the last draws noise."""
+        return self.sampler in ("unclip", "ddpm_trailing")
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,24 @@ def draw_rows(
     return torch.cat([draw_noise(shape, one, [index], draws) for one, index in rows], dim=1)
 
 
+def draw_step_noise(
+    shape: Sequence[int],
+    seed: Seed,
+    batch: int,
+    batch_index: Sequence[int] | None = None,
+    *,
+    steps: int,
+) -> Tensor:
+    """Noise [steps - 1, B, *shape] of an ancestral sampler's steps.
+
+    It is drawn as `draw_rows` draws, from the seed after the row's: the noise that a run starts
+    from stays the same with any sampler, and ComfyUI's own samplers draw theirs so on a CPU.
+    """
+    seeds = seed if isinstance(seed, Sequence) else [seed] * batch
+    following = [(int(one) + 1) % 2**64 for one in seeds]
+    return draw_rows(shape, following, batch, batch_index, max(steps - 1, 1))[: steps - 1]
+
+
 def check_draws(seed: Seed, batch: int, batch_index: Sequence[int] | None) -> None:
     """Refuse seeds and noise numbers that are none, or not one a row.
 

@@ -18,7 +18,15 @@ from .checkpoints.components import PathLike, open_components
 from .conditioning import Conditioning
 from .config import Preset
 from .finite import check_finite
-from .inputs import Seed, SourceFeatures, check_draws, check_poses, draw_rows, note_poses
+from .inputs import (
+    Seed,
+    SourceFeatures,
+    check_draws,
+    check_poses,
+    draw_rows,
+    draw_step_noise,
+    note_poses,
+)
 from .offload import Offload, Progress
 from .options import SamplingOptions
 from .output import PCDMsOutput
@@ -300,7 +308,10 @@ class PCDMsPipeline:
         loop = {**options.loop(self.preset), **(loop or {})}
         loop |= {"denoiser": self.compiled.get(stage)}
         loop |= {"callback": report(callback, stage, loop["steps"])}
-        noise = draw_rows(like.shape[1:], seed, len(like), batch_index)[0].to(like)
+        rows = like.shape[1:], seed, len(like), batch_index
+        noise = draw_rows(*rows)[0].to(like)
+        if model.config.schedule.ancestral:
+            loop["step_noise"] = draw_step_noise(*rows, steps=loop["steps"]).to(like)
         latents = stages.run_latents(model, cond, noise, **loop)
         return check_finite(latents, f"The {stage} stage's latent")
 

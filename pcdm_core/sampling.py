@@ -95,7 +95,7 @@ def sample(
             batch, unconditional rows first.
         guidance_interval: the guided part of the steps, as shares of their number. At the others
             the conditional rows go through the model alone.
-        step_noise: [steps - 1, B, ...], needed by the ancestral sampler of the prior.
+        step_noise: [steps - 1, B, ...], needed by ancestral samplers.
         start: [B, ...], what a run with `denoise` below 1 begins from, noised to its first step.
         denoise: below 1 the last `steps` steps of a run of `steps / denoise` steps are taken, as
             ComfyUI's samplers do it.
@@ -141,11 +141,12 @@ def sample(
         prediction = prediction.clone()  # outside, so that it is a tensor like any other
         if guide_now:
             prediction = guide(*prediction.chunk(2), guidance_scale, guidance_rescale)
-        if hasattr(scheduler, "ancestral_step"):  # the prior's
-            row = step_noise[index] if step_noise is not None and t > 0 else None
-            if row is None and t > 0:
-                raise ValueError("The prior's sampler needs step_noise [steps - 1, B, E].")
-            x = scheduler.ancestral_step(prediction, index, x, row)
+        if hasattr(scheduler, "ancestral_step"):
+            last = index == steps - 1
+            row = step_noise[index] if step_noise is not None and not last else None
+            if row is None and not last:
+                raise ValueError("An ancestral sampler needs step_noise [steps - 1, B, ...].")
+            x = scheduler.ancestral_step(prediction, whole - steps + index, x, row)
         elif linear is not None:
             x = linear.step(prediction, index)
         else:

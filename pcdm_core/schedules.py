@@ -37,6 +37,7 @@ _SAMPLERS: dict[str, dict[str, Any]] = {
         "timestep_spacing": "trailing",
     },
 }
+_SAMPLERS["ddpm_trailing"] = _SAMPLERS["ddim_trailing"]  # the same timesteps, with noise
 
 
 def make_scheduler(config: ScheduleConfig) -> Any:
@@ -47,25 +48,27 @@ def make_scheduler(config: ScheduleConfig) -> Any:
     """
     from diffusers import DDIMScheduler, UniPCMultistepScheduler
 
-    from .unclip import UnCLIPWithNoise
+    from .ancestral import DDPMWithNoise, UnCLIPWithNoise
 
     shared: dict[str, Any] = {
         "num_train_timesteps": config.num_train_timesteps,
         "prediction_type": config.prediction_type,
     }
+    if config.ancestral and config.prediction_type != "sample":
+        raise ValueError(
+            f"The {config.sampler} sampler takes predictions of the sample, not "
+            f"{config.prediction_type}."
+        )
     if config.sampler == "unclip":
-        if config.prediction_type != "sample":
-            raise ValueError(
-                f"The unclip sampler takes predictions of the sample, not {config.prediction_type}."
-            )
         limit = config.clip_sample_range
         shared |= {"clip_sample": limit is not None, "clip_sample_range": limit or 1.0}
         return UnCLIPWithNoise(**shared)
     shared |= {name: getattr(config, name) for name in _TABLE}
     if config.sampler not in _SAMPLERS:
-        samplers = "unipc, ddim, unclip, ddim_trailing"
+        samplers = "unipc, ddim, unclip, ddim_trailing, ddpm_trailing"
         raise ValueError(f"Unknown sampler {config.sampler!r}; known: {samplers}.")
-    kind = UniPCMultistepScheduler if config.sampler == "unipc" else DDIMScheduler
+    kinds = {"unipc": UniPCMultistepScheduler, "ddpm_trailing": DDPMWithNoise}
+    kind = kinds.get(config.sampler, DDIMScheduler)
     return kind(**shared, **_SAMPLERS[config.sampler])
 
 
@@ -158,6 +161,7 @@ def linear_steps(scheduler: Any, steps: int, whole: int | None = None) -> Tensor
 
     config = scheduler.config
     linear = isinstance(scheduler, (UniPCMultistepScheduler, DDIMScheduler))
+    linear = linear and not hasattr(scheduler, "ancestral_step")
     if not linear or config.thresholding or config.get("clip_sample", False):
         return None
     return _coefficients(type(scheduler), scheduler.to_json_string(), steps, whole or steps)

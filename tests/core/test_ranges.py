@@ -143,7 +143,8 @@ def test_as_many_steps_as_there_can_be_give_numbers(sampler: Any) -> None:
     assert coefficients.isfinite().all()
 
 
-def test_a_run_has_as_many_steps_as_were_asked_for() -> None:
+@pytest.mark.parametrize("sampler", ["ddim_trailing", "ddpm_trailing"])
+def test_a_run_has_as_many_steps_as_were_asked_for(sampler: Any) -> None:
     """The library gives a trailing run of 499 or 998 steps one timestep more, before the first."""
     _, cond, noise = tiny("refining", 1)
     for steps in (498, 499, 998):
@@ -153,8 +154,10 @@ def test_a_run_has_as_many_steps_as_were_asked_for() -> None:
             visits.append(int(timesteps[0]))
             return torch.zeros_like(x_t)
 
-        scheduler = make_scheduler(ScheduleConfig(sampler="ddim_trailing"))
-        sample(zero, scheduler, noise, cond, steps=steps)
+        scheduler = make_scheduler(ScheduleConfig(sampler=sampler, prediction_type="sample"))
+        step_noise = noise.expand(steps, *noise.shape)
+        result = sample(zero, scheduler, noise, cond, steps=steps, step_noise=step_noise)
+        assert result.isfinite().all()
         assert (visits[0], len(visits), len(set(visits))) == (999, steps, steps)
         assert min(visits) >= 0
 

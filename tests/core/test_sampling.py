@@ -7,19 +7,21 @@ import pytest
 import torch
 from torch import Tensor
 
+from pcdm_core.ancestral import UnCLIPWithNoise
 from pcdm_core.conditioning import Conditioning
 from pcdm_core.config import ScheduleConfig
+from pcdm_core.inputs import draw_step_noise
 from pcdm_core.models import InpaintingModel, PosePrior
 from pcdm_core.presets import PRESETS
 from pcdm_core.sampling import draw_noise, guide, sample
 from pcdm_core.schedules import alphas_cumprod, make_scheduler
-from pcdm_core.unclip import UnCLIPWithNoise
 from tests.core.tiny_pipeline import TEST, randomise
 from tests.core.tiny_stages import CASES, draw, inpainting_inputs, x_t
 from training.stages.losses import add_noise
 
 PUBLISHED, SIMPLIFIED = PRESETS["published"], PRESETS["simplified"]
 STEPS = 4
+STOCHASTIC = ScheduleConfig(sampler="ddpm_trailing", prediction_type="sample")
 
 
 def run(model: Any, cond: Any, noise: Tensor, **options: Any) -> Tensor:
@@ -109,7 +111,7 @@ def test_the_priors_table_is_the_one_it_trains_with() -> None:
     )
 
 
-@pytest.mark.parametrize("sampler", ["unipc", "ddim", "unclip"])
+@pytest.mark.parametrize("sampler", ["unipc", "ddim", "unclip", "ddpm_trailing"])
 def test_a_perfect_denoiser_returns_the_picture(sampler: str) -> None:
     config = ScheduleConfig(
         sampler=sampler,  # type: ignore[arg-type]
@@ -119,10 +121,12 @@ def test_a_perfect_denoiser_returns_the_picture(sampler: str) -> None:
     x0, start = draw(2, 3, 4, 4, seed=1), draw(2, 3, 4, 4)
     cond = Conditioning(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1, 1))
     scheduler = make_scheduler(config)
-    step_noise = draw(9, *x0.shape, seed=2) if sampler == "unclip" else None
+    step_noise = draw(9, *x0.shape, seed=2) if config.ancestral else None
     result = sample(lambda *_: x0, scheduler, start, cond, steps=10, step_noise=step_noise)
     if sampler == "unclip":
         expected = x0 * (scheduler.betas[0] / (1 - scheduler.alphas_cumprod[0]))
+    elif sampler == "ddpm_trailing":
+        expected = x0  # down to the sample itself
     else:
         # As published, both end at the noise of t = 0, which is all that is left of the start's.
         table = alphas_cumprod(config)
@@ -151,6 +155,45 @@ def test_the_ancestral_step_is_the_librarys_with_noise_from_outside() -> None:
         ).prev_sample
         result = scheduler.ancestral_step(predicted, index, x, noise)
         torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("steps", [4, 20])
+def test_ddpm_is_the_librarys_ddim_with_noise_from_outside(steps: int) -> None:
+    scheduler = make_scheduler(STOCHASTIC)
+    scheduler.set_timesteps(steps)
+    x, predicted = draw(2, 8), draw(2, 8, seed=1)
+    for index, t in enumerate(scheduler.timesteps.tolist()):
+        noise = draw(2, 8, seed=index)
+        expected = scheduler.step(predicted, t, x, eta=1.0, variance_noise=noise).prev_sample
+        result = scheduler.ancestral_step(predicted, index, x, noise)
+        torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("steps", "denoise"), [(7, 1.0), (15, 1.0), (3, 0.4)])
+def test_ddpm_keeps_the_noise_of_each_timestep(steps: int, denoise: float) -> None:
+    """Also for numbers of steps that do not divide the table, where the library's steps slip."""
+    scheduler, table = make_scheduler(STOCHASTIC), alphas_cumprod(STOCHASTIC)
+    x0, noise = torch.zeros(1, 60_000), draw(1, 60_000, seed=1)
+    seen: list[tuple[float, float]] = []
+
+    def perfect(x_t: Tensor, timesteps: Tensor, cond: Any) -> Tensor:
+        seen.append((float(x_t.var()), float(1 - table[timesteps[0]])))
+        return x0
+
+    cond = Conditioning(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1, 1))
+    step_noise = draw(steps - 1, *x0.shape, seed=3)
+    loop = {"steps": steps, "denoise": denoise, "start": x0, "step_noise": step_noise}
+    assert torch.equal(sample(perfect, scheduler, noise, cond, **loop), x0)
+    assert len(seen) == steps
+    for variance, expected in seen:
+        assert variance == pytest.approx(expected, rel=0.03)
+
+
+def test_step_noise_is_of_the_seed_after_the_rows_own() -> None:
+    noise = draw_step_noise((4,), [5, 2**64 - 1], 2, [0, 1], steps=3)
+    assert torch.equal(noise[:, :1], draw_noise((4,), 6, [0], draws=2))
+    assert torch.equal(noise[:, 1:], draw_noise((4,), 0, [1], draws=2))
+    assert draw_step_noise((4,), 5, 2, steps=1).shape == (0, 2, 4)
 
 
 @pytest.mark.parametrize("limit", [0.5, 6.0])
@@ -264,17 +307,21 @@ def test_impossible_numbers_of_steps_are_refused() -> None:
         sample(prior, make_scheduler(prior.config.schedule), noise, cond, steps=1)
 
 
-def test_the_prior_asks_for_its_step_noise() -> None:
+def test_ancestral_samplers_ask_for_their_step_noise() -> None:
     prior, cond, noise = tiny("prior", 1)
     with pytest.raises(ValueError, match="step_noise"):
         sample(prior, make_scheduler(prior.config.schedule), noise, cond, steps=3)
+    model, cond, noise = tiny("refining", 1)
+    with pytest.raises(ValueError, match="step_noise"):
+        sample(model, make_scheduler(STOCHASTIC), noise, cond, steps=3)
 
 
 def test_schedules_that_do_not_exist_are_refused() -> None:
     with pytest.raises(ValueError, match="unipc, ddim, unclip"):
         make_scheduler(replace(ScheduleConfig(), sampler="euler"))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="predictions of the sample"):
-        make_scheduler(ScheduleConfig(sampler="unclip", prediction_type="epsilon"))
+    for sampler in ("unclip", "ddpm_trailing"):
+        with pytest.raises(ValueError, match=f"{sampler} sampler takes predictions of the sample"):
+            make_scheduler(ScheduleConfig(sampler=sampler, prediction_type="epsilon"))
 
 
 # --- from a picture instead of noise -------------------------------------------------------------

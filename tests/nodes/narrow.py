@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ class Half:
     """A model that predicts half of what it gets."""
 
     latent_image = None
+    inner_model = SimpleNamespace(inner_model=SimpleNamespace(model_sampling=None))
 
     def __call__(self, x: Tensor, sigma: Tensor, **_: Any) -> Tensor:
         return x / (2 + sigma.view(-1, 1, 1, 1))
@@ -29,8 +31,8 @@ def facts() -> dict[str, float]:
     mode = narrow_device.register()
     noise = torch.randn(2, 4, 6, 8, generator=torch.Generator().manual_seed(1))
     differences: dict[str, float] = {}
-    for name in ("unipc", "ddim"):
-        schedule = config.ScheduleConfig(sampler=name)
+    for name in ("unipc", "ddim", "ddpm_trailing"):
+        schedule = config.ScheduleConfig(sampler=name, prediction_type="sample")
         sampler, sigmas = samplers.PublishedSampler(schedule), samplers.sigmas_of(schedule, 5)
         function, options = sampler.sampler_function, sampler.extra_options
         expected = function(Half(), noise, sigmas, disable=True, **options)

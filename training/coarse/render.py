@@ -32,7 +32,7 @@ from ..loop import sample_rng
 from ..loop.precision import has_fast_bf16
 
 PRIOR_STEPS = 20
-PRIOR_NOISE, CANVAS_NOISE = 16, 17  # streams of `sample_rng`
+PRIOR_NOISE, CANVAS_NOISE, STEP_NOISE = 16, 17, 18  # streams of `sample_rng`
 
 
 class CoarseRenderer:
@@ -109,12 +109,18 @@ class CoarseRenderer:
                 latents,
                 pose_canvas(*skeletons),
             )
+            steps, shape = max(round(self.run.steps * share), 1), tuple(latents.shape[1:])
+            step_noise = None
+            if self.inpainting.config.schedule.ancestral and steps > 1:
+                step_noise = sample_rng.normal(self.seed, STEP_NOISE, samples, (steps - 1, *shape))
+                step_noise = step_noise.transpose(0, 1)
             x0 = run_latents(
                 self.inpainting,
                 cond,
-                sample_rng.normal(self.seed, CANVAS_NOISE, samples, tuple(latents.shape[1:])),
+                sample_rng.normal(self.seed, CANVAS_NOISE, samples, shape),
+                step_noise=step_noise,
                 denoiser=self._denoise,
-                steps=max(round(self.run.steps * share), 1),
+                steps=steps,
                 guidance_scale=self.guidance_scale,
                 start=start,
                 denoise=share,
