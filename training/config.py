@@ -174,11 +174,13 @@ class StudentRun:
     """A few-step student of stages 2 and 3.
 
     `teacher_steps` are those of the teacher within one of the student's; `guidance_scale` is the
-    teacher's (the preset's where nothing is said). `rank` is that of the difference.
+    teacher's (the preset's where nothing is said). `rank` is that of the difference. With
+    `teacher_steps: 0` the student learns from the truth, at its own timesteps alone: so it is for
+    teachers whose sampler draws noise in each step, and do not always land at the same place.
     """
 
     steps: Count = 4
-    teacher_steps: Count = 5
+    teacher_steps: Annotated[Whole, Field(ge=0)] = 5
     rank: Count = 48
     guidance_scale: Guidance | None = None
 

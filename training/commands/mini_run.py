@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from pcdm_core.checkpoints import load_component
@@ -30,7 +29,6 @@ from ..stages.closed_form import fit_code, fit_encoder
 from ..stages.global_encoder import GlobalEncoderStage
 from ..stages.initialise import build_denoiser, warm_start
 from ..stages.other_code import CodeChange, fit_change, onto_code, teach_poses
-from ..stages.perception import PerceptualLoss, load_perception, save_perception, train_perception
 from .components import save_components
 from .rendered_run import RenderedRun
 
@@ -140,21 +138,6 @@ class MiniRun(RenderedRun):
             stage = AutoencoderStage(model, people, run, self.config.seed, perception)
             self.train("autoencoder", stage)
         self.people = people.with_embeds(self.part("global_encoder"))
-
-    def perception(self, stage: str) -> PerceptualLoss | None:
-        """The network whose view is a part of this stage's loss, trained on the first call."""
-        if not self.config.stage(stage).perception:
-            return None
-        path = self.out / "perception.safetensors"
-        run, device = self.config.perception, self.accelerator.device
-        if not path.is_file():
-            if self.accelerator.is_main_process:
-                network = train_perception(self.read_people(), run, self.config.seed)
-                save_perception(network, path)
-            self.accelerator.wait_for_everyone()
-        # Channels last: a fifth less time on a CPU.
-        network = load_perception(path).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return PerceptualLoss(network, run)
 
     def features(
         self, frozen: Frozen, coarse: CoarsePictures | None = None

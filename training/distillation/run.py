@@ -84,7 +84,8 @@ class DistillRun(RenderedRun):
         """Stage 2's student."""
         model, run = self.start("inpainting"), self.config.stage("inpainting")
         common = self.read_people(), run, self.config.seed, self.distillation(model.base)
-        self.train("inpainting", StudentInpainting(model, self.frozen(True), *common))
+        frozen = replace(self.frozen(True), perception=self.perception("inpainting"))
+        self.train("inpainting", StudentInpainting(model, frozen, *common))
 
     def train_refining(self) -> None:
         """Stage 3's student, on coarse pictures of stage 2's."""
@@ -92,7 +93,8 @@ class DistillRun(RenderedRun):
         coarse = self.coarse().to(self.accelerator.device)
         common = run, self.config.seed, self.distillation(model.base)
         people = self.read_people()
-        stage = StudentRefining(model, self.frozen(True), people, coarse, *common)
+        frozen = replace(self.frozen(True), perception=self.perception("refining"))
+        stage = StudentRefining(model, frozen, people, coarse, *common)
         self.train("refining", stage, coarse)
 
     @torch.no_grad()

@@ -4,6 +4,10 @@ Progressive distillation (arXiv 2202.00512) in one go: the student's few timeste
 between two of them the teacher makes several guided steps of second order (DPM-Solver++ 2M, arXiv
 2211.01095). What the student is asked for is the clean sample from which a single DDIM step lands
 where the teacher landed. Teacher and student begin at the same noised training sample.
+
+A teacher whose sampler draws noise in each step lands somewhere else each time, and the mean of
+these places is what it predicts itself. Its student has `teacher_steps: 0`: it learns from the
+truth, at its own timesteps alone, and `perception` keeps it from drawing that mean, a blur.
 """
 
 from __future__ import annotations
@@ -29,8 +33,11 @@ from .lora import LowRank
 
 
 def student_schedule(schedule: ScheduleConfig) -> ScheduleConfig:
-    """The teacher's noise table, sampled as a student is: DDIM from pure noise to the sample."""
-    return replace(schedule, sampler="ddim_trailing")
+    """The teacher's noise table, sampled from pure noise to the sample.
+
+    A student of a sampler that draws noise does so too; any other one's is DDIM.
+    """
+    return replace(schedule, sampler="ddpm_trailing" if schedule.ancestral else "ddim_trailing")
 
 
 def ddim_step(x_t: Tensor, x0: Tensor, alpha_bar: Tensor, following: Tensor) -> Tensor:
@@ -78,13 +85,22 @@ class Distillation:
         guidance: float,
         denoise: float = 1.0,
     ) -> None:
-        """`guidance` of the teacher; `denoise` is that of the runs that the student will make."""
+        """`guidance` of the teacher; `denoise` is that of the runs that the student will make.
+
+        Raises:
+            ValueError: a teacher that draws noise is to be followed.
+        """
+        if schedule.ancestral and settings.teacher_steps:
+            raise ValueError(
+                f"The teacher's sampler, {schedule.sampler}, draws noise in each step, so there is "
+                f"no one place where it lands. Set student: {{teacher_steps: 0}}."
+            )
         self.settings, self.schedule, self.guidance = settings, schedule, guidance
         scheduler = make_scheduler(student_schedule(schedule))
         whole = whole_run(settings.steps, denoise, schedule.num_train_timesteps)
         set_last_timesteps(scheduler, settings.steps, whole)
         grid = [*scheduler.timesteps.tolist()[-settings.steps :], -1]
-        parts = settings.teacher_steps
+        parts = max(settings.teacher_steps, 1)
         # [steps, parts + 1]: from each of the student's timesteps to the next one.
         self.timesteps = torch.tensor(
             [
@@ -108,6 +124,9 @@ class Distillation:
         """
         x0 = batch["x0"]
         rows = self.timesteps.to(x0.device)[batch["part"]]  # [B, parts + 1]
+        if not self.settings.teacher_steps:
+            start = {"start": batch["start"]} if "start" in batch else {}
+            return {"x0": x0, "noise": batch["noise"], "timesteps": rows[:, 0], **start}
         begin, end = self.alphas(table, rows[:, 0]), self.alphas(table, rows[:, -1])
         x_t = x = add_noise(batch.get("start", x0), batch["noise"], begin.flatten())
         guided = self.guidance != 1.0
@@ -138,6 +157,7 @@ class Student(DenoisingStage):
 
     student: LowRank
     distillation: Distillation
+    frozen: Frozen
 
     @property
     def components(self) -> dict[Component, nn.Module]:
@@ -156,7 +176,8 @@ class Student(DenoisingStage):
             lesson = self.distillation.teach(self.model, self.table, batch, cond, null)
         student = self.student.bound(self.student.merged())
         cond = self.condition(batch, student)
-        return self._loss({"weight": batch["weight"], **lesson}, cond, model=student)
+        perceived = self._perceived(self.frozen, batch)
+        return self._loss({"weight": batch["weight"], **lesson}, cond, perceived, student)
 
 
 class StudentInpainting(Student, InpaintingStage):

@@ -116,14 +116,16 @@ class StageModule(nn.Module):
             )
         return frozen.perception
 
-    def _perceived(
-        self, frozen: Frozen, batch: Batch, half: Callable[[Tensor], Tensor] = lambda x: x
-    ) -> Callable[[Tensor], Tensor] | None:
-        """The further loss of predicted latents; `half` takes the target's part of a canvas."""
+    def _of_target(self, canvas: Tensor) -> Tensor:
+        """What of latents or weights is the target's; all, but on stage 2's canvas."""
+        return canvas
+
+    def _perceived(self, frozen: Frozen, batch: Batch) -> Callable[[Tensor], Tensor] | None:
+        """The further loss of predicted latents."""
         perception, strength = self._perception(frozen), self.run.perception
         if perception is None:
             return None
-        decode = frozen.autoencoder.decode
+        decode, half = frozen.autoencoder.decode, self._of_target
         pose = batch["xy"], batch["visible"]
 
         def loss(x0: Tensor) -> Tensor:

@@ -98,6 +98,9 @@ class InpaintingStage(DenoisingStage):
         weight = self._picture_weight(target, height, width)
         return torch.cat([torch.full_like(weight, self.run.source_weight), weight], dim=-1)
 
+    def _of_target(self, canvas: Tensor) -> Tensor:
+        return right_half(canvas)
+
     def condition(self, batch: Batch, model: Any = None) -> Conditioning:
         if self.patch_encoder is not None:
             tokens = self.patch_encoder(batch["patch_pixels"])
@@ -112,4 +115,4 @@ class InpaintingStage(DenoisingStage):
         if not self._null_is_encoded:
             null = self.model.unconditional(cond)
             cond = keep_rows(cond, null, batch["tokens_kept"], batch["embeds_kept"])
-        return self._loss(batch, cond, self._perceived(self.frozen, batch, right_half))
+        return self._loss(batch, cond, self._perceived(self.frozen, batch))
