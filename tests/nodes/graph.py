@@ -6,9 +6,12 @@ from typing import Any
 
 import torch
 
+from pcdm_core.pipeline import PCDMsPipeline
+from pcdm_core.stages import condition_inpainting
 from tests.core.tiny_pipeline import picture, poses, save_tiny_weights
 from tests.nodes.conftest import Host
 
+LATENT = 5e-4  # of the latents' deviation
 SETTINGS: dict[str, Any] = {
     "seed": 11,
     "steps": 4,
@@ -107,3 +110,17 @@ def inpainting_inputs(graph: Graph, loaded: dict[str, Any], target: Any) -> dict
         "target_pose": target,
         "target_embedding": embedding(graph, loaded, target),
     }
+
+
+def conditions(pipeline: PCDMsPipeline, embeds: torch.Tensor | None) -> tuple[Any, Any]:
+    """What the core's inpainting model sees of the standard source and two poses, and the null."""
+    features = pipeline.encode_source(image().movedim(-1, 1) * 2 - 1).expand(2)
+    cond = condition_inpainting(
+        pipeline.inpainting,
+        features.patch_tokens,
+        features.canvas_latents,
+        features.fitted(poses(1)),
+        features.fitted(poses(2, 5)),
+        embeds,
+    )
+    return cond, pipeline.inpainting.unconditional(cond)

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from pcdm_core.config import Preset
 from pcdm_core.presets import PRESETS
+from tests.core.tiny_pipeline import save_tiny_weights
 from training.data.in_memory import People, load_people
 from training.synthetic.__main__ import main as render
 
@@ -39,3 +40,9 @@ def people(people_folder: Path, preset: Preset) -> People:
 def accelerator() -> Accelerator:
     """One process on the CPU."""
     return Accelerator(cpu=True)
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of the test preset in a folder."""
+    return save_tiny_weights(tmp_path_factory.mktemp("teacher"))

@@ -21,16 +21,14 @@ from pcdm_core.cli import add_sampling_options, load_pipeline
 from pcdm_core.pipeline import PCDMsPipeline
 from pcdm_core.presets import PRESETS
 from pcdm_core.schedules import alphas_cumprod, make_scheduler
-from tests.core.tiny_pipeline import TEST, picture, poses, save_tiny_weights
-from training.config import CoarseRun, PerceptionRun, StageRun, StudentRun, TrainConfig, load_config
-from training.data.in_memory import CoarsePictures, People
-from training.data.pairs import ordered_pairs
+from tests.core.tiny_pipeline import TEST, picture, poses
+from tests.training.students import RUN, SETTINGS, STAGES, stage_of
+from training.config import CoarseRun, TrainConfig, load_config
+from training.data.in_memory import People
 from training.distillation.lora import LowRank, save_lora
 from training.distillation.run import DistillRun, main, verdicts
 from training.distillation.stages import (
     Distillation,
-    StudentInpainting,
-    StudentRefining,
     asked_for,
     clean_sample,
     ddim_step,
@@ -39,32 +37,6 @@ from training.distillation.stages import (
 )
 from training.evaluation import compare_settings as choices
 from training.loop.trainer import PairSource, Trainer
-from training.stages import Frozen
-from training.stages.perception import PerceptionNetwork, PerceptualLoss
-
-RUN = StageRun(steps=4, batch_size=4, learning_rate=3e-3, warmup_steps=0, ema_decay=None)
-SETTINGS = StudentRun(steps=4, teacher_steps=2, rank=4, guidance_scale=2.0)
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_weights(tmp_path_factory.mktemp("teacher"))
-
-
-def stage_of(name: str, teacher: Path, people: People) -> tuple[Any, Tensor]:
-    parts = {n: load_component(teacher, n) for n in ("autoencoder", "global_encoder")}  # type: ignore[arg-type]
-    patch = load_component(teacher, "patch_encoder").requires_grad_(False)
-    frozen = Frozen(**parts, patch_encoder=patch)
-    model = LowRank(load_component(teacher, name), SETTINGS.rank)  # type: ignore[arg-type]
-    base: Any = model.base
-    distillation = Distillation(SETTINGS, base.config.schedule, 2.0)
-    people = people.with_embeds(parts["global_encoder"])
-    pairs = ordered_pairs(people.identities)[:8]
-    if name == "inpainting":
-        return StudentInpainting(model, frozen, people, RUN, 0, distillation), pairs
-    coarse = CoarsePictures(people.pictures[pairs[:, 1]], pairs)
-    rows = torch.cat([pairs, torch.arange(len(pairs))[:, None]], dim=1)
-    return StudentRefining(model, frozen, people, coarse, RUN, 0, distillation), rows
 
 
 def test_what_a_difference_leaves_as_it_is_takes_no_room(teacher: Path, tmp_path: Path) -> None:
@@ -86,9 +58,6 @@ def test_what_a_difference_leaves_as_it_is_takes_no_room(teacher: Path, tmp_path
     other = apply_lora(load_component(teacher, "refining"), path).state_dict()
     changed = [key for key, tensor in other.items() if not torch.equal(tensor, state[key])]
     assert changed == [name.removesuffix(".up")]
-
-
-STAGES = pytest.mark.parametrize("name", ["inpainting", "refining"])
 
 
 # --- what a student is asked for ------------------------------------------------------------------
@@ -179,50 +148,6 @@ def test_with_one_step_of_an_unguided_teacher_the_student_is_asked_for_its_predi
         batch = stage.prepare(torch.arange(4), rows[:4])
         # It starts as the teacher, so it already does what it is asked for.
         assert float(stage(batch)) < 1e-8
-
-
-@STAGES
-def test_the_student_of_a_sampler_that_draws_noise_learns_from_the_truth(
-    name: str, teacher: Path, people: People
-) -> None:
-    stage, rows = stage_of(name, teacher, people)
-    schedule = replace(stage.schedule, sampler="ddpm_trailing")
-    assert student_schedule(schedule).sampler == "ddpm_trailing"
-    with pytest.raises(ValueError, match="teacher_steps: 0"):
-        Distillation(SETTINGS, schedule, 1.0)
-    stage.distillation = Distillation(replace(SETTINGS, teacher_steps=0), schedule, 1.0)
-    batch = stage.prepare(torch.arange(4), rows[:4])
-
-    def never(*_: Any) -> Tensor:
-        raise AssertionError("the teacher was asked")
-
-    none: Any = None
-    lesson = stage.distillation.teach(never, stage.table, batch, none, none)
-    assert torch.equal(lesson["x0"], batch["x0"])
-    assert torch.equal(lesson["noise"], batch["noise"])
-    assert set(lesson["timesteps"].tolist()) <= {999, 749, 499, 249}
-    for share, expected in ((0.0, 999), (0.99, 249)):
-        part = torch.full((4,), int(share * 4))
-        lesson = stage.distillation.teach(never, stage.table, {**batch, "part": part}, none, none)
-        assert lesson["timesteps"].tolist() == [expected] * 4
-
-
-@STAGES
-def test_what_perception_sees_is_a_part_of_a_students_loss(
-    name: str, teacher: Path, people: People
-) -> None:
-    stage, rows = stage_of(name, teacher, people)
-    stage.distillation = Distillation(replace(SETTINGS, teacher_steps=0), stage.schedule, 1.0)
-    torch.manual_seed(0)
-    seen = PerceptualLoss(PerceptionNetwork(), PerceptionRun())
-    stage.frozen = replace(stage.frozen, perception=seen)
-    losses: list[float] = []
-    with torch.no_grad():
-        for strength in (0.0, 1.0, 2.0):
-            stage.run = replace(RUN, perception=strength)
-            losses.append(float(stage(stage.prepare(torch.arange(4), rows[:4]))))
-    assert losses[1] > losses[0] + 1e-3
-    assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-3)
 
 
 # --- training -------------------------------------------------------------------------------------
