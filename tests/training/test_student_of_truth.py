@@ -12,6 +12,7 @@ from tests.training.students import RUN, SETTINGS, STAGES, stage_of
 from training.config import PerceptionRun
 from training.data.in_memory import People
 from training.distillation.stages import Distillation, student_schedule
+from training.features.in_memory import MomentsInMemory
 from training.stages.perception import PerceptionNetwork, PerceptualLoss
 
 
@@ -57,3 +58,19 @@ def test_what_perception_sees_is_a_part_of_a_students_loss(
             losses.append(float(stage(stage.prepare(torch.arange(4), rows[:4]))))
     assert losses[1] > losses[0] + 1e-3
     assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-3)
+
+
+@STAGES
+def test_a_student_learns_the_same_from_moments_in_memory(
+    name: str, teacher: Path, people: People
+) -> None:
+    stage, rows = stage_of(name, teacher, people)
+    with torch.no_grad():
+        expected = float(stage(stage.prepare(torch.arange(4), rows[:4])))
+        frozen, coarse = stage.frozen, getattr(stage.features, "coarse", None)
+        known = people.with_embeds(frozen.global_encoder)
+        stage.features = MomentsInMemory(
+            known, frozen.autoencoder, frozen.patch_encoder, coarse=coarse
+        )
+        loss = float(stage(stage.prepare(torch.arange(4), rows[:4])))
+    assert loss == pytest.approx(expected, rel=1e-4)

@@ -21,10 +21,8 @@ from pcdm_core.images import from_planes
 from pcdm_core.vae import Autoencoder, PatchAutoencoder, build_autoencoder
 
 from ..config import TrainConfig
-from ..data.in_memory import CoarsePictures, People
-from ..features.in_memory import MomentsInMemory
 from ..loop.sample_rng import seed_part
-from ..stages import AutoencoderStage, Frozen, InpaintingStage, PriorStage, RefiningStage
+from ..stages import AutoencoderStage, InpaintingStage, PriorStage, RefiningStage
 from ..stages.closed_form import fit_code, fit_encoder
 from ..stages.global_encoder import GlobalEncoderStage
 from ..stages.initialise import build_denoiser, warm_start
@@ -138,16 +136,6 @@ class MiniRun(RenderedRun):
             stage = AutoencoderStage(model, people, run, self.config.seed, perception)
             self.train("autoencoder", stage)
         self.people = people.with_embeds(self.part("global_encoder"))
-
-    def features(
-        self, frozen: Frozen, coarse: CoarsePictures | None = None
-    ) -> People | MomentsInMemory:
-        """What a stage learns on: people, or with `moments_in_memory` their moments too."""
-        people = self.read_people()
-        if not self.config.moments_in_memory:
-            return people
-        code, patches = frozen.autoencoder, frozen.patch_encoder
-        return MomentsInMemory(people, code, patches, coarse=coarse)
 
     def train_inpainting(self) -> None:
         """Stage 2 and the patch encoder."""

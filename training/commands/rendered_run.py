@@ -22,6 +22,7 @@ from ..coarse.render import CoarseRenderer, render_coarse
 from ..config import TrainConfig
 from ..data.in_memory import CoarsePictures, People, load_people
 from ..data.pairs import ordered_pairs
+from ..features.in_memory import MomentsInMemory
 from ..loop.distributed import agreed, make_accelerator
 from ..loop.sample_rng import seed_part
 from ..loop.trainer import PairSource, Trainer
@@ -183,6 +184,16 @@ class RenderedRun:
         # Channels last: a fifth less time on a CPU.
         network = load_perception(path).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return PerceptualLoss(network, run)
+
+    def features(
+        self, frozen: Frozen, coarse: CoarsePictures | None = None
+    ) -> People | MomentsInMemory:
+        """What a stage learns on: people, or with `moments_in_memory` their moments too."""
+        people = self.read_people()
+        if not self.config.moments_in_memory:
+            return people
+        code, patches = frozen.autoencoder, frozen.patch_encoder
+        return MomentsInMemory(people, code, patches, coarse=coarse)
 
     def save(self, stage: StageModule) -> None:
         """Write a stage's parts."""

@@ -83,18 +83,19 @@ class DistillRun(RenderedRun):
     def train_inpainting(self) -> None:
         """Stage 2's student."""
         model, run = self.start("inpainting"), self.config.stage("inpainting")
-        common = self.read_people(), run, self.config.seed, self.distillation(model.base)
         frozen = replace(self.frozen(True), perception=self.perception("inpainting"))
-        self.train("inpainting", StudentInpainting(model, frozen, *common))
+        features, distillation = self.features(frozen), self.distillation(model.base)
+        stage = StudentInpainting(model, frozen, features, run, self.config.seed, distillation)
+        self.train("inpainting", stage)
 
     def train_refining(self) -> None:
         """Stage 3's student, on coarse pictures of stage 2's."""
         model, run = self.start("refining"), self.config.stage("refining")
         coarse = self.coarse().to(self.accelerator.device)
-        common = run, self.config.seed, self.distillation(model.base)
-        people = self.read_people()
         frozen = replace(self.frozen(True), perception=self.perception("refining"))
-        stage = StudentRefining(model, frozen, people, coarse, *common)
+        features = self.features(frozen, coarse)
+        common = run, self.config.seed, self.distillation(model.base)
+        stage = StudentRefining(model, frozen, features, coarse, *common)
         self.train("refining", stage, coarse)
 
     @torch.no_grad()

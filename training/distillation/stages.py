@@ -27,6 +27,7 @@ from pcdm_core.schedules import make_scheduler, set_last_timesteps, whole_run
 
 from ..config import StageRun, StudentRun
 from ..data.in_memory import CoarsePictures, People
+from ..features.protocol import Features
 from ..stages import TIMESTEP, Batch, DenoisingStage, Frozen, InpaintingStage, RefiningStage
 from ..stages.losses import add_noise, clean_sample
 from .lora import LowRank
@@ -184,7 +185,7 @@ class StudentInpainting(Student, InpaintingStage):
     """Stage 2's student, the patch encoder frozen."""
 
     def __init__(
-        self, model: LowRank, frozen: Frozen, people: People, run: StageRun, seed: int,
+        self, model: LowRank, frozen: Frozen, people: People | Features, run: StageRun, seed: int,
         distillation: Distillation,
     ) -> None:  # fmt: skip
         base: Any = model.base
@@ -196,7 +197,7 @@ class StudentRefining(Student, RefiningStage):
     """Stage 3's student, on the coarse pictures of stage 2's student."""
 
     def __init__(
-        self, model: LowRank, frozen: Frozen, people: People, coarse: CoarsePictures,
+        self, model: LowRank, frozen: Frozen, people: People | Features, coarse: CoarsePictures,
         run: StageRun, seed: int, distillation: Distillation,
     ) -> None:  # fmt: skip
         base: Any = model.base
