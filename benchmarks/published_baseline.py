@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pcdm_core import images, stages
 from pcdm_core.config import Preset
-from pcdm_core.inputs import draw_rows, fitted_pose
+from pcdm_core.inputs import draw_rows, draw_step_noise, fitted_pose
 from pcdm_core.pose.keypoints import Keypoints
 from pcdm_core.run_stages import Progress, report
 from pcdm_core.sampling import guide
@@ -70,7 +70,9 @@ def plain_sample(
             prediction = guide(*prediction.chunk(2), guidance_scale, guidance_rescale)
         if hasattr(scheduler, "ancestral_step"):
             last = index == steps - 1
-            extra = step_noise[index] if step_noise is not None and not last else None
+            if step_noise is None and not last:
+                raise ValueError("An ancestral sampler needs step_noise [steps - 1, B, ...].")
+            extra = None if last or step_noise is None else step_noise[index]
             x = scheduler.ancestral_step(prediction, index, x, extra)
         else:
             x = scheduler.step(prediction, t, x, return_dict=False)[0]
@@ -155,12 +157,16 @@ class PlainPath:
     ) -> Tensor:
         """The loop of stage 2 or 3, and its decoded pictures."""
         model, autoencoder = self.parts[stage], self.parts["autoencoder"]
+        rows, step_noise = (like.shape[1:], seed, samples, range(samples)), None
+        if model.config.schedule.ancestral:
+            step_noise = draw_step_noise(*rows, steps=steps).to(like)
         latents = plain_sample(
             model,
             make_scheduler(model.config.schedule),
-            draw_rows(like.shape[1:], seed, samples, range(samples))[0].to(like),
+            draw_rows(*rows)[0].to(like),
             cond,
             model.unconditional(cond),
+            step_noise=step_noise,
             steps=steps,
             guidance_scale=GUIDANCE,
             guidance_rescale=rescale,

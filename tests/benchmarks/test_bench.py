@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,18 @@ def test_the_plain_path_repeats_what_the_scripts_repeat(samples: int) -> None:
     for stage in ("inpainting", "refining"):
         assert calls[stage] == calls[f"{stage} keys"] == STEPS
         assert calls[f"{stage} rows"] == calls[f"{stage} keys rows"] == STEPS * 2 * samples
+
+
+def test_the_plain_path_draws_noise_in_each_step_where_the_weights_ask_for_it() -> None:
+    parts = components()
+    draw: dict[str, Any] = {"samples": 1, "steps": STEPS, "callback": StageClock("cpu")}
+    before = PlainPath(TEST, parts)(*noise_case(TEST, 1), seed=0, **draw)
+    config = parts["inpainting"].config
+    schedule = replace(config.schedule, sampler="ddpm_trailing")
+    parts["inpainting"].config = replace(config, schedule=schedule)
+    after = PlainPath(TEST, parts)(*noise_case(TEST, 1), seed=0, **draw)
+    assert after.isfinite().all()
+    assert (after - before).abs().max() > 1e-3
 
 
 def test_on_a_gpu_the_plain_path_has_the_types_of_the_scripts() -> None:

@@ -61,6 +61,8 @@ class CoarseRenderer:
         settings = (self.seed, self.run.steps, self.run.batch_size, self.guidance_scale)
         settings += (self._half(people.pictures.device), self.prior.config.temperature)
         settings += self.run.denoise
+        if self.inpainting.config.schedule.ancestral:
+            settings += (1.0,)  # the network says nothing of its sampler
         inputs = {
             "settings": torch.tensor(settings, dtype=torch.float64),
             "pairs": pairs,
@@ -111,9 +113,8 @@ class CoarseRenderer:
             )
             steps, shape = max(round(self.run.steps * share), 1), tuple(latents.shape[1:])
             step_noise = None
-            if self.inpainting.config.schedule.ancestral and steps > 1:
-                step_noise = sample_rng.normal(self.seed, STEP_NOISE, samples, (steps - 1, *shape))
-                step_noise = step_noise.transpose(0, 1)
+            if self.inpainting.config.schedule.ancestral:
+                step_noise = sample_rng.step_normal(self.seed, STEP_NOISE, samples, shape, steps)
             x0 = run_latents(
                 self.inpainting,
                 cond,

@@ -71,3 +71,11 @@ def normal(seed: int, stream: int, samples: Tensor, shape: tuple[int, ...]) -> T
     angle = second * (2.0 * math.pi)
     numbers = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
     return numbers[:, :count].reshape(len(samples), *shape)
+
+
+def step_normal(
+    seed: int, stream: int, samples: Tensor, shape: tuple[int, ...], steps: int
+) -> Tensor:
+    """[steps - 1, B, *shape] standard normal, the noise of an ancestral sampler's steps."""
+    noise = normal(seed, stream, samples, (max(steps - 1, 1), *shape))
+    return noise.transpose(0, 1)[: steps - 1]

@@ -15,7 +15,7 @@ from pcdm_core.schedules import make_scheduler
 from ..stages import InpaintingStage, RefiningStage, StageModule
 from . import sample_rng
 
-SHEET = 32  # a stream of `sample_rng`, so that every sheet has the same noise
+SHEET, STEPS = 32, 33  # streams of `sample_rng`, so that every sheet has the same noise
 
 
 @torch.no_grad()
@@ -43,12 +43,16 @@ def draw_sheet(
         batch = stage.prepare(samples, features.place(pairs, features.read(pairs)))
         cond = stage.condition(batch)
         columns = [batch[name] for name in ("coarse_latents", "x0") if name in batch]
+        shape, step_noise = tuple(batch["x0"].shape[1:]), None
+        if stage.schedule.ancestral:
+            step_noise = sample_rng.step_normal(stage.seed, STEPS, samples, shape, steps)
         x0 = sample(
             stage.model,
             make_scheduler(stage.schedule),
-            sample_rng.normal(stage.seed, SHEET, samples, tuple(batch["x0"].shape[1:])),
+            sample_rng.normal(stage.seed, SHEET, samples, shape),
             cond,
             stage.model.unconditional(cond),
+            step_noise=step_noise,
             steps=steps,
             guidance_scale=guidance_scale,
         )
