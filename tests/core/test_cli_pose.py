@@ -28,8 +28,10 @@ def test_people_in_a_picture_are_detected_described_and_written(
 ) -> None:
     """One whole, and one who is cut off above the knees."""
     whole = load_picture(WEIGHTS_FOLDER / "examples" / "000000" / "00.png")
-    half = load_picture(WEIGHTS_FOLDER / "examples" / "000001" / "00.png")[..., :44, :]
-    half = torch.nn.functional.interpolate(half, (96, 140), mode="bilinear")
+    half = load_picture(WEIGHTS_FOLDER / "examples" / "000001" / "00.png")
+    height, width = half.shape[-2:]
+    half = half[..., : height * 11 // 24, :]
+    half = torch.nn.functional.interpolate(half, (height, width * 35 // 16), mode="bilinear")
     file, converted = tmp_path / "people.png", tmp_path / "pose.json"
     save_picture(torch.cat([whole, half], dim=-1), file)
     assert main(["pose", str(file), "--person", "1", "--json", str(converted)]) == 0

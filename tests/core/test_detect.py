@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from pcdm_core.pose.detect import people as detect
 from pcdm_core.pose.detect.blazepose import FOLDER, BlazePose, Crop
 from pcdm_core.pose.formats import read_pose
 from pcdm_core.pose.keypoints import Keypoints
+from training.tools.export_examples import export_person
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(path for path in (WEIGHTS_FOLDER / "examples").glob("*") if path.is_dir())
@@ -40,7 +41,7 @@ def example(person: int, view: int) -> tuple[torch.Tensor, Keypoints]:
 
 def right_joints(detection: Keypoints, truth: Keypoints, within: float) -> float:
     """The share of the true joints that lie within a part of the person's height."""
-    size = torch.tensor([64.0, 96.0])
+    size = torch.tensor([2.0, 3.0])  # the examples' shape
     visible = truth.visible[0]
     places = truth.xy[0, visible] * size
     height = (places.amax(0) - places.amin(0)).max()
@@ -85,8 +86,9 @@ def test_a_back_view_has_no_nose_and_no_eyes() -> None:
 
 
 @needs_runtime
-def test_a_back_that_the_first_crop_takes_for_a_front_is_read_as_a_back() -> None:
-    picture, truth = example(3, 1)
+def test_a_back_that_the_first_crop_takes_for_a_front_is_read_as_a_back(tmp_path: Path) -> None:
+    folder = export_person(tmp_path, 3, 2, (96, 64))  # small, as such backs are
+    picture, truth = load_picture(folder / "01.png"), read_pose(folder / "01.json")
     assert view_of(truth) == "back"
     networks = BlazePose()
     pixels = (picture[0] + 1) / 2
@@ -102,12 +104,13 @@ def test_a_back_that_the_first_crop_takes_for_a_front_is_read_as_a_back() -> Non
 @needs_runtime
 def test_a_mirrored_look_is_a_look_at_the_mirrored_picture() -> None:
     pixels = (example(0, 0)[0][0] + 1) / 2
+    width = pixels.shape[-1]
     networks = BlazePose()
-    crop = Crop(33.0, 47.0, 90.0, 0.1)
+    crop = Crop(0.51 * width, 0.73 * width, 1.4 * width, 0.1)
     detection, _ = networks.landmarks(pixels, crop, mirrored=True)
-    flipped, _ = networks.landmarks(pixels.flip(-1), Crop(64 - 33.0, 47.0, 90.0, -0.1))
+    flipped, _ = networks.landmarks(pixels.flip(-1), replace(crop, x=width - crop.x, angle=-0.1))
     left_points, right_points = [0, 11, 13, 27, 7], [0, 12, 14, 28, 8]
-    expected = flipped.xyz[right_points] * [-1, 1, 1] + [64, 0, 0]
+    expected = flipped.xyz[right_points] * [-1, 1, 1] + [width, 0, 0]
     np.testing.assert_allclose(detection.xyz[left_points], expected, atol=1e-3)
     np.testing.assert_allclose(
         detection.visible[left_points], flipped.visible[right_points], atol=1e-4
@@ -117,7 +120,7 @@ def test_a_mirrored_look_is_a_look_at_the_mirrored_picture() -> None:
 @needs_runtime
 def test_half_a_body_is_found_and_said() -> None:
     picture, _ = example(0, 0)
-    (detection,) = detect_people(picture[..., :44, :])
+    (detection,) = detect_people(picture[..., : picture.shape[-2] * 11 // 24, :])
     assert detection.visible[0, [0, 2, 5]].all()
     assert not detection.visible[0, [9, 10, 12, 13]].any()
     assert "right ankle" in describe_people([detection])
@@ -156,8 +159,11 @@ def test_nobody_is_seen_in_a_photograph_of_something_else(name: str) -> None:
 @needs_runtime
 def test_several_people_are_all_found_the_largest_first() -> None:
     first, second = example(0, 0)[0], example(1, 0)[0]
+    height, width = first.shape[-2:]
     small = torch.nn.functional.pad(
-        first[..., ::2, ::2], (16, 16, 48, 0), value=float(first[0, 0, 0, 0])
+        first[..., ::2, ::2],
+        (width // 4, width // 4, height // 2, 0),
+        value=float(first[0, 0, 0, 0]),
     )
     detection = detect_people(torch.cat([small, second, second], dim=-1))
     assert len(detection) == 3

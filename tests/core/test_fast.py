@@ -181,8 +181,8 @@ def test_the_student_that_ships_belongs_on_the_weights_that_ship_and_is_small() 
     assert 8e6 < sum(path.stat().st_size for path in folder.iterdir()) < 16e6
     _, plain = load_components()
     _, student = load_components(student=True)
-    for name in ("inpainting", "refining"):
-        assert student[name].config.schedule.sampler == "ddim_trailing"
+    for name, sampler in (("inpainting", "ddpm_trailing"), ("refining", "ddim_trailing")):
+        assert student[name].config.schedule.sampler == sampler
         weights = plain[name].state_dict()
         moved = [bool((w - weights[k]).any()) for k, w in student[name].state_dict().items()]
         if name == "inpainting":

@@ -41,7 +41,7 @@ class Case:
         return config if self.with_embedding else replace(config, embedding_dim=None)
 
 
-# Even and odd sizes, and for mini those that its pictures of 96x64 have.
+# Even and odd sizes, and for mini those that its pictures have.
 CASES = (
     *(Case("mini", stage, *size) for stage in STAGES for size in ((8, 12), (7, 13))),
     Case("mini", "inpainting", 24, 32),

@@ -51,8 +51,9 @@ def test_each_picture_of_a_batch_gives_a_pose_a_preview_and_a_line(graph: Graph)
 @needs_runtime
 def test_a_pose_of_a_wide_picture_is_fitted_into_the_sources_frame_unsquashed(graph: Graph) -> None:
     image, _ = person(graph, "000000")
-    wide = torch.nn.functional.pad(image.movedim(-1, 1), (40, 40)).movedim(1, -1)
-    wide[:, :, :40], wide[:, :, -40:] = image[0, 0, 0], image[0, 0, 0]
+    side = image.shape[2] * 5 // 8
+    wide = torch.nn.functional.pad(image.movedim(-1, 1), (side, side)).movedim(1, -1)
+    wide[:, :, :side], wide[:, :, -side:] = image[0, 0, 0], image[0, 0, 0]
     (tall, *_), (fitted, *_) = detect(graph, image), detect(graph, wide, fit_to=image)
     low, high = (pose.xy[0, 13] - pose.xy[0, 1] for pose in (fitted, tall))
     ratio = low[1] / high[1]

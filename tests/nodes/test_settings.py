@@ -94,10 +94,10 @@ def test_the_student_brings_its_own_steps(graph: Graph) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "Drawn at 96x64 by the mini weights"),
-        ({"width": 128, "height": 192}, "Drawn at 96x64, enlarged 2 times to 192x128, by the mini"),
-        ({"width": 32, "height": 48}, "Drawn at 96x64 by the mini weights"),
-        ({"restore_size": True}, "Drawn at 96x64, enlarged 6.25 times to 600x200, by the mini"),
+        ({}, "Drawn at 192x128 by the mini weights"),
+        ({"width": 256, "height": 384}, "Drawn at 192x128, enlarged 2 times to 384x256, by the"),
+        ({"width": 32, "height": 48}, "Drawn at 192x128 by the mini weights"),
+        ({"restore_size": True}, "Drawn at 192x128, enlarged 6.25 times to 1200x400, by the mini"),
     ],
 )
 def test_what_small_weights_drew_and_photographs_need_is_said_until_others_are_there(
@@ -106,7 +106,7 @@ def test_what_small_weights_drew_and_photographs_need_is_said_until_others_are_t
     presets, sizes = graph.host.pack("pcdm_core.presets").PRESETS, graph.host.pack("nodes.sizes")
     images = graph.host.pack("pcdm_core.images")
     for preset in presets.values():
-        how = images.Fit.of(600, 200, preset.height, preset.width, preset.fit)
+        how = images.Fit.of(1200, 400, preset.height, preset.width, preset.fit)
         note = sizes.note_small_weights(preset, how, **settings)
         if preset.name == "mini":
             assert note.startswith(words)
@@ -129,15 +129,15 @@ def test_every_node_that_draws_with_the_shipped_weights_says_so(graph: Graph) ->
     for name in ("PCDMInpaintingConditioning", "PCDMInpaintingSampler"):
         settings = {"steps": 2} if "Sampler" in name else {}
         assert (
-            "Drawn at 96x64 by"
+            "Drawn at 192x128 by"
             in graph.output(name, model=model, **stage, **settings).ui["text"][0]
         )
     (model,) = graph.run("PCDMLoadRefining")
     del sockets["source_pose"]
     for name in ("PCDMRefiningConditioning", "PCDMRefiningSampler"):
-        settings = {"steps": 2, "width": 128, "height": 192} if "Sampler" in name else {}
+        settings = {"steps": 2, "width": 256, "height": 384} if "Sampler" in name else {}
         ui = graph.output(name, model=model, coarse=image(2, 96, 64), **sockets, **settings).ui
-        assert ("enlarged 2 times to 192x128" in ui["text"][0]) == ("Sampler" in name)
+        assert ("enlarged 2 times to 384x256" in ui["text"][0]) == ("Sampler" in name)
 
 
 @pytest.mark.parametrize(("name", "value"), [("guidance_scale", -0.5), ("denoise", -0.1)])

@@ -1,6 +1,6 @@
 """The table behind the choice of the learned code: its round trip, and what stage 2 learns on it.
 
-`python -m training.evaluation.learned_codes --config training/configs/mini-192x128.yaml
+`python -m training.evaluation.learned_codes --config training/configs/mini.yaml
 --train-data data/people --channels 16 24 32 48 --steps 2000 --stage-2-steps 1000 --json
 runs/codes.json` trains the autoencoder of a configuration with each number of channels, then stage
 2 on it, the same steps each, into folders beside the file, and compares both on held-out people as
