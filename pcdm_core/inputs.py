@@ -103,8 +103,9 @@ def draw_step_noise(
     It is drawn as `draw_rows` draws, from the seed after the row's: the noise that a run starts
     from stays the same with any sampler, and ComfyUI's own samplers draw theirs so on a CPU.
     """
-    seeds = seed if isinstance(seed, Sequence) else [seed] * batch
-    following = [(int(one) + 1) % 2**64 for one in seeds]
+    check_draws(seed, batch, batch_index)
+    several = isinstance(seed, Sequence)
+    following = [(one + 1) % 2**64 for one in seed] if several else (seed + 1) % 2**64
     return draw_rows(shape, following, batch, batch_index, max(steps - 1, 1))[: steps - 1]
 
 
